@@ -1,0 +1,41 @@
+# Every target prints what it does. The work is done by infra/local, in Python.
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help tools build up demo test down lint clean
+
+RUN = @exec .venv/bin/python infra/local
+
+help: ## List the targets.
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile
+
+# Python's tools are installed again only when the list of them has changed.
+tools:
+	@sh infra/local/prerequisites.sh
+	@cmp -s infra/requirements.txt .venv/requirements.txt || { \
+	    echo "Installing the Python tools into .venv ..." && \
+	    python3 -m venv --clear .venv && \
+	    .venv/bin/pip install --quiet --disable-pip-version-check -r infra/requirements.txt && \
+	    cp infra/requirements.txt .venv/requirements.txt; }
+
+build: tools ## Build the Lambda functions.
+	$(RUN) build
+
+up: tools ## Start the local stack, or bring it up to date.
+	$(RUN) up
+
+demo: tools ## Run two agents on the local stack and show what happens.
+	$(RUN) demo
+
+test: tools ## Run all tests on a fresh stack of their own (TEST_ARGS: more arguments for the runner).
+	$(RUN) test
+
+down: tools ## Stop the local stack.
+	$(RUN) down
+
+lint: tools ## Check the CloudFormation template.
+	@echo "Checking infra/template.yaml ..."
+	@.venv/bin/cfn-lint infra/template.yaml && echo "  no findings"
+
+clean: down ## Stop the local stack and remove everything that was built.
+	@echo "Removing .local, .venv and target ..."
+	@rm -rf .local .venv target

@@ -1,0 +1,181 @@
+//! One decision: the caller behind the request's key, or 401.
+
+use std::collections::HashMap;
+
+use aws_lambda_events::{
+    apigw::{ApiGatewayCustomAuthorizerPolicy, ApiGatewayCustomAuthorizerResponse},
+    iam::{IamPolicyEffect, IamPolicyStatement},
+};
+use lambda_runtime::Diagnostic;
+use relay::{
+    api_key::{ApiKey, ApiKeyHash},
+    error::Error,
+    problem,
+    store::api_keys::ApiKeys,
+    telemetry::Invocation,
+    time::Timestamp,
+};
+use serde::{Deserialize, Serialize};
+use tracing::info;
+
+/// The part of the event that we use. The headers are text here, and not parsed as such, since
+/// a caller may send anything.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Request {
+    method_arn: String,
+    #[serde(default)]
+    headers: Option<HashMap<String, Option<String>>>,
+}
+
+/// What the functions behind the API read back; API Gateway takes text only.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Context {
+    user_id: String,
+    key_id: String,
+    permissions: String,
+    rate_limit: String,
+}
+
+/// The one text for which API Gateway answers 401; any other error is a 500
+/// (<https://docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-use-lambda-authorizer.html>).
+fn unauthorized() -> Diagnostic {
+    Diagnostic {
+        error_type: "Unauthorized".to_owned(),
+        error_message: "Unauthorized".to_owned(),
+    }
+}
+
+pub(crate) async fn handle(
+    keys: &ApiKeys,
+    request: Request,
+) -> Result<ApiGatewayCustomAuthorizerResponse<Context>, Diagnostic> {
+    let mut metrics = Invocation::start("authorizer");
+    let found = match credential(&request) {
+        Some(key) => keys
+            .find(&ApiKeyHash::of(key))
+            .await
+            .map_err(|error| unavailable(&error))?,
+        None => None,
+    };
+    metrics.failed = false;
+    let key = found
+        .filter(|key| key.is_valid(Timestamp::now()))
+        .ok_or_else(unauthorized)?;
+    info!(key.id = key.key_id, "authorized key {}", key.key_id);
+    Ok(allow(&request.method_arn, key))
+}
+
+fn unavailable(error: &Error) -> Diagnostic {
+    problem::log(error);
+    Diagnostic {
+        error_type: "Unavailable".to_owned(),
+        error_message: "cannot check the key".to_owned(),
+    }
+}
+
+/// The key in `x-api-key`, or else the one in `Authorization: Bearer`.
+fn credential(request: &Request) -> Option<&str> {
+    let header = |wanted: &str| {
+        let mut headers = request.headers.as_ref()?.iter();
+        headers
+            .find(|(name, _)| name.eq_ignore_ascii_case(wanted))?
+            .1
+            .as_deref()
+    };
+    let key = header("x-api-key").or_else(|| {
+        let (scheme, token) = header("authorization")?.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then_some(token)
+    })?;
+    Some(key.trim()).filter(|key| !key.is_empty())
+}
+
+/// Allows the whole API, not the one route that was asked for: the functions check what the
+/// caller may do.
+fn allow(method_arn: &str, key: ApiKey) -> ApiGatewayCustomAuthorizerResponse<Context> {
+    // arn:aws:execute-api:<region>:<account>:<api>/<stage>/<method>/<path>
+    let stage: Vec<&str> = method_arn.splitn(3, '/').take(2).collect();
+    let mut statement = IamPolicyStatement::default();
+    statement.action = vec!["execute-api:Invoke".to_owned()];
+    statement.effect = IamPolicyEffect::Allow;
+    statement.resource = vec![format!("{}/*", stage.join("/"))];
+    let mut policy_document = ApiGatewayCustomAuthorizerPolicy::default();
+    policy_document.version = Some("2012-10-17".to_owned());
+    policy_document.statement = vec![statement];
+
+    let mut response = ApiGatewayCustomAuthorizerResponse::default();
+    response.principal_id = Some(key.user_id.to_string());
+    response.policy_document = policy_document;
+    response.context = Context {
+        user_id: key.user_id.to_string(),
+        key_id: key.key_id,
+        // A list of texts always serialises.
+        permissions: serde_json::to_string(&key.permissions).unwrap_or_default(),
+        rate_limit: key.rate_limit.to_string(),
+    };
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn found(headers: &Value) -> Option<String> {
+        let event = json!({"methodArn": "arn:aws:execute-api:eu-west-1:1:a/live/GET/v1/agents", "headers": headers});
+        let request: Request = serde_json::from_value(event).unwrap();
+        credential(&request).map(str::to_owned)
+    }
+
+    #[test]
+    fn a_key_is_found_in_either_header_in_any_case() {
+        assert_eq!(found(&json!({"X-Api-Key": "k"})), Some("k".to_owned()));
+        assert_eq!(found(&json!({"x-api-key": " k "})), Some("k".to_owned()));
+        assert_eq!(
+            found(&json!({"AUTHORIZATION": "bearer k"})),
+            Some("k".to_owned())
+        );
+        assert_eq!(
+            found(&json!({"x-api-key": "k", "Authorization": "Bearer other"})),
+            Some("k".to_owned())
+        );
+    }
+
+    #[test]
+    fn odd_headers_are_no_key_and_no_panic() {
+        for headers in [
+            json!(null),
+            json!({}),
+            json!({"x-api-key": ""}),
+            json!({"x-api-key": null}),
+            json!({"x-api-key": "  "}),
+            json!({"authorization": "Bearer"}),
+            json!({"authorization": "Bearer "}),
+            json!({"authorization": ""}),
+            json!({"authorization": "Basic YTpi"}),
+            json!({"authorization": "ключ"}),
+        ] {
+            assert_eq!(found(&headers), None, "{headers}");
+        }
+    }
+
+    #[test]
+    fn the_policy_covers_the_whole_stage_and_the_context_is_text() {
+        let key = serde_json::from_value(json!({
+            "key_id": "ab12cd34", "user_id": "someone", "permissions": ["execute:*"], "created_at": 0,
+        }))
+        .unwrap();
+        let arn = "arn:aws:execute-api:eu-west-1:111122223333:api/live/GET/v1/executions/mcp-echo-1/results";
+        let answer = serde_json::to_value(allow(arn, key)).unwrap();
+
+        assert_eq!(
+            answer["policyDocument"]["Statement"][0]["Resource"][0],
+            "arn:aws:execute-api:eu-west-1:111122223333:api/live/*"
+        );
+        assert_eq!(
+            answer["context"],
+            json!({"user_id": "someone", "key_id": "ab12cd34", "permissions": "[\"execute:*\"]", "rate_limit": "60"})
+        );
+    }
+}

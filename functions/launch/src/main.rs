@@ -1,0 +1,26 @@
+//! Launch queue → `StartExecution`, with the input and the state machine frozen at the start.
+
+mod handler;
+
+use aws_config::BehaviorVersion;
+use aws_lambda_events::sqs::SqsEvent;
+use lambda_runtime::{Error, LambdaEvent, run, service_fn, tracing};
+use relay::{env, service::settle::Settle, telemetry};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Error> {
+    tracing::init_default_subscriber();
+    let _metrics = telemetry::attach_metrics();
+
+    let aws = aws_config::load_defaults(BehaviorVersion::latest()).await;
+    let launcher = &handler::Launcher {
+        settle: Settle::from_env(&aws)?,
+        step_functions: aws_sdk_sfn::Client::new(&aws),
+        launch_overdue: env::seconds("LAUNCH_OVERDUE_SECONDS")?,
+    };
+
+    run(service_fn(move |event: LambdaEvent<SqsEvent>| {
+        handler::handle(launcher, event.payload)
+    }))
+    .await
+}

@@ -1,0 +1,144 @@
+//! One call: `{"tool", "params"}` in, the tool's plain result or `{"error"}` out.
+
+use std::convert::Infallible;
+
+use lambda_http::{
+    Request, Response,
+    http::{HeaderName, HeaderValue, header},
+};
+use relay::{
+    answer::Receipt,
+    caller::Caller,
+    error::Error,
+    execution::ExecutionId,
+    gateway,
+    problem::{self, Problem},
+    request::{IdempotencyKey, StartBody, from_value, parse_object},
+    service::Services,
+    telemetry::Invocation,
+};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Call {
+    tool: String,
+    #[serde(default)]
+    params: Map<String, Value>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct MonitorParams {
+    execution_id: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ResultsParams {
+    execution_id: String,
+    #[serde(default)]
+    include_metadata: bool,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NoParams {}
+
+pub(crate) async fn serve(
+    services: &Services,
+    request: &Request,
+) -> Result<Response<String>, Infallible> {
+    let mut metrics = Invocation::start("envelope");
+    let mut response = match handle(services, request).await {
+        Ok(result) => gateway::reply(200, &result),
+        Err(error) => refuse(&error),
+    };
+    response.headers_mut().insert(
+        HeaderName::from_static("x-mcp-version"),
+        HeaderValue::from_static("1.0"),
+    );
+    metrics.failed = response.status().is_server_error();
+    Ok(response)
+}
+
+async fn handle(services: &Services, request: &Request) -> Result<Value, Error> {
+    let caller = gateway::caller(request)?;
+    let key = gateway::idempotency_key(request.headers())?;
+    let Call { tool, params } = parse_object(request.body())?;
+    let params = Value::Object(params);
+    match tool.as_str() {
+        "start_agent" => {
+            let body: StartBody = from_value(params)?;
+            to_value(&start(services, &caller, body, key.as_ref()).await?)
+        }
+        "monitor_agent" => {
+            let MonitorParams { execution_id } = from_value(params)?;
+            to_value(
+                &services
+                    .reader
+                    .monitor(&caller, &parse_id(&execution_id)?, None)
+                    .await?,
+            )
+        }
+        "get_agent_results" => {
+            let ResultsParams {
+                execution_id,
+                include_metadata,
+            } = from_value(params)?;
+            to_value(
+                &services
+                    .reader
+                    .results(&caller, &parse_id(&execution_id)?, include_metadata)
+                    .await?,
+            )
+        }
+        "list_available_agents" => {
+            let NoParams {} = from_value(params)?;
+            to_value(&services.reader.agents(&caller).await?)
+        }
+        _ => Err(Error::invalid(
+            "tool",
+            "must be start_agent, monitor_agent, get_agent_results or list_available_agents",
+        )),
+    }
+}
+
+async fn start(
+    services: &Services,
+    caller: &Caller,
+    body: StartBody,
+    key: Option<&IdempotencyKey>,
+) -> Result<Receipt, Error> {
+    Ok(services.start.start(caller, body, key).await?.receipt)
+}
+
+fn parse_id(text: &str) -> Result<ExecutionId, Error> {
+    text.parse().map_err(|_| Error::NotFound("execution"))
+}
+
+fn to_value(answer: &impl serde::Serialize) -> Result<Value, Error> {
+    serde_json::to_value(answer).map_err(|error| Error::corrupt("an answer", error))
+}
+
+/// The envelope knows fewer statuses than REST: whatever is wrong with a call is a 400, and
+/// whatever is wrong with us a 500.
+fn refuse(error: &Error) -> Response<String> {
+    let problem = Problem::of(error);
+    let status = match problem.status {
+        status @ (401 | 403 | 404 | 429) => status,
+        status if status >= 500 => {
+            problem::log(error);
+            500
+        }
+        _ => 400,
+    };
+    let mut response = gateway::reply(status, &json!({"error": problem.detail}));
+    if let Some(seconds) = problem.retry_after_seconds {
+        response
+            .headers_mut()
+            .insert(header::RETRY_AFTER, seconds.into());
+    }
+    response
+}

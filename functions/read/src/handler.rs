@@ -1,0 +1,95 @@
+//! One request: route, read, answer.
+
+use std::str::FromStr;
+
+use lambda_http::{Request, RequestExt, Response};
+use relay::{
+    error::Error,
+    gateway,
+    service::read::{ListRequest, Reader},
+};
+use serde_json::json;
+
+const EXECUTION: &str = "/v1/executions/{execution_id}";
+const RESULTS: &str = "/v1/executions/{execution_id}/results";
+const EXECUTIONS: &str = "/v1/executions";
+const AGENTS: &str = "/v1/agents";
+
+/// The name under which a request is counted.
+pub(crate) fn operation(request: &Request) -> &'static str {
+    match gateway::route(request) {
+        EXECUTION => "monitor_agent",
+        RESULTS => "get_agent_results",
+        EXECUTIONS => "list_executions",
+        AGENTS => "list_available_agents",
+        _ => "unknown",
+    }
+}
+
+pub(crate) async fn handle(reader: &Reader, request: &Request) -> Result<Response<String>, Error> {
+    let caller = gateway::caller(request)?;
+    match gateway::route(request) {
+        EXECUTION => {
+            let wait = gateway::preferred_wait(request.headers());
+            let monitor = reader
+                .monitor(&caller, &gateway::execution_id(request)?, wait)
+                .await?;
+            let response = gateway::reply(200, &monitor);
+            Ok(match wait {
+                Some(wait) => gateway::waited(response, wait),
+                None => response,
+            })
+        }
+        RESULTS => {
+            let with_metadata =
+                parameter(request, "include_metadata", "must be true or false")?.unwrap_or(false);
+            let results = reader
+                .results(&caller, &gateway::execution_id(request)?, with_metadata)
+                .await?;
+            Ok(gateway::reply(200, &results))
+        }
+        EXECUTIONS => Ok(gateway::reply(
+            200,
+            &reader.list(&caller, list_request(request)?).await?,
+        )),
+        AGENTS => Ok(gateway::reply(
+            200,
+            &json!({"agents": reader.agents(&caller).await?}),
+        )),
+        _ => Err(Error::NotFound("route")),
+    }
+}
+
+fn list_request(request: &Request) -> Result<ListRequest, Error> {
+    let limit = parameter(request, "limit", "must be a number from 1 to 100")?
+        .unwrap_or(ListRequest::DEFAULT_LIMIT);
+    if !(1..=ListRequest::MAX_LIMIT).contains(&limit) {
+        return Err(Error::invalid("limit", "must be a number from 1 to 100"));
+    }
+    Ok(ListRequest {
+        agent_name: parameter(request, "agent_name", "must be an agent's name")?,
+        status: parameter(
+            request,
+            "status",
+            "must be queued, running, completed, failed, timeout or cancelled",
+        )?,
+        limit,
+        cursor: parameter(request, "cursor", "must be text")?,
+        owner: parameter::<String>(request, "owner", "must be text")?.map(Into::into),
+    })
+}
+
+/// A query parameter; one that is there but cannot be read is refused by its name.
+fn parameter<T: FromStr>(
+    request: &Request,
+    name: &'static str,
+    reason: &'static str,
+) -> Result<Option<T>, Error> {
+    let parameters = request.query_string_parameters_ref();
+    let Some(text) = parameters.and_then(|parameters| parameters.first(name)) else {
+        return Ok(None);
+    };
+    text.parse()
+        .map(Some)
+        .map_err(|_| Error::invalid(name, reason))
+}

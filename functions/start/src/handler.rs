@@ -1,0 +1,32 @@
+//! One request: accept the start, and hold the caller where that is asked for.
+
+use lambda_http::{Request, Response};
+use relay::{
+    error::Error,
+    gateway,
+    request::{StartBody, parse_object},
+    service::Services,
+};
+
+pub(crate) async fn handle(
+    services: &Services,
+    request: &Request,
+) -> Result<Response<String>, Error> {
+    let caller = gateway::caller(request)?;
+    let key = gateway::idempotency_key(request.headers())?;
+    let body: StartBody = parse_object(request.body())?;
+    let accepted = services.start.start(&caller, body, key.as_ref()).await?;
+
+    let Some(wait) = gateway::preferred_wait(request.headers()) else {
+        return Ok(gateway::accepted(request, &accepted));
+    };
+    // From here on the start is accepted, whatever happens: a run that cannot be watched is
+    // answered like one that did not end in time.
+    let id = &accepted.receipt.execution_id;
+    match services.reader.wait_for_end(id, wait).await {
+        Ok(Some(_)) if let Ok(results) = services.reader.results(&caller, id, false).await => Ok(
+            gateway::waited(gateway::ended(request, &accepted.receipt, &results), wait),
+        ),
+        _ => Ok(gateway::accepted(request, &accepted)),
+    }
+}

@@ -1,0 +1,31 @@
+//! EventBridge (Step Functions status change) → DynamoDB → webhook queue.
+
+mod average;
+mod event;
+mod handler;
+
+use aws_config::BehaviorVersion;
+use lambda_runtime::{Error, LambdaEvent, run, service_fn, tracing};
+use relay::{env, service::settle::Settle, store::agents::Agents, telemetry};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Error> {
+    tracing::init_default_subscriber();
+    let _metrics = telemetry::attach_metrics();
+
+    let aws = aws_config::load_defaults(BehaviorVersion::latest()).await;
+    let agents = Agents::new(
+        aws_sdk_dynamodb::Client::new(&aws),
+        env::required("AGENTS_TABLE")?,
+    );
+    let status = &handler::StatusHandler {
+        settle: Settle::from_env(&aws)?,
+        step_functions: aws_sdk_sfn::Client::new(&aws),
+        averages: average::Averages::new(agents),
+    };
+
+    run(service_fn(move |event: LambdaEvent<serde_json::Value>| {
+        handler::handle(status, event.payload)
+    }))
+    .await
+}

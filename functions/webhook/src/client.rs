@@ -1,0 +1,232 @@
+//! The HTTP client: one connection per POST, to exactly the address that was checked. No proxy,
+//! no redirect, no pool.
+
+use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
+
+use http_body_util::{BodyExt, Full};
+use hyper::{
+    HeaderMap, Method, Request,
+    body::{Body, Bytes, Incoming},
+    client::conn::http1,
+    header::{self, HeaderName, HeaderValue},
+};
+use hyper_util::rt::TokioIo;
+use relay::{callback::Callback, network::CallbackAllow};
+use rustls::{ClientConfig, RootCertStore, pki_types::ServerName};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpStream, lookup_host},
+    time::timeout,
+};
+use tokio_rustls::TlsConnector;
+use url::Url;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+const WHOLE_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// How much of an answer is read, in bytes.
+const MAX_ANSWER: usize = 64 * 1024;
+
+const USER_AGENT: &str = concat!("agent-relay/", env!("CARGO_PKG_VERSION"));
+
+/// One attempt.
+pub(crate) struct Post<'a> {
+    pub(crate) callback: &'a Callback,
+    pub(crate) webhook_id: &'a str,
+    pub(crate) timestamp: i64,
+    pub(crate) signature: String,
+    pub(crate) body: String,
+}
+
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) body_start: String,
+}
+
+/// Why there was no answer.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Unanswered {
+    #[error("the host has no address that a callback may go to")]
+    Forbidden,
+    #[error("the host name cannot be resolved")]
+    Unresolved,
+    #[error("cannot connect")]
+    Unconnected,
+    #[error("no answer in time")]
+    TimedOut,
+    #[error("the certificate or the TLS handshake is not accepted")]
+    Tls,
+    #[error("the connection broke")]
+    Broken,
+    #[error("the callback cannot be written as a request")]
+    Unwritable,
+}
+
+pub(crate) struct Client {
+    allow: CallbackAllow,
+    tls: TlsConnector,
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Client")
+    }
+}
+
+impl Client {
+    pub(crate) fn new(allow: CallbackAllow) -> Result<Self, rustls::Error> {
+        let mut roots = RootCertStore::empty();
+        // A system store may hold odd certificates; those that can be read are enough.
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        Ok(Self {
+            allow,
+            tls: TlsConnector::from(Arc::new(config)),
+        })
+    }
+
+    /// Sends one POST and reads the start of its answer, all within 15 s.
+    pub(crate) async fn post(&self, post: Post<'_>) -> Result<Answer, Unanswered> {
+        timeout(WHOLE_TIMEOUT, self.attempt(post))
+            .await
+            .map_err(|_| Unanswered::TimedOut)?
+    }
+
+    async fn attempt(&self, post: Post<'_>) -> Result<Answer, Unanswered> {
+        let url = post.callback.url.url();
+        let host = url.host_str().ok_or(Unanswered::Unwritable)?;
+        let stream = self.connect(url, host).await?;
+        let request = request(&post, url)?;
+        if url.scheme() == "https" {
+            // A literal IPv6 address stands in brackets in a URL, and without them here.
+            let name = host
+                .trim_start_matches('[')
+                .trim_end_matches(']')
+                .to_owned();
+            let name = ServerName::try_from(name).map_err(|_| Unanswered::Tls)?;
+            let stream = self
+                .tls
+                .connect(name, stream)
+                .await
+                .map_err(|_| Unanswered::Tls)?;
+            exchange(stream, request).await
+        } else {
+            exchange(stream, request).await
+        }
+    }
+
+    /// Connects to the first address of the host that a callback may go to.
+    async fn connect(&self, url: &Url, host: &str) -> Result<TcpStream, Unanswered> {
+        let port = url.port_or_known_default().ok_or(Unanswered::Unwritable)?;
+        let addresses: Vec<SocketAddr> = match url.host() {
+            Some(url::Host::Ipv4(address)) => vec![(address, port).into()],
+            Some(url::Host::Ipv6(address)) => vec![(address, port).into()],
+            Some(url::Host::Domain(name)) => timeout(CONNECT_TIMEOUT, lookup_host((name, port)))
+                .await
+                .map_err(|_| Unanswered::Unresolved)?
+                .map_err(|_| Unanswered::Unresolved)?
+                .collect(),
+            None => return Err(Unanswered::Unwritable),
+        };
+        let allowed = addresses
+            .into_iter()
+            .filter(|address| self.allow.may_connect(host, address.ip()));
+        let mut refusal = Unanswered::Forbidden;
+        for address in allowed {
+            match timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await {
+                Ok(Ok(stream)) => return Ok(stream),
+                Ok(Err(_)) => refusal = Unanswered::Unconnected,
+                Err(_) => refusal = Unanswered::TimedOut,
+            }
+        }
+        Err(refusal)
+    }
+}
+
+fn request(post: &Post<'_>, url: &Url) -> Result<Request<Full<Bytes>>, Unanswered> {
+    // Path and query byte for byte: a resume URL is signed.
+    let target = &url[url::Position::BeforePath..url::Position::AfterQuery];
+    let authority = &url[url::Position::BeforeHost..url::Position::AfterPort];
+    let mut headers = HeaderMap::new();
+    for (name, value) in &post.callback.headers {
+        let name = HeaderName::try_from(name).map_err(|_| Unanswered::Unwritable)?;
+        let mut value = HeaderValue::try_from(value).map_err(|_| Unanswered::Unwritable)?;
+        value.set_sensitive(true);
+        headers.insert(name, value);
+    }
+    let own = [
+        (header::HOST, authority),
+        (header::CONTENT_TYPE, "application/json"),
+        (header::CONNECTION, "close"),
+        (HeaderName::from_static("webhook-id"), post.webhook_id),
+        (
+            HeaderName::from_static("webhook-timestamp"),
+            &post.timestamp.to_string(),
+        ),
+        (
+            HeaderName::from_static("webhook-signature"),
+            &post.signature,
+        ),
+    ];
+    for (name, value) in own {
+        headers.insert(
+            name,
+            HeaderValue::try_from(value).map_err(|_| Unanswered::Unwritable)?,
+        );
+    }
+    headers
+        .entry(header::USER_AGENT)
+        .or_insert(HeaderValue::from_static(USER_AGENT));
+
+    let mut request = Request::new(Full::new(Bytes::from(post.body.clone())));
+    *request.method_mut() = Method::POST;
+    *request.uri_mut() = target.parse().map_err(|_| Unanswered::Unwritable)?;
+    *request.headers_mut() = headers;
+    Ok(request)
+}
+
+async fn exchange(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    request: Request<Full<Bytes>>,
+) -> Result<Answer, Unanswered> {
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(|_| Unanswered::Broken)?;
+    let talk = async {
+        let response = sender
+            .send_request(request)
+            .await
+            .map_err(|_| Unanswered::Broken)?;
+        let status = response.status().as_u16();
+        Ok(Answer {
+            status,
+            body_start: start_of(response.into_body()).await,
+        })
+    };
+    // The connection does the reading and writing while `talk` waits. It may end first, with the
+    // whole answer already read.
+    let mut talk = std::pin::pin!(talk);
+    tokio::select! {
+        answer = &mut talk => answer,
+        _ = connection => talk.await,
+    }
+}
+
+/// The first 64 KB. A body that breaks off has still answered.
+async fn start_of(mut body: Incoming) -> String {
+    let mut start = Vec::new();
+    while start.len() < MAX_ANSWER && !body.is_end_stream() {
+        let Some(Ok(frame)) = body.frame().await else {
+            break;
+        };
+        if let Ok(data) = frame.into_data() {
+            start.extend_from_slice(data.get(..MAX_ANSWER - start.len()).unwrap_or(&data));
+        }
+    }
+    String::from_utf8_lossy(&start).into_owned()
+}

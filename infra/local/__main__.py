@@ -1,0 +1,98 @@
+"""The local tool behind the Makefile: build, up, demo, test, down."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import demo
+import keeper
+from engine import Engine
+from report import Failure, step
+from stack import ROOT, Stack, build, shell_lines, write_private
+
+LOCAL = ROOT / ".local"
+STACK_ENV = LOCAL / "stack.env"
+# Seconds for hours, so that a test can wait for what takes a day.
+TEST_PARAMETERS = {
+    "RetrySchedule": "1,1,2,2",
+    "LaunchOverdueSeconds": "5",
+    "NewsOverdueSeconds": "5",
+    "DeliveryOverdueSeconds": "5",
+}
+
+
+def up() -> dict[str, str]:
+    build()
+    engine = Engine(LOCAL / "agent-relay")
+    stack = Stack(engine, "agent-relay", {})
+    environment = stack.deployed()
+    if environment:
+        print(f"The stack is up already, at {environment['RELAY_URL']}")
+        return environment
+    if engine.keeper() is None:
+        engine.start(outlives_us=True)
+    environment = stack.deploy()
+    write_private(STACK_ENV, shell_lines(environment))
+    print(f"The stack is up, at {environment['RELAY_URL']}")
+    print(f"Its variables are in {STACK_ENV.relative_to(ROOT)}")
+    return environment
+
+
+def down() -> None:
+    with step("Stopping the local stack"):
+        stopped = Engine(LOCAL / "agent-relay").stop()
+        STACK_ENV.unlink(missing_ok=True)
+    print("The stack is down." if stopped else "No stack was up.")
+
+
+def test() -> None:
+    # Make, or whatever started us, may be killed: then the tests end too.
+    keeper.die_with_parent(signal.SIGTERM)
+    build()
+    engine = Engine(LOCAL / "test")
+    if engine.keeper() is not None:
+        raise Failure("Another `make test` runs in this directory.")
+    engine.start(outlives_us=False)
+    try:
+        environment = os.environ | Stack(engine, "agent-relay-test", TEST_PARAMETERS).deploy()
+        for command in test_commands():
+            with step("Running " + " ".join(command)):
+                if keeper.run(command, env=environment, cwd=ROOT):
+                    raise Failure("The tests failed.")
+    finally:
+        with step("Stopping the test stack"):
+            engine.stop()
+
+
+def test_commands() -> list[list[str]]:
+    more = os.environ.get("TEST_ARGS", "").split()
+    nextest = subprocess.run(["cargo", "nextest", "--version"], capture_output=True, cwd=ROOT)
+    if nextest.returncode:
+        return [["cargo", "test", "--workspace", "--no-fail-fast", *more]]
+    return [
+        ["cargo", "nextest", "run", "--workspace", "--no-fail-fast", *more],
+        ["cargo", "test", "--workspace", "--doc"],
+    ]
+
+
+def stop_politely(number: int, _frame: object) -> None:
+    """Turns a signal into an exception, so that every `finally` on the way out is run."""
+    raise SystemExit(128 + number)
+
+
+def main() -> None:
+    # Whatever account the developer works with otherwise, nothing here may reach it.
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        del os.environ[name]
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+        signal.signal(number, stop_politely)
+    commands = {"build": build, "up": up, "demo": lambda: demo.run(up()), "test": test, "down": down}
+    try:
+        commands[sys.argv[1]]()
+    except Failure as failure:
+        sys.exit(str(failure))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,162 @@
+"""Builds the functions and deploys infra/template.yaml to a local engine, with the real `sam deploy`."""
+
+import filecmp
+import hashlib
+import json
+import os
+import pathlib
+import platform
+import shlex
+import shutil
+import sys
+import urllib.request
+
+import boto3
+
+import keeper
+from engine import Engine
+from report import Failure, step
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+INFRA = ROOT / "infra"
+FUNCTIONS = sorted(main.parents[1].name for main in ROOT.glob("functions/*/src/main.rs"))
+TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
+
+sys.path.append(str(INFRA))
+import register  # noqa: E402
+
+# Only this machine: the demo's and the tests' receivers of callbacks.
+LOCAL_PARAMETERS = {
+    "Architecture": "arm64" if platform.machine() in ("aarch64", "arm64") else "x86_64",
+    "CallbackAllow": "127.0.0.1,localhost",
+}
+
+
+def build() -> None:
+    """Builds with plain cargo, and touches a binary's copy only when it has changed."""
+    with step("Building the functions"):
+        if keeper.run(["cargo", "build", "--workspace", "--bins"], cwd=ROOT):
+            raise Failure("The functions do not build.")
+        for function in FUNCTIONS:
+            built, copy = TARGET / "debug" / function, bootstrap(function)
+            if not copy.exists() or not filecmp.cmp(built, copy, shallow=False):
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(built, copy)
+
+
+def bootstrap(function: str) -> pathlib.Path:
+    return ROOT / "target" / "lambda" / function / "bootstrap"
+
+
+def fingerprint(parameters: dict[str, str]) -> str:
+    """Changes whenever a deployment would."""
+    digest = hashlib.sha256(json.dumps(parameters, sort_keys=True).encode())
+    for file in [INFRA / "template.yaml", *sorted(INFRA.glob("agents/*")), *map(bootstrap, FUNCTIONS)]:
+        digest.update(hashlib.sha256(file.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+class Stack:
+    """One deployment on one engine, with a user's and an administrator's key."""
+
+    def __init__(self, engine: Engine, name: str, parameters: dict[str, str]):
+        self.engine = engine
+        self.name = name
+        self.parameters = LOCAL_PARAMETERS | parameters
+        self._record = engine.state / "stack.json"
+
+    def deployed(self) -> dict | None:
+        """The variables of the stack, if it is what would be deployed now and answers its user."""
+        if self.engine.keeper() is None or not self._record.exists():
+            return None
+        record = json.loads(self._record.read_text())
+        if record["fingerprint"] != fingerprint(self.parameters) or not answers(record["environment"]):
+            return None
+        return record["environment"]
+
+    def deploy(self) -> dict[str, str]:
+        """Creates or updates the stack, and returns its variables."""
+        aws = self.engine.aws()
+        os.environ.update(aws)
+        session = boto3.Session()
+        with step(f"Deploying the stack {self.name}"):
+            self._sam_deploy()
+            outputs = register.stack_outputs(session, self.name)
+            put_gateway_responses(session, outputs, self.name)
+        with step("Registering the example agents and two keys"):
+            register.register_agents(session, outputs)
+            environment = {
+                "RELAY_URL": f"{self.engine.endpoint}/restapis/{outputs['ApiId']}/live/_user_request_",
+                "RELAY_API_KEY": register.create_key(session, outputs, "local", register.USER_PERMISSIONS, 6000),
+                "RELAY_ADMIN_KEY": register.create_key(session, outputs, "admin", ["*:*"], 6000),
+                **aws,
+                "STACK_NAME": self.name,
+                "RELAY_TEST_OUTPUTS": json.dumps(outputs),
+            }
+        record = {"fingerprint": fingerprint(self.parameters), "environment": environment}
+        write_private(self._record, json.dumps(record))
+        return environment
+
+    def _sam_deploy(self) -> None:
+        command = [
+            pathlib.Path(sys.executable).with_name("sam"), "deploy",
+            "--template-file", INFRA / "template.yaml",
+            "--stack-name", self.name,
+            "--resolve-s3",
+            "--capabilities", "CAPABILITY_IAM",
+            "--no-confirm-changeset",
+            "--no-fail-on-empty-changeset",
+            "--no-progressbar",
+            "--parameter-overrides", *(f"{name}={value}" for name, value in self.parameters.items()),
+        ]  # fmt: skip
+        environment = os.environ | {
+            # A home of its own keeps the developer's AWS profiles and settings of sam out of this.
+            "HOME": str(self.engine.state),
+            "SAM_CLI_TELEMETRY": "0",
+            "SAM_CLI_POLL_DELAY": "0.2",
+        }
+        log = self.engine.state / "deploy.log"
+        with log.open("wb") as file:
+            code = keeper.run(command, env=environment, cwd=self.engine.state, stdout=file, stderr=file)
+        if code:
+            print(log.read_text()[-4000:], file=sys.stderr)
+            raise Failure(f"The stack could not be deployed; see {log} and {self.engine.log}.")
+
+
+def put_gateway_responses(session: boto3.Session, outputs: dict[str, str], stack: str) -> None:
+    """Does for the API what AWS does by itself: the engine overlooks these in the API's definition."""
+    template = session.client("cloudformation").get_template(StackName=stack, TemplateStage="Processed")
+    body = template["TemplateBody"]["Resources"]["Api"]["Properties"]["Body"]
+    gateway = session.client("apigateway")
+    for kind, response in body["x-amazon-apigateway-gateway-responses"].items():
+        gateway.put_gateway_response(
+            restApiId=outputs["ApiId"],
+            responseType=kind,
+            statusCode=str(response["statusCode"]),
+            responseParameters=response["responseParameters"],
+            responseTemplates=response["responseTemplates"],
+        )
+    gateway.create_deployment(restApiId=outputs["ApiId"], stageName=outputs["StageName"])
+
+
+def answers(environment: dict[str, str]) -> bool:
+    """Whether the API lets its user in."""
+    request = urllib.request.Request(
+        f"{environment['RELAY_URL']}/v1/agents", headers={"x-api-key": environment["RELAY_API_KEY"]}
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return answer.status == 200
+    except OSError:
+        return False
+
+
+def write_private(file: pathlib.Path, text: str) -> None:
+    """Writes a file that holds keys, so only its owner may read it."""
+    file.unlink(missing_ok=True)
+    file.touch(mode=0o600)
+    file.write_text(text)
+
+
+def shell_lines(environment: dict[str, str]) -> str:
+    return "".join(f"{name}={shlex.quote(value)}\n" for name, value in environment.items())

@@ -1,0 +1,161 @@
+//! An agent: a Step Functions state machine that callers may run by name.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::execution::ExecutionId;
+
+/// Invariant: 1 to 80 characters of `[A-Za-z0-9_-]`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct AgentName(String);
+
+impl AgentName {
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// The text is not an [`AgentName`].
+#[derive(Debug, thiserror::Error)]
+#[error("must be 1 to 80 characters of A-Z, a-z, 0-9, _ and -")]
+pub struct InvalidAgentName;
+
+impl TryFrom<String> for AgentName {
+    type Error = InvalidAgentName;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let valid = (1..=80).contains(&text.len())
+            && text
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'));
+        if valid {
+            Ok(Self(text))
+        } else {
+            Err(InvalidAgentName)
+        }
+    }
+}
+
+impl FromStr for AgentName {
+    type Err = InvalidAgentName;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.to_owned().try_into()
+    }
+}
+
+impl From<AgentName> for String {
+    fn from(name: AgentName) -> Self {
+        name.0
+    }
+}
+
+impl fmt::Display for AgentName {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+/// `arn:<partition>:states:<region>:<account>:stateMachine:<name>`, also with a version or alias.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct StateMachineArn(String);
+
+impl StateMachineArn {
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The ARN of the execution with this name: the machine's, without version or alias, with
+    /// `execution` for `stateMachine`.
+    #[must_use]
+    pub fn execution(&self, name: &ExecutionId) -> String {
+        let mut parts = self.0.split(':').take(7).map(|part| match part {
+            "stateMachine" => "execution",
+            other => other,
+        });
+        let mut arn = parts.next().unwrap_or_default().to_owned();
+        for part in parts {
+            arn.push(':');
+            arn.push_str(part);
+        }
+        format!("{arn}:{name}")
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AgentStatus {
+    Active,
+    Inactive,
+}
+
+/// A row of the `agents` table.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Agent {
+    pub agent_name: AgentName,
+    pub status: AgentStatus,
+    pub state_machine_arn: StateMachineArn,
+    #[serde(default)]
+    pub description: String,
+    #[serde(default)]
+    pub version: String,
+    #[serde(default)]
+    pub tools: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub llm_provider: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub llm_model: Option<String>,
+    /// In seconds: the moving average of completed runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub average_execution_time: Option<f64>,
+    /// In US dollars a run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost_estimate: Option<f64>,
+    /// A JSON Schema that a start's `parameters` must satisfy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parameters_schema: Option<Value>,
+}
+
+impl Agent {
+    /// The average execution time in milliseconds, where it is known.
+    #[must_use]
+    pub fn average_ms(&self) -> Option<u64> {
+        let seconds = self
+            .average_execution_time
+            .filter(|seconds| *seconds > 0.0)?;
+        // Fails for a time longer than a u64 can say, which is then unknown.
+        let average = std::time::Duration::try_from_secs_f64(seconds).ok()?;
+        u64::try_from(average.as_millis()).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_execution_arn_follows_from_the_machine_and_the_name() {
+        let id: ExecutionId = "mcp-echo-1".parse().unwrap();
+        for machine in ["", ":3", ":live"] {
+            let arn = format!("arn:aws:states:eu-west-1:111122223333:stateMachine:echo{machine}");
+            assert_eq!(
+                StateMachineArn(arn).execution(&id),
+                "arn:aws:states:eu-west-1:111122223333:execution:echo:mcp-echo-1"
+            );
+        }
+    }
+
+    #[test]
+    fn names_that_would_not_fit_into_an_execution_id_are_refused() {
+        for text in ["", "a b", "é", "a:b", &"a".repeat(81)] {
+            assert!(text.parse::<AgentName>().is_err(), "{text}");
+        }
+        assert!("Research_agent-2".parse::<AgentName>().is_ok());
+    }
+}

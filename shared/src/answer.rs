@@ -1,0 +1,399 @@
+//! What callers read: the answers of REST, envelope and MCP, and the `data` of a webhook.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::{
+    agent::{Agent, AgentName},
+    caller::UserId,
+    delivery::Delivery,
+    execution::{Execution, ExecutionId, Status},
+    outcome::{self, Outcome},
+    time::Timestamp,
+};
+
+/// How many seconds a caller should let pass between two looks.
+const POLL_INTERVAL: u32 = 5;
+
+/// The answer to an accepted start; the same again for a replay of its `Idempotency-Key`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Receipt {
+    pub execution_id: ExecutionId,
+    /// Always `started`.
+    pub status: &'static str,
+    pub agent_name: AgentName,
+    /// In seconds; null while the agent's average is not known.
+    pub estimated_time: Option<f64>,
+    /// In seconds.
+    pub poll_interval: u32,
+}
+
+impl Receipt {
+    #[must_use]
+    pub fn new(
+        execution_id: ExecutionId,
+        agent_name: AgentName,
+        estimated_ms: Option<u64>,
+    ) -> Self {
+        Self {
+            execution_id,
+            status: "started",
+            agent_name,
+            estimated_time: estimated_ms
+                .map(|millis| std::time::Duration::from_millis(millis).as_secs_f64()),
+            poll_interval: POLL_INTERVAL,
+        }
+    }
+}
+
+/// Where a run stands.
+#[derive(Debug, Clone, Serialize)]
+pub struct Monitor {
+    pub execution_id: ExecutionId,
+    pub agent_name: AgentName,
+    pub status: Status,
+    /// 0 to 100; null when it is not known.
+    pub progress: Option<u8>,
+    pub message: String,
+    #[serde(serialize_with = "Timestamp::as_rfc3339")]
+    pub created_at: Timestamp,
+    #[serde(
+        serialize_with = "Timestamp::as_optional_rfc3339",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub started_at: Option<Timestamp>,
+    #[serde(serialize_with = "Timestamp::as_rfc3339")]
+    pub updated_at: Timestamp,
+    #[serde(
+        serialize_with = "Timestamp::as_optional_rfc3339",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub completed_at: Option<Timestamp>,
+}
+
+impl Monitor {
+    #[must_use]
+    pub fn of(execution: Execution, now: Timestamp) -> Self {
+        Self {
+            progress: progress(&execution, now),
+            message: message(&execution),
+            execution_id: execution.execution_id,
+            agent_name: execution.agent_name,
+            status: execution.status,
+            created_at: execution.created_at,
+            started_at: execution.started_at,
+            updated_at: execution.updated_at,
+            completed_at: execution.completed_at,
+        }
+    }
+}
+
+fn progress(execution: &Execution, now: Timestamp) -> Option<u8> {
+    match execution.status {
+        Status::Queued => Some(0),
+        Status::Running => {
+            let estimated = execution.estimated_ms.filter(|millis| *millis > 0)?;
+            let elapsed = now.millis_since(execution.started_at?);
+            let percent = elapsed.saturating_mul(100) / estimated;
+            // An estimate never says that the run is done.
+            Some(u8::try_from(percent).unwrap_or(99).min(99))
+        }
+        Status::Completed => Some(100),
+        Status::Failed | Status::Timeout | Status::Cancelled => None,
+    }
+}
+
+fn message(execution: &Execution) -> String {
+    match execution.status {
+        Status::Queued => "Waiting to be started".to_owned(),
+        Status::Running => "Agent is running".to_owned(),
+        Status::Completed => "Agent has completed".to_owned(),
+        Status::Failed | Status::Timeout | Status::Cancelled => match &execution.error_code {
+            Some(code) => format!("Agent has ended without a result: {code}"),
+            None => "Agent has ended without a result".to_owned(),
+        },
+    }
+}
+
+/// Why a run ended without a result.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RunError {
+    pub code: String,
+    pub cause: Option<String>,
+}
+
+/// The results of a run, or that it has not ended yet.
+#[derive(Debug, Clone, Serialize)]
+pub struct Results {
+    pub execution_id: ExecutionId,
+    pub status: Status,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub agent_name: Option<AgentName>,
+    #[serde(
+        serialize_with = "Timestamp::as_optional_rfc3339",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub started_at: Option<Timestamp>,
+    #[serde(
+        serialize_with = "Timestamp::as_optional_rfc3339",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub completed_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub execution_time_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub result: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tools_used: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tokens_used: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<RunError>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metadata: Option<Metadata>,
+}
+
+/// What `include_metadata` adds.
+#[derive(Debug, Clone, Serialize)]
+pub struct Metadata {
+    pub user_id: UserId,
+    pub input_message: Option<String>,
+    pub execution_arn: String,
+    pub tags: BTreeMap<String, String>,
+    /// The output as the agent gave it.
+    pub raw_output: Option<Value>,
+}
+
+/// The facts of a run at one moment, be it now or when its news came about.
+struct Facts<'a> {
+    execution_id: &'a ExecutionId,
+    agent_name: &'a AgentName,
+    status: Status,
+    redrive_count: u32,
+    started_at: Option<Timestamp>,
+    completed_at: Option<Timestamp>,
+}
+
+impl Results {
+    #[must_use]
+    pub fn of(execution: &Execution, outcome: Option<&Outcome>) -> Self {
+        Self::from_facts(
+            &Facts {
+                execution_id: &execution.execution_id,
+                agent_name: &execution.agent_name,
+                status: execution.status,
+                redrive_count: execution.redrive_count,
+                started_at: execution.started_at,
+                completed_at: execution.completed_at,
+            },
+            outcome,
+        )
+    }
+
+    /// As they were when the delivered news came about, also after a later redrive.
+    #[must_use]
+    pub fn delivered(delivery: &Delivery, outcome: Option<&Outcome>) -> Self {
+        Self::from_facts(
+            &Facts {
+                execution_id: &delivery.execution_id,
+                agent_name: &delivery.agent_name,
+                status: delivery.news.status(),
+                redrive_count: delivery.redrive_count,
+                started_at: delivery.started_at,
+                completed_at: delivery.completed_at,
+            },
+            outcome,
+        )
+    }
+
+    fn from_facts(facts: &Facts<'_>, outcome: Option<&Outcome>) -> Self {
+        let mut results = Self {
+            execution_id: facts.execution_id.clone(),
+            status: facts.status,
+            message: None,
+            agent_name: None,
+            started_at: None,
+            completed_at: None,
+            execution_time_ms: None,
+            result: None,
+            tools_used: None,
+            tokens_used: None,
+            error: None,
+            metadata: None,
+        };
+        if !facts.status.is_end() {
+            results.message = Some("Execution not yet complete");
+            return results;
+        }
+        results.agent_name = Some(facts.agent_name.clone());
+        results.started_at = facts.started_at;
+        results.completed_at = facts.completed_at;
+        results.execution_time_ms = facts
+            .completed_at
+            .zip(facts.started_at)
+            .map(|(end, start)| end.millis_since(start));
+        // The outcome of another redrive is not this one's.
+        let outcome = outcome.filter(|outcome| outcome.redrive_count == facts.redrive_count);
+        match (facts.status, outcome) {
+            (Status::Completed, Some(outcome)) => {
+                let read = outcome::normalise(outcome.output.as_deref().unwrap_or("null"));
+                results.result = Some(read.result);
+                results.tools_used = Some(read.tools_used);
+                results.tokens_used = read.tokens_used;
+            }
+            (Status::Completed, None) => results.result = Some(Value::Null),
+            (status, outcome) => {
+                results.error = Some(RunError {
+                    code: outcome
+                        .and_then(|it| it.error.clone())
+                        .unwrap_or_else(|| default_code(status).to_owned()),
+                    cause: outcome.and_then(|it| it.cause.clone()),
+                });
+            }
+        }
+        results
+    }
+}
+
+/// The code of an end for which Step Functions gives none.
+#[must_use]
+pub const fn default_code(status: Status) -> &'static str {
+    match status {
+        Status::Timeout => "States.Timeout",
+        Status::Cancelled => "Cancelled",
+        Status::Queued | Status::Running | Status::Completed | Status::Failed => "Failed",
+    }
+}
+
+/// A page of a caller's runs, newest first.
+#[derive(Debug, Serialize)]
+pub struct ExecutionList {
+    pub executions: Vec<Monitor>,
+    /// Give it back as `cursor` for the next page; missing on the last one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_cursor: Option<String>,
+}
+
+/// An agent as callers see it.
+#[derive(Debug, Clone, Serialize)]
+pub struct AgentView {
+    pub name: AgentName,
+    pub description: String,
+    pub version: String,
+    pub tools: Vec<String>,
+    pub llm_provider: Option<String>,
+    pub llm_model: Option<String>,
+    /// In seconds.
+    pub average_execution_time: Option<f64>,
+    /// In US dollars a run.
+    pub cost_estimate: Option<f64>,
+}
+
+impl From<Agent> for AgentView {
+    fn from(agent: Agent) -> Self {
+        Self {
+            name: agent.agent_name,
+            description: agent.description,
+            version: agent.version,
+            tools: agent.tools,
+            llm_provider: agent.llm_provider,
+            llm_model: agent.llm_model,
+            average_execution_time: agent.average_execution_time,
+            cost_estimate: agent.cost_estimate,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn execution(status: Status) -> Execution {
+        serde_json::from_value(json!({
+            "execution_id": "mcp-echo-1", "user_id": "someone", "agent_name": "echo",
+            "state_machine_arn": "arn:aws:states:eu-west-1:111122223333:stateMachine:echo",
+            "status": status, "redrive_count": 0, "rank": 0, "launch_before": 9_000,
+            "created_at": 1_000, "updated_at": 2_000, "started_at": 2_000, "completed_at": 4_500,
+            "estimated_ms": 2_000,
+        }))
+        .unwrap()
+    }
+
+    fn progress_at(status: Status, millis: i64) -> Option<u8> {
+        progress(&execution(status), Timestamp::from_millis(millis))
+    }
+
+    #[test]
+    fn progress_is_estimated_while_it_runs_and_never_says_done() {
+        assert_eq!(progress_at(Status::Queued, 3_000), Some(0));
+        assert_eq!(progress_at(Status::Running, 1_000), Some(0));
+        assert_eq!(progress_at(Status::Running, 3_000), Some(50));
+        assert_eq!(progress_at(Status::Running, 4_000), Some(99));
+        assert_eq!(progress_at(Status::Running, i64::MAX), Some(99));
+        assert_eq!(progress_at(Status::Completed, 3_000), Some(100));
+        assert_eq!(progress_at(Status::Failed, 3_000), None);
+        let unknown = Execution {
+            estimated_ms: None,
+            ..execution(Status::Running)
+        };
+        assert_eq!(progress(&unknown, Timestamp::from_millis(3_000)), None);
+    }
+
+    #[test]
+    fn results_are_those_of_the_same_redrive() {
+        let outcome = Outcome {
+            output: Some("{\"result\":1}".to_owned()),
+            redrive_count: 1,
+            ..Outcome::default()
+        };
+
+        let now = Execution {
+            redrive_count: 1,
+            ..execution(Status::Completed)
+        };
+        assert_eq!(Results::of(&now, Some(&outcome)).result, Some(json!(1)));
+        assert_eq!(
+            Results::of(&now, Some(&outcome)).execution_time_ms,
+            Some(2_500)
+        );
+        let before = execution(Status::Completed);
+        assert_eq!(
+            Results::of(&before, Some(&outcome)).result,
+            Some(Value::Null)
+        );
+    }
+
+    #[test]
+    fn a_run_that_has_not_ended_has_no_results() {
+        let answer = serde_json::to_value(Results::of(&execution(Status::Running), None)).unwrap();
+
+        assert_eq!(
+            answer,
+            json!({"execution_id": "mcp-echo-1", "status": "running", "message": "Execution not yet complete"})
+        );
+    }
+
+    #[test]
+    fn an_end_without_a_result_has_a_code() {
+        for (status, code) in [
+            (Status::Failed, "Failed"),
+            (Status::Timeout, "States.Timeout"),
+            (Status::Cancelled, "Cancelled"),
+        ] {
+            let results = Results::of(&execution(status), Some(&Outcome::default()));
+            assert_eq!(
+                results.error,
+                Some(RunError {
+                    code: code.to_owned(),
+                    cause: None
+                })
+            );
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! API keys, which are kept and looked up by their hash alone.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::{
+    caller::{Caller, Permissions, UserId},
+    time::Timestamp,
+};
+
+/// SHA-256 of a key that we issued: 256 random bits, so no salt and no slow hash is needed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ApiKeyHash([u8; 32]);
+
+impl ApiKeyHash {
+    #[must_use]
+    pub fn of(key: &str) -> Self {
+        Self(Sha256::digest(key.as_bytes()).into())
+    }
+
+    /// Lower-case hexadecimal: the primary key of the `api_keys` table.
+    #[must_use]
+    pub fn to_hex(&self) -> String {
+        hex(&self.0)
+    }
+}
+
+impl fmt::Debug for ApiKeyHash {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("ApiKeyHash(..)")
+    }
+}
+
+/// Lower-case hexadecimal.
+#[must_use]
+pub fn hex(bytes: &[u8]) -> String {
+    use fmt::Write as _;
+
+    bytes
+        .iter()
+        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+            // Writing to a string cannot fail.
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
+}
+
+/// A row of the `api_keys` table, without its hash, which nobody needs to read back.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ApiKey {
+    pub key_id: String,
+    pub user_id: UserId,
+    #[serde(default)]
+    pub permissions: Vec<String>,
+    #[serde(default = "default_rate_limit")]
+    pub rate_limit: u32,
+    pub created_at: Timestamp,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revoked_at: Option<Timestamp>,
+}
+
+const fn default_rate_limit() -> u32 {
+    60
+}
+
+impl ApiKey {
+    /// A key stops at the instant at which it expires or is revoked; either may lie ahead.
+    #[must_use]
+    pub fn is_valid(&self, now: Timestamp) -> bool {
+        let ended = |end: Option<Timestamp>| end.is_some_and(|end| end <= now);
+        !ended(self.expires_at) && !ended(self.revoked_at)
+    }
+}
+
+impl From<ApiKey> for Caller {
+    fn from(key: ApiKey) -> Self {
+        Self {
+            permissions: key.permissions.iter().collect::<Permissions>(),
+            user_id: key.user_id,
+            key_id: key.key_id,
+            rate_limit: key.rate_limit,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(expires_at: Option<i64>, revoked_at: Option<i64>) -> ApiKey {
+        ApiKey {
+            key_id: "ab12cd34".to_owned(),
+            user_id: "someone".to_owned().into(),
+            permissions: vec![],
+            rate_limit: 60,
+            created_at: Timestamp::from_millis(0),
+            expires_at: expires_at.map(Timestamp::from_millis),
+            revoked_at: revoked_at.map(Timestamp::from_millis),
+        }
+    }
+
+    #[test]
+    fn a_key_stops_when_it_expires_or_is_revoked() {
+        let now = Timestamp::from_millis(1000);
+
+        assert!(key(None, None).is_valid(now));
+        assert!(key(Some(1001), None).is_valid(now));
+        assert!(key(None, Some(1001)).is_valid(now));
+        assert!(!key(Some(1000), None).is_valid(now));
+        assert!(!key(Some(2000), Some(1000)).is_valid(now));
+    }
+
+    #[test]
+    fn a_hash_is_lower_case_hexadecimal_and_never_printed() {
+        let hash = ApiKeyHash::of("abc");
+
+        assert_eq!(
+            hash.to_hex(),
+            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+        );
+        assert_eq!(format!("{hash:?}"), "ApiKeyHash(..)");
+    }
+}

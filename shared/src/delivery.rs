@@ -1,0 +1,196 @@
+//! A delivery: the debt of one piece of news to one target, and the schedule of its attempts.
+
+use std::{str::FromStr, time::Duration};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::{
+    agent::AgentName,
+    api_key::hex,
+    callback::NewsType,
+    caller::UserId,
+    execution::{Execution, ExecutionId},
+    time::Timestamp,
+};
+
+/// The target of the callback that came with the start.
+pub const CALLBACK_TARGET: &str = "callback";
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DeliveryState {
+    Pending,
+    Delivered,
+    /// The schedule is exhausted, or the receiver wants no more.
+    Undelivered,
+}
+
+/// One POST and what came of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attempt {
+    pub at: Timestamp,
+    pub duration_ms: u64,
+    /// The HTTP status; missing when no answer came.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    /// The start of the answer, or why there was none.
+    pub detail: String,
+}
+
+/// The `delivery#…` part of an execution. It carries what was true when the news came about, so
+/// that a later redrive does not change it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Delivery {
+    pub execution_id: ExecutionId,
+    pub part: String,
+    pub user_id: UserId,
+    pub agent_name: AgentName,
+    pub news: NewsType,
+    pub redrive_count: u32,
+    pub occurred_at: Timestamp,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub completed_at: Option<Timestamp>,
+    /// The same for all attempts, so that the receiver can tell a repetition.
+    pub webhook_id: String,
+    pub state: DeliveryState,
+    #[serde(default)]
+    pub attempts: Vec<Attempt>,
+    /// Counts the leases; an attempt that died unrecorded is in here, and not in `attempts`.
+    pub attempt_count: u32,
+    /// No attempt before this.
+    pub next_attempt_at: Timestamp,
+    /// Who holds or last held the lease.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leased_until: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub due_at: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shard: Option<u8>,
+    /// In seconds.
+    pub ttl: i64,
+}
+
+impl Delivery {
+    /// The debt to tell `target` that `execution` has moved to its status. `overdue` is the time
+    /// after which `sweep` hurries it again.
+    #[must_use]
+    pub fn owed(
+        execution: &Execution,
+        news: NewsType,
+        target: &str,
+        overdue: Duration,
+        retention: Duration,
+    ) -> Self {
+        let part = format!(
+            "delivery#{}#{}#{target}",
+            news.status(),
+            execution.redrive_count
+        );
+        let now = execution.updated_at;
+        Self {
+            webhook_id: webhook_id(&execution.execution_id, &part),
+            execution_id: execution.execution_id.clone(),
+            part,
+            user_id: execution.user_id.clone(),
+            agent_name: execution.agent_name.clone(),
+            news,
+            redrive_count: execution.redrive_count,
+            occurred_at: execution
+                .completed_at
+                .or(execution.started_at)
+                .unwrap_or(now),
+            started_at: execution.started_at,
+            completed_at: execution.completed_at,
+            state: DeliveryState::Pending,
+            attempts: Vec::new(),
+            attempt_count: 0,
+            next_attempt_at: now,
+            lease: None,
+            leased_until: None,
+            due_at: Some(now.plus(overdue)),
+            shard: Some(execution.execution_id.shard()),
+            ttl: now.plus(retention).seconds(),
+        }
+    }
+}
+
+/// Follows from the delivery's key, so that it is the same whoever writes it, and no secret.
+fn webhook_id(id: &ExecutionId, part: &str) -> String {
+    let hash = Sha256::digest(format!("{id}/{part}"));
+    format!("msg_{}", hex(hash.get(..16).unwrap_or_default()))
+}
+
+/// After which pauses a failed delivery is tried again.
+#[derive(Debug, Clone)]
+pub struct Schedule(Vec<Duration>);
+
+/// The text is not a schedule.
+#[derive(Debug, thiserror::Error)]
+#[error("must be whole seconds, separated by commas")]
+pub struct InvalidSchedule;
+
+impl FromStr for Schedule {
+    type Err = InvalidSchedule;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let steps: Result<Vec<_>, _> = text
+            .split(',')
+            .map(|step| step.trim().parse().map(Duration::from_secs))
+            .collect();
+        Ok(Self(steps.map_err(|_| InvalidSchedule)?))
+    }
+}
+
+impl Schedule {
+    /// The pause after the failed attempt number `attempt` (from 1), or `None` when that was the
+    /// last. It is spread by ± 10 %, so that the deliveries of one outage do not return at once.
+    #[must_use]
+    pub fn pause_after(&self, attempt: u32, webhook_id: &str) -> Option<Duration> {
+        let step = *self.0.get(usize::try_from(attempt.checked_sub(1)?).ok()?)?;
+        let hash = Sha256::digest(format!("{webhook_id}/{attempt}"));
+        let spread = f64::from(hash.first().copied().unwrap_or_default()) / 255.0;
+        Some(step.mul_f64(0.9 + 0.2 * spread))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_schedule_ends_after_its_last_step_and_is_spread_by_a_tenth() {
+        let schedule: Schedule = "10, 100".parse().unwrap();
+
+        for id in 0..100 {
+            let id = format!("msg_{id}");
+            let first = schedule.pause_after(1, &id).unwrap().as_secs_f64();
+            assert!((9.0..=11.0).contains(&first), "{first}");
+            let second = schedule.pause_after(2, &id).unwrap().as_secs_f64();
+            assert!((90.0..=110.0).contains(&second), "{second}");
+            assert_eq!(schedule.pause_after(3, &id), None);
+            assert_eq!(schedule.pause_after(0, &id), None);
+        }
+        assert!("1,x".parse::<Schedule>().is_err());
+        assert!("".parse::<Schedule>().is_err());
+    }
+
+    #[test]
+    fn a_webhook_id_follows_from_the_key_alone() {
+        let id: ExecutionId = "mcp-echo-1".parse().unwrap();
+
+        assert_eq!(
+            webhook_id(&id, "delivery#completed#0#callback"),
+            webhook_id(&id, "delivery#completed#0#callback")
+        );
+        assert_ne!(
+            webhook_id(&id, "delivery#completed#0#callback"),
+            webhook_id(&id, "delivery#completed#1#callback")
+        );
+        assert_eq!(webhook_id(&id, "x").len(), 36);
+    }
+}

@@ -1,0 +1,36 @@
+//! The variables that a function is configured by, read once in its `main`.
+
+use std::{env, fmt::Display, str::FromStr, time::Duration};
+
+/// A variable is missing or unreadable: the cold start stops with its name.
+#[derive(Debug, thiserror::Error)]
+#[error("environment variable {name}: {reason}")]
+pub struct InvalidVariable {
+    name: &'static str,
+    reason: String,
+}
+
+pub fn required(name: &'static str) -> Result<String, InvalidVariable> {
+    env::var(name).map_err(|error| InvalidVariable {
+        name,
+        reason: error.to_string(),
+    })
+}
+
+pub fn parsed<T: FromStr<Err: Display>>(name: &'static str) -> Result<T, InvalidVariable> {
+    required(name)?
+        .parse()
+        .map_err(|error: T::Err| InvalidVariable {
+            name,
+            reason: error.to_string(),
+        })
+}
+
+pub fn seconds(name: &'static str) -> Result<Duration, InvalidVariable> {
+    Ok(Duration::from_secs(parsed(name)?))
+}
+
+pub fn days(name: &'static str) -> Result<Duration, InvalidVariable> {
+    let days: u32 = parsed(name)?;
+    Ok(Duration::from_secs(u64::from(days) * 24 * 60 * 60))
+}

@@ -1,0 +1,111 @@
+//! What can go wrong, for all functions; `problem.rs` says how it is answered.
+
+use std::borrow::Cow;
+
+use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
+
+/// The error under one of ours, for the log alone.
+pub type Source = Box<dyn std::error::Error + Send + Sync>;
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The body is not JSON, or not an object.
+    #[error("malformed request: {0}")]
+    Malformed(String),
+    #[error("no valid key or token")]
+    Unauthorized,
+    /// The permission that was missing, `action:resource`.
+    #[error("permission {0} is missing")]
+    Forbidden(String),
+    /// Also for what exists but is not the caller's.
+    #[error("{0} not found")]
+    NotFound(&'static str),
+    /// The state of things does not allow it, now or any more.
+    #[error("{0}")]
+    Conflict(Cow<'static, str>),
+    #[error("{field} is larger than {limit} bytes")]
+    TooLarge { field: &'static str, limit: usize },
+    #[error("{field} {reason}")]
+    Invalid {
+        field: Cow<'static, str>,
+        reason: Cow<'static, str>,
+    },
+    #[error("the limit of {limit} starts a minute is used up")]
+    RateLimited {
+        limit: u32,
+        retry_after_seconds: u64,
+    },
+    /// Somebody else was at the same item; again shortly.
+    #[error("cannot {0}: the item is in use")]
+    Busy(&'static str),
+    #[error("cannot {action}")]
+    Aws {
+        action: &'static str,
+        /// Whether the same call may succeed later.
+        transient: bool,
+        #[source]
+        source: Source,
+    },
+    /// What we stored, or what AWS sent, is not what we expect.
+    #[error("cannot read {what}")]
+    Corrupt {
+        what: &'static str,
+        #[source]
+        source: Source,
+    },
+}
+
+impl Error {
+    pub fn invalid(
+        field: impl Into<Cow<'static, str>>,
+        reason: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        Self::Invalid {
+            field: field.into(),
+            reason: reason.into(),
+        }
+    }
+
+    pub fn corrupt(what: &'static str, source: impl Into<Source>) -> Self {
+        Self::Corrupt {
+            what,
+            source: source.into(),
+        }
+    }
+
+    /// For `map_err` on an AWS call: `action` completes the sentence "cannot …".
+    pub fn aws<E, R>(action: &'static str) -> impl FnOnce(SdkError<E, R>) -> Self
+    where
+        E: std::error::Error + ProvideErrorMetadata + Send + Sync + 'static,
+        R: std::fmt::Debug + Send + Sync + 'static,
+    {
+        move |error| Self::Aws {
+            action,
+            transient: is_transient(&error),
+            source: error.into(),
+        }
+    }
+}
+
+/// Whether a call that failed so after the SDK's own retries may succeed later.
+fn is_transient<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> bool {
+    match error {
+        SdkError::TimeoutError(_) | SdkError::DispatchFailure(_) | SdkError::ResponseError(_) => {
+            true
+        }
+        SdkError::ServiceError(service) => service.err().code().is_some_and(|code| {
+            let code = code.to_ascii_lowercase();
+            [
+                "throttl",
+                "exceeded",
+                "internal",
+                "unavailable",
+                "timeout",
+                "conflict",
+            ]
+            .iter()
+            .any(|part| code.contains(part))
+        }),
+        _ => false,
+    }
+}

@@ -1,0 +1,324 @@
+//! An execution: its id, its status, and the one rule by which it moves.
+
+use std::{collections::BTreeMap, fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+use ulid::Ulid;
+
+use crate::{
+    agent::{AgentName, StateMachineArn},
+    callback::NewsType,
+    caller::UserId,
+    time::Timestamp,
+};
+
+/// Each execution's name in Step Functions starts so; the EventBridge rule filters on it.
+pub const NAME_PREFIX: &str = "mcp-";
+
+/// The id that callers see, which is also the name given to `StartExecution`:
+/// `mcp-<agent>-<ULID, lower case>`.
+///
+/// Invariant: 1 to 80 characters of `[A-Za-z0-9_-]` that start with `mcp-`
+/// (<https://docs.aws.amazon.com/step-functions/latest/apireference/API_StartExecution.html>).
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ExecutionId(String);
+
+impl ExecutionId {
+    const MAX_LENGTH: usize = 80;
+
+    /// A new id. A long agent name is cut, so that the whole fits in 80 characters; 80 random
+    /// bits make it unguessable.
+    #[must_use]
+    pub fn generate(agent: &AgentName) -> Self {
+        let ulid = Ulid::generate().to_string().to_ascii_lowercase();
+        let room = Self::MAX_LENGTH - NAME_PREFIX.len() - 1 - ulid.len();
+        let agent = agent.as_str().get(..room).unwrap_or(agent.as_str());
+        Self(format!("{NAME_PREFIX}{agent}-{ulid}"))
+    }
+
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The shard of the `due` index in which this execution's items stand, so that no partition
+    /// of it is hot.
+    #[must_use]
+    pub fn shard(&self) -> u8 {
+        // The last characters of a ULID are random.
+        self.0
+            .bytes()
+            .rev()
+            .take(4)
+            .fold(0, |sum: u8, byte| sum.wrapping_mul(31).wrapping_add(byte))
+            % SHARDS
+    }
+}
+
+/// How many shards the `due` index has. `sweep` reads all of them.
+pub const SHARDS: u8 = 8;
+
+/// The text is not an [`ExecutionId`].
+#[derive(Debug, thiserror::Error)]
+#[error("not an execution id")]
+pub struct InvalidExecutionId;
+
+impl TryFrom<String> for ExecutionId {
+    type Error = InvalidExecutionId;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let valid = text.len() <= Self::MAX_LENGTH
+            && text.len() > NAME_PREFIX.len()
+            && text.starts_with(NAME_PREFIX)
+            && text
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'));
+        if valid {
+            Ok(Self(text))
+        } else {
+            Err(InvalidExecutionId)
+        }
+    }
+}
+
+impl FromStr for ExecutionId {
+    type Err = InvalidExecutionId;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.to_owned().try_into()
+    }
+}
+
+impl From<ExecutionId> for String {
+    fn from(id: ExecutionId) -> Self {
+        id.0
+    }
+}
+
+impl fmt::Display for ExecutionId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+/// The status in the words of the API.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    Queued,
+    Running,
+    Completed,
+    Failed,
+    Timeout,
+    Cancelled,
+}
+
+impl Status {
+    pub const ALL: [Self; 6] = [
+        Self::Queued,
+        Self::Running,
+        Self::Completed,
+        Self::Failed,
+        Self::Timeout,
+        Self::Cancelled,
+    ];
+
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Running => "running",
+            Self::Completed => "completed",
+            Self::Failed => "failed",
+            Self::Timeout => "timeout",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
+    /// Whether a run in this status has ended (a redrive may still reopen it).
+    #[must_use]
+    pub const fn is_end(self) -> bool {
+        match self {
+            Self::Queued | Self::Running => false,
+            Self::Completed | Self::Failed | Self::Timeout | Self::Cancelled => true,
+        }
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Status {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::ALL
+            .into_iter()
+            .find(|status| status.as_str() == text)
+            .ok_or(())
+    }
+}
+
+/// How far a run has come within one redrive. Stored as a number, so that DynamoDB compares it
+/// as we do; gaps leave room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Rank {
+    /// Accepted; the status is `queued`.
+    Queued = 0,
+    /// `StartExecution` has answered; the status is `running`, but nobody was told yet.
+    Launched = 10,
+    /// Step Functions says that it runs, and whoever asked for that news is owed it.
+    Running = 20,
+    /// Any end.
+    Ended = 90,
+}
+
+impl Rank {
+    pub const ALL: [Self; 4] = [Self::Queued, Self::Launched, Self::Running, Self::Ended];
+}
+
+/// Where a run stands: first by redrive, then by rank.
+///
+/// This order is the one transition rule. [`Position::may_follow`] says it in Rust, and
+/// `store::executions` says it in DynamoDB's words; a test proves that both agree on all pairs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Position {
+    pub redrive_count: u32,
+    pub rank: Rank,
+}
+
+impl Position {
+    /// Whether a run that stands at `current` may move here: only ever forward, so a repeated or
+    /// late event changes nothing, and a later redrive reopens an ended run.
+    #[must_use]
+    pub fn may_follow(self, current: Self) -> bool {
+        self > current
+    }
+}
+
+/// The `state` part of an execution: small, and all that monitor and list read.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Execution {
+    pub execution_id: ExecutionId,
+    pub user_id: UserId,
+    pub agent_name: AgentName,
+    /// Frozen when the start was accepted: a changed agent row does not change a run.
+    pub state_machine_arn: StateMachineArn,
+    pub status: Status,
+    pub redrive_count: u32,
+    /// A [`Rank`] as a number.
+    pub rank: u8,
+    pub created_at: Timestamp,
+    pub updated_at: Timestamp,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub completed_at: Option<Timestamp>,
+    /// The agent's average execution time when this run was accepted, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub estimated_ms: Option<u64>,
+    /// The error code of a run that ended without a result; its cause is in the `output` part.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error_code: Option<String>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tags: BTreeMap<String, String>,
+    /// The news that the callback asked for; empty when there is no callback. The URL and its
+    /// headers are in the `callback` part, which no reader of runs loads.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub callback_events: Vec<NewsType>,
+    /// The key of this run's idempotency item, which expires with the run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idempotency_item: Option<String>,
+    /// When `launch` first claimed the run: from then on only Step Functions settles it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claimed_at: Option<Timestamp>,
+    /// An unclaimed run is not started after this.
+    pub launch_before: Timestamp,
+    /// With [`Execution::shard`]: when `sweep` is to look at what this run still owes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub due_at: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shard: Option<u8>,
+    /// In seconds; set when the run ends. Readers treat an expired item as gone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttl: Option<i64>,
+}
+
+impl Execution {
+    #[must_use]
+    pub fn position(&self) -> Position {
+        // An unknown number comes from a newer version of us, and stands before the next rank.
+        let rank = Rank::ALL
+            .into_iter()
+            .rev()
+            .find(|rank| *rank as u8 <= self.rank);
+        Position {
+            redrive_count: self.redrive_count,
+            rank: rank.unwrap_or(Rank::Queued),
+        }
+    }
+
+    /// The ARN that Step Functions gives the execution with our id on the frozen state machine.
+    #[must_use]
+    pub fn execution_arn(&self) -> String {
+        self.state_machine_arn.execution(&self.execution_id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_a_valid_execution_name_even_for_a_long_agent_name() {
+        for length in [1, 49, 50, 80] {
+            let agent: AgentName = "a".repeat(length).parse().unwrap();
+            let id = ExecutionId::generate(&agent);
+
+            assert!(id.as_str().len() <= 80, "{id}");
+            assert!(id.as_str().starts_with("mcp-a"));
+            assert_eq!(id.as_str().parse::<ExecutionId>().unwrap(), id);
+            assert!(id.shard() < SHARDS);
+        }
+    }
+
+    #[test]
+    fn ids_that_step_functions_would_refuse_are_refused() {
+        let long = format!("mcp-{}", "a".repeat(77));
+        for text in [
+            "", "mcp-", "echo-1", "mcp-a b", "mcp-é", "mcp-a/b", "mcp-a#b", &long,
+        ] {
+            assert!(text.parse::<ExecutionId>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn shards_are_spread() {
+        let agent: AgentName = "echo".parse().unwrap();
+        let mut seen = [0; SHARDS as usize];
+        for _ in 0..800 {
+            seen[usize::from(ExecutionId::generate(&agent).shard())] += 1;
+        }
+        assert!(seen.iter().all(|count| *count > 40), "{seen:?}");
+    }
+
+    #[test]
+    fn a_run_moves_only_forward_and_a_later_redrive_reopens_it() {
+        let at = |redrive_count, rank| Position {
+            redrive_count,
+            rank,
+        };
+
+        assert!(at(0, Rank::Ended).may_follow(at(0, Rank::Queued)));
+        assert!(at(0, Rank::Running).may_follow(at(0, Rank::Launched)));
+        assert!(!at(0, Rank::Running).may_follow(at(0, Rank::Ended)));
+        assert!(!at(0, Rank::Ended).may_follow(at(0, Rank::Ended)));
+        assert!(at(1, Rank::Running).may_follow(at(0, Rank::Ended)));
+        assert!(!at(0, Rank::Ended).may_follow(at(1, Rank::Running)));
+    }
+}

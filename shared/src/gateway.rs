@@ -1,0 +1,199 @@
+//! What the functions behind API Gateway share: who calls, and the form of an answer.
+
+use std::{convert::Infallible, time::Duration};
+
+use lambda_http::{
+    Request, RequestExt, Response,
+    http::{HeaderMap, HeaderName, HeaderValue, header},
+    request::RequestContext,
+};
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::{
+    answer::{Receipt, Results},
+    caller::Caller,
+    error::Error,
+    execution::ExecutionId,
+    problem,
+    request::IdempotencyKey,
+    service::start::Accepted,
+    telemetry::Invocation,
+};
+
+/// API Gateway answers for a function that takes longer than 29 s, so nobody is held longer.
+const MAX_WAIT: Duration = Duration::from_secs(25);
+
+/// Answers with what `work` gives, or with its error as a problem, and counts the invocation.
+pub async fn serve(
+    operation: &'static str,
+    work: impl Future<Output = Result<Response<String>, Error>>,
+) -> Result<Response<String>, Infallible> {
+    let mut metrics = Invocation::start(operation);
+    let response = work.await.unwrap_or_else(|error| problem::respond(&error));
+    metrics.failed = response.status().is_server_error();
+    Ok(response)
+}
+
+/// The caller as the authorizer told it. Fields that cannot be read grant nothing.
+pub fn caller(request: &Request) -> Result<Caller, Error> {
+    let Some(RequestContext::ApiGatewayV1(context)) = request.request_context_ref() else {
+        return Err(Error::Unauthorized);
+    };
+    let field = |name: &str| context.authorizer.fields.get(name).and_then(Value::as_str);
+    let permissions: Vec<String> = field("permissions")
+        .and_then(|text| serde_json::from_str(text).ok())
+        .unwrap_or_default();
+    Ok(Caller {
+        user_id: field("user_id")
+            .ok_or(Error::Unauthorized)?
+            .to_owned()
+            .into(),
+        key_id: field("key_id").ok_or(Error::Unauthorized)?.to_owned(),
+        permissions: permissions.iter().collect(),
+        rate_limit: field("rate_limit")
+            .and_then(|text| text.parse().ok())
+            .unwrap_or_default(),
+    })
+}
+
+/// The route as the template writes it, such as `/v1/executions/{execution_id}`.
+#[must_use]
+pub fn route(request: &Request) -> &str {
+    match request.request_context_ref() {
+        Some(RequestContext::ApiGatewayV1(context)) => {
+            context.resource_path.as_deref().unwrap_or_default()
+        }
+        _ => "",
+    }
+}
+
+/// The id in the path. One that cannot be ours is not found, like any other unknown one.
+pub fn execution_id(request: &Request) -> Result<ExecutionId, Error> {
+    request
+        .path_parameters_ref()
+        .and_then(|parameters| parameters.first("execution_id"))
+        .and_then(|text| text.parse().ok())
+        .ok_or(Error::NotFound("execution"))
+}
+
+/// The `Idempotency-Key`, where there is one.
+pub fn idempotency_key(headers: &HeaderMap) -> Result<Option<IdempotencyKey>, Error> {
+    let Some(value) = headers.get("idempotency-key") else {
+        return Ok(None);
+    };
+    // What is no visible text is refused by the same rule as a key that is too long.
+    IdempotencyKey::parse(value.to_str().unwrap_or_default()).map(Some)
+}
+
+/// How long the caller would like to be held: `Prefer: wait=N` in seconds (RFC 7240), up to 25.
+#[must_use]
+pub fn preferred_wait(headers: &HeaderMap) -> Option<Duration> {
+    headers
+        .get_all("prefer")
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split([',', ';']))
+        .find_map(|preference| preference.trim().strip_prefix("wait=")?.parse().ok())
+        .map(|seconds| Duration::from_secs(seconds).min(MAX_WAIT))
+        .filter(|wait| !wait.is_zero())
+}
+
+/// A JSON answer.
+#[must_use]
+pub fn reply(status: u16, body: &impl Serialize) -> Response<String> {
+    // Our own types have string keys, so they always serialise.
+    let mut response = Response::new(serde_json::to_string(body).unwrap_or_default());
+    *response.status_mut() = status.try_into().unwrap_or_default();
+    let headers = response.headers_mut();
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json"),
+    );
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// Says that the caller's preferred wait was heeded.
+#[must_use]
+pub fn waited(mut response: Response<String>, wait: Duration) -> Response<String> {
+    if let Ok(value) = HeaderValue::try_from(format!("wait={}", wait.as_secs())) {
+        response
+            .headers_mut()
+            .insert(HeaderName::from_static("preference-applied"), value);
+    }
+    response
+}
+
+/// 202 with the place of the new execution.
+#[must_use]
+pub fn accepted(request: &Request, accepted: &Accepted) -> Response<String> {
+    let Accepted { receipt, replayed } = accepted;
+    let mut response = reply(202, receipt);
+    locate(&mut response, request, receipt);
+    if *replayed {
+        response.headers_mut().insert(
+            HeaderName::from_static("idempotent-replayed"),
+            HeaderValue::from_static("true"),
+        );
+    }
+    response
+}
+
+/// 200 with the results of a run that ended while the caller was held.
+#[must_use]
+pub fn ended(request: &Request, receipt: &Receipt, results: &Results) -> Response<String> {
+    let mut response = reply(200, results);
+    locate(&mut response, request, receipt);
+    response
+}
+
+/// `Location`: the path as the caller wrote it (with the stage, or below a custom domain), and
+/// the id behind it.
+fn locate(response: &mut Response<String>, request: &Request, receipt: &Receipt) {
+    let Some(RequestContext::ApiGatewayV1(context)) = request.request_context_ref() else {
+        return;
+    };
+    let path = context.path.as_deref().unwrap_or("/v1/executions");
+    let id = &receipt.execution_id;
+    let location = match &context.domain_name {
+        Some(domain) => format!("https://{domain}{path}/{id}"),
+        None => format!("{path}/{id}"),
+    };
+    if let Ok(value) = HeaderValue::try_from(location) {
+        response.headers_mut().insert(header::LOCATION, value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_preferred_wait_is_found_among_others_and_bounded() {
+        let wait = |values: &[&'static str]| {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append("prefer", HeaderValue::from_static(value));
+            }
+            preferred_wait(&headers).map(|wait| wait.as_secs())
+        };
+
+        assert_eq!(wait(&["wait=5"]), Some(5));
+        assert_eq!(wait(&["respond-async, wait=10"]), Some(10));
+        assert_eq!(wait(&["handling=lenient", "wait=7; x"]), Some(7));
+        assert_eq!(wait(&["wait=99999999999"]), Some(25));
+        for nothing in [
+            "",
+            "wait",
+            "wait=",
+            "wait=-1",
+            "wait=x",
+            "wait=0",
+            "wait=999999999999999999999999",
+        ] {
+            assert_eq!(wait(&[nothing]), None, "{nothing}");
+        }
+        assert_eq!(wait(&[]), None);
+    }
+}

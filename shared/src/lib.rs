@@ -1,0 +1,35 @@
+//! What the functions of agent-relay share. A map:
+//!
+//! - Nouns, without I/O: [`execution`] (ids, statuses and the one transition rule), [`agent`],
+//!   [`caller`] (who asks, and what they may do), [`api_key`], [`request`] (what a start asks
+//!   for), [`callback`] and [`network`] (where news may go), [`delivery`] (one debt to one
+//!   target), [`signature`], [`outcome`] (how a run ended), [`answer`] (what callers read),
+//!   [`time`].
+//! - [`store`]: one file per kind of item, one function per DynamoDB call. [`queue`]: the hints
+//!   that hurry what the rows owe.
+//! - [`service`]: what REST, envelope and MCP all call, so that they cannot disagree.
+//! - [`error`] (what can go wrong), [`problem`] (how an error is answered), [`gateway`] (what the
+//!   functions behind API Gateway share), [`telemetry`], [`env`](mod@env).
+//!
+//! The one principle, in `ARCHITECTURE.md`: the row is the truth, messages only hurry it.
+
+pub mod agent;
+pub mod answer;
+pub mod api_key;
+pub mod callback;
+pub mod caller;
+pub mod delivery;
+pub mod env;
+pub mod error;
+pub mod execution;
+pub mod gateway;
+pub mod network;
+pub mod outcome;
+pub mod problem;
+pub mod queue;
+pub mod request;
+pub mod service;
+pub mod signature;
+pub mod store;
+pub mod telemetry;
+pub mod time;

@@ -1,0 +1,99 @@
+//! The hints that hurry what the rows owe. Losing one, or getting it twice, changes nothing.
+
+use std::time::Duration;
+
+use aws_sdk_sqs::Client;
+use futures_util::future::join_all;
+use lambda_http::aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use tracing::warn;
+
+use crate::{caller::UserId, error::Error, execution::ExecutionId, problem};
+
+/// "This run is to be launched."
+#[derive(Debug, Serialize, Deserialize)]
+pub struct LaunchMessage {
+    pub execution_id: ExecutionId,
+}
+
+/// "This delivery is to be attempted."
+#[derive(Debug, Serialize, Deserialize)]
+pub struct DeliveryMessage {
+    pub execution_id: ExecutionId,
+    pub part: String,
+}
+
+/// The longest `DelaySeconds` that SQS takes; what is due later is sent by `sweep`.
+pub const MAX_DELAY: Duration = Duration::from_mins(15);
+
+/// A queue that we send to.
+#[derive(Debug, Clone)]
+pub struct Queue {
+    client: Client,
+    url: String,
+}
+
+impl Queue {
+    #[must_use]
+    pub fn new(client: Client, url: String) -> Self {
+        Self { client, url }
+    }
+
+    /// Sends a hint, to be received after `delay` (at most [`MAX_DELAY`]; rounded up to whole
+    /// seconds, so that it never comes early). The user is the message group, which on a
+    /// standard queue keeps one user's flood from delaying the others. A failed send is only
+    /// logged: the row still owes, and `sweep` pays.
+    pub async fn hurry(&self, message: &impl Serialize, user: &UserId, delay: Duration) {
+        let Ok(body) = serde_json::to_string(message) else {
+            return;
+        };
+        let delay =
+            i32::try_from(delay.min(MAX_DELAY).as_millis().div_ceil(1000)).unwrap_or_default();
+        let sent = self
+            .client
+            .send_message()
+            .queue_url(&self.url)
+            .message_body(body)
+            .message_group_id(group(user))
+            .set_delay_seconds(Some(delay).filter(|delay| *delay > 0))
+            .send()
+            .await;
+        if let Err(error) = sent {
+            warn!(error = %aws_sdk_sqs::error::DisplayErrorContext(error), "cannot send a hint");
+        }
+    }
+}
+
+/// A message group id is at most 128 characters of ASCII letters, digits and punctuation
+/// (<https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html>);
+/// a user id may be anything.
+fn group(user: &UserId) -> String {
+    use sha2::{Digest, Sha256};
+
+    let hash = Sha256::digest(user.as_str());
+    crate::api_key::hex(hash.get(..16).unwrap_or_default())
+}
+
+/// Handles the messages of one batch side by side, and reports those that failed one by one:
+/// SQS then delivers only these again, and after the queue's `maxReceiveCount` moves them to its
+/// dead-letter queue.
+pub async fn consume<T, F>(event: SqsEvent, handle: impl Fn(T) -> F) -> SqsBatchResponse
+where
+    T: DeserializeOwned,
+    F: Future<Output = Result<(), Error>>,
+{
+    let handle = &handle;
+    let outcomes = event.records.into_iter().map(|record| async move {
+        let outcome = match serde_json::from_str(record.body.as_deref().unwrap_or_default()) {
+            Ok(message) => handle(message).await,
+            Err(error) => Err(Error::corrupt("a message", error)),
+        };
+        outcome.err().map(|error| {
+            problem::log(&error);
+            record.message_id.unwrap_or_default()
+        })
+    });
+    let mut response = SqsBatchResponse::default();
+    response.set_failures(join_all(outcomes).await.into_iter().flatten());
+    response
+}

@@ -1,0 +1,358 @@
+//! What a start asks for, checked so that everything after it can rely on it.
+
+use std::{borrow::Cow, collections::BTreeMap};
+
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
+
+use crate::{
+    agent::AgentName,
+    api_key::hex,
+    callback::{self, Callback, CallbackUrl, NewsType},
+    caller::UserId,
+    error::Error,
+    network::CallbackAllow,
+    time::Timestamp,
+};
+
+/// The largest body, and the largest input of `StartExecution`, in bytes of UTF-8
+/// (<https://docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html>).
+pub const MAX_BYTES: usize = 262_144;
+
+const MAX_TAGS: usize = 10;
+const MAX_TAG_KEY: usize = 64;
+const MAX_TAG_VALUE: usize = 128;
+
+/// The body of `POST /v1/executions`, and the arguments of the tool `start_agent`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StartBody {
+    pub agent_name: String,
+    pub input_message: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parameters: Option<Map<String, Value>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub callback_url: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub callback_headers: Option<BTreeMap<String, String>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub callback_events: Option<Vec<NewsType>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tags: Option<BTreeMap<String, String>>,
+}
+
+/// A start that can be accepted.
+#[derive(Debug, Clone)]
+pub struct StartRequest {
+    pub agent_name: AgentName,
+    pub input_message: String,
+    pub parameters: Map<String, Value>,
+    pub callback: Option<Callback>,
+    pub callback_events: Vec<NewsType>,
+    pub tags: BTreeMap<String, String>,
+    /// SHA-256 of the request as it was understood: what tells a replay from another request.
+    pub hash: String,
+}
+
+impl StartBody {
+    /// Checks all that can be checked without I/O.
+    pub fn check(self, allow: &CallbackAllow) -> Result<StartRequest, Error> {
+        let hash = self.hash()?;
+        let agent_name = self
+            .agent_name
+            .parse::<AgentName>()
+            .map_err(|error| Error::invalid("agent_name", error.to_string()))?;
+        if self.input_message.trim().is_empty() {
+            return Err(Error::invalid("input_message", "must not be empty"));
+        }
+        let tags = self.tags.unwrap_or_default();
+        check_tags(&tags)?;
+
+        let headers = self.callback_headers.unwrap_or_default();
+        callback::check_headers(&headers)?;
+        let (callback, callback_events) = match self.callback_url {
+            Some(text) => {
+                let url = CallbackUrl::parse(&text, allow)?;
+                let events = callback::wanted_news(&url, self.callback_events)?;
+                (Some(Callback { url, headers }), events)
+            }
+            None if !headers.is_empty() => {
+                return Err(Error::invalid("callback_headers", "needs a callback_url"));
+            }
+            None if self.callback_events.is_some() => {
+                return Err(Error::invalid("callback_events", "needs a callback_url"));
+            }
+            None => (None, Vec::new()),
+        };
+        Ok(StartRequest {
+            agent_name,
+            input_message: self.input_message,
+            parameters: self.parameters.unwrap_or_default(),
+            callback,
+            callback_events,
+            tags,
+            hash,
+        })
+    }
+
+    fn hash(&self) -> Result<String, Error> {
+        // Maps are sorted, so two spellings of one request have one hash.
+        let text =
+            serde_json::to_vec(self).map_err(|error| Error::corrupt("the request", error))?;
+        Ok(hex(&Sha256::digest(text)))
+    }
+}
+
+fn check_tags(tags: &BTreeMap<String, String>) -> Result<(), Error> {
+    if tags.len() > MAX_TAGS {
+        return Err(Error::invalid(
+            "tags",
+            format!("has more than {MAX_TAGS} entries"),
+        ));
+    }
+    for (key, value) in tags {
+        if key.is_empty() || key.len() > MAX_TAG_KEY || value.len() > MAX_TAG_VALUE {
+            let reason = format!(
+                "must have keys of 1 to {MAX_TAG_KEY} and values of at most {MAX_TAG_VALUE} bytes"
+            );
+            return Err(Error::invalid("tags", reason));
+        }
+    }
+    Ok(())
+}
+
+impl StartRequest {
+    /// The bytes that the agent is started with, frozen when the start is accepted.
+    pub fn input(&self, user: &UserId, accepted_at: Timestamp) -> Result<String, Error> {
+        let input = json!({
+            "messages": [{"role": "user", "content": self.input_message}],
+            "parameters": self.parameters,
+            "metadata": {
+                "user_id": user,
+                "source": "mcp_server",
+                "timestamp": accepted_at.rfc3339(),
+            },
+        })
+        .to_string();
+        if input.len() > MAX_BYTES {
+            return Err(Error::TooLarge {
+                field: "input_message",
+                limit: MAX_BYTES,
+            });
+        }
+        Ok(input)
+    }
+}
+
+/// An `Idempotency-Key`: 1 to 255 visible characters.
+#[derive(Debug, Clone)]
+pub struct IdempotencyKey(String);
+
+impl IdempotencyKey {
+    pub fn parse(text: &str) -> Result<Self, Error> {
+        if text.is_empty()
+            || text.len() > 255
+            || !text
+                .bytes()
+                .all(|byte| byte.is_ascii_graphic() || byte == b' ')
+        {
+            return Err(Error::invalid(
+                "Idempotency-Key",
+                "must be 1 to 255 visible ASCII characters",
+            ));
+        }
+        Ok(Self(text.to_owned()))
+    }
+
+    /// The primary key of its item: each user has keys of their own.
+    #[must_use]
+    pub fn item(&self, user: &UserId) -> String {
+        format!("idem#{user}#{}", hex(&Sha256::digest(&self.0)))
+    }
+}
+
+/// Reads a JSON object: 413 when too large, 400 when it is none, 422 with the field's name when
+/// it does not fit.
+pub fn parse_object<T: DeserializeOwned>(body: &[u8]) -> Result<T, Error> {
+    if body.len() > MAX_BYTES {
+        return Err(Error::TooLarge {
+            field: "body",
+            limit: MAX_BYTES,
+        });
+    }
+    let value: Value =
+        serde_json::from_slice(body).map_err(|error| Error::Malformed(error.to_string()))?;
+    if !value.is_object() {
+        return Err(Error::Malformed(
+            "the body must be a JSON object".to_owned(),
+        ));
+    }
+    from_value(value)
+}
+
+/// The same for a value that is already parsed.
+pub fn from_value<T: DeserializeOwned>(value: Value) -> Result<T, Error> {
+    serde_path_to_error::deserialize(value).map_err(|error| {
+        let path = error.path().to_string();
+        let reason = error.into_inner().to_string();
+        // A missing or unknown field is named in the message alone: "missing field `agent_name`".
+        let field = match path.as_str() {
+            "." => reason.split('`').nth(1).unwrap_or("body").to_owned(),
+            path => path.to_owned(),
+        };
+        Error::Invalid {
+            field: Cow::Owned(field),
+            reason: Cow::Owned(format!("is not valid: {reason}")),
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(body: Value) -> Result<StartRequest, Error> {
+        from_value::<StartBody>(body)?.check(&"127.0.0.1".parse().unwrap())
+    }
+
+    fn refused_field(body: Value) -> String {
+        match check(body) {
+            Err(Error::Invalid { field, .. }) => field.into_owned(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn each_wrong_field_is_named() {
+        let with = |field: &str, value: Value| {
+            let mut body = json!({"agent_name": "echo", "input_message": "hello"});
+            body[field] = value;
+            refused_field(body)
+        };
+
+        assert_eq!(
+            refused_field(json!({"input_message": "hello"})),
+            "agent_name"
+        );
+        assert_eq!(
+            refused_field(json!({"agent_name": "echo"})),
+            "input_message"
+        );
+        assert_eq!(with("agent_name", json!("a b")), "agent_name");
+        assert_eq!(with("agent_name", json!(7)), "agent_name");
+        assert_eq!(with("input_message", json!(" \n")), "input_message");
+        assert_eq!(with("surprise", json!(1)), "surprise");
+        assert_eq!(with("parameters", json!([1])), "parameters");
+        assert_eq!(with("tags", json!({"a": 1})), "tags.a");
+        assert_eq!(with("tags", json!({"": "x"})), "tags");
+        assert_eq!(
+            with("callback_url", json!("http://example.com")),
+            "callback_url"
+        );
+        assert_eq!(
+            with("callback_headers", json!({"a": "b"})),
+            "callback_headers"
+        );
+        assert_eq!(
+            with("callback_events", json!(["execution.completed"])),
+            "callback_events"
+        );
+    }
+
+    #[test]
+    fn an_unknown_event_is_refused() {
+        let field = refused_field(json!({
+            "agent_name": "echo", "input_message": "hello",
+            "callback_url": "http://127.0.0.1/", "callback_events": ["execution.done"],
+        }));
+        assert_eq!(field, "callback_events[0]");
+    }
+
+    #[test]
+    fn the_hash_ignores_spelling_and_sees_every_field() {
+        let hash = |text: &str| {
+            parse_object::<StartBody>(text.as_bytes())
+                .unwrap()
+                .hash()
+                .unwrap()
+        };
+        let first =
+            hash(r#"{"agent_name":"echo","input_message":"hello","parameters":{"a":1,"b":2}}"#);
+
+        assert_eq!(
+            first,
+            hash(
+                r#"{ "parameters": {"b": 2, "a": 1}, "input_message": "hello", "agent_name": "echo" }"#
+            )
+        );
+        assert_ne!(
+            first,
+            hash(r#"{"agent_name":"echo","input_message":"hello","parameters":{"a":1,"b":3}}"#)
+        );
+        assert_ne!(
+            first,
+            hash(r#"{"agent_name":"echo","input_message":"hello"}"#)
+        );
+    }
+
+    #[test]
+    fn bodies_that_are_no_object_are_malformed_and_large_ones_too_large() {
+        let deep = "[".repeat(100_000);
+        for body in [
+            "",
+            "nonsense",
+            "[]",
+            "1",
+            "null",
+            "{\"a\":1e999}",
+            "{\"a\":\"\u{0}\"}",
+            &deep,
+        ] {
+            assert!(
+                matches!(
+                    parse_object::<StartBody>(body.as_bytes()),
+                    Err(Error::Malformed(_))
+                ),
+                "{body:.20}"
+            );
+        }
+        assert!(matches!(
+            parse_object::<StartBody>(b"{\"a\":\"\xff\"}"),
+            Err(Error::Malformed(_))
+        ));
+        let large = vec![b' '; MAX_BYTES + 1];
+        assert!(matches!(
+            parse_object::<StartBody>(&large),
+            Err(Error::TooLarge { .. })
+        ));
+    }
+
+    #[test]
+    fn an_input_that_step_functions_would_refuse_is_too_large() {
+        let request = |length| {
+            check(json!({"agent_name": "echo", "input_message": "\u{1}".repeat(length)})).unwrap()
+        };
+        let user: UserId = "someone".to_owned().into();
+
+        // Escaping makes six bytes of each.
+        assert!(request(43_000).input(&user, Timestamp::now()).is_ok());
+        assert!(matches!(
+            request(44_000).input(&user, Timestamp::now()),
+            Err(Error::TooLarge { .. })
+        ));
+    }
+
+    #[test]
+    fn idempotency_keys_are_visible_text_and_each_users_own() {
+        let key = IdempotencyKey::parse("12-0-0").unwrap();
+
+        assert_ne!(
+            key.item(&"a".to_owned().into()),
+            key.item(&"b".to_owned().into())
+        );
+        for text in ["", "a\n", "é", &"a".repeat(256)] {
+            assert!(IdempotencyKey::parse(text).is_err());
+        }
+    }
+}

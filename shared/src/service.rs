@@ -1,0 +1,76 @@
+//! What REST, envelope and MCP all call, and the one way in which a run moves on.
+
+pub mod read;
+pub mod settle;
+pub mod start;
+
+use aws_config::SdkConfig;
+
+use crate::{
+    env::{self, InvalidVariable},
+    queue::Queue,
+    store::{agents::Agents, executions::Executions, limits::Limits},
+};
+
+/// For the functions that accept starts; all that they do reads runs, too.
+#[derive(Debug)]
+pub struct Services {
+    pub start: start::Start,
+    pub reader: read::Reader,
+}
+
+impl Services {
+    /// Wires them by the variables that the template sets.
+    pub fn from_env(aws: &SdkConfig) -> Result<Self, InvalidVariable> {
+        let dynamodb = aws_sdk_dynamodb::Client::new(aws);
+        let table = env::required("EXECUTIONS_TABLE")?;
+        Ok(Self {
+            start: start::Start {
+                executions: Executions::new(dynamodb.clone(), table.clone()),
+                agents: Agents::new(dynamodb.clone(), env::required("AGENTS_TABLE")?),
+                limits: Limits::new(dynamodb, table),
+                launch_queue: Queue::new(
+                    aws_sdk_sqs::Client::new(aws),
+                    env::required("LAUNCH_QUEUE_URL")?,
+                ),
+                callback_allow: env::parsed("CALLBACK_ALLOW")?,
+                launch_overdue: env::seconds("LAUNCH_OVERDUE_SECONDS")?,
+                queue_timeout: env::seconds("QUEUE_TIMEOUT_SECONDS")?,
+            },
+            reader: read::Reader::from_env(aws)?,
+        })
+    }
+}
+
+impl read::Reader {
+    /// Wires it by the variables that the template sets.
+    pub fn from_env(aws: &SdkConfig) -> Result<Self, InvalidVariable> {
+        let dynamodb = aws_sdk_dynamodb::Client::new(aws);
+        let table = env::required("EXECUTIONS_TABLE")?;
+        Ok(Self {
+            executions: Executions::new(dynamodb.clone(), table.clone()),
+            agents: Agents::new(dynamodb.clone(), env::required("AGENTS_TABLE")?),
+            limits: Limits::new(dynamodb, table),
+            max_waiters: env::parsed("MAX_WAITERS")?,
+        })
+    }
+}
+
+impl settle::Settle {
+    /// Wires it by the variables that the template sets.
+    pub fn from_env(aws: &SdkConfig) -> Result<Self, InvalidVariable> {
+        Ok(Self {
+            executions: Executions::new(
+                aws_sdk_dynamodb::Client::new(aws),
+                env::required("EXECUTIONS_TABLE")?,
+            ),
+            webhook_queue: Queue::new(
+                aws_sdk_sqs::Client::new(aws),
+                env::required("WEBHOOK_QUEUE_URL")?,
+            ),
+            retention: env::days("RETENTION_DAYS")?,
+            news_overdue: env::seconds("NEWS_OVERDUE_SECONDS")?,
+            delivery_overdue: env::seconds("DELIVERY_OVERDUE_SECONDS")?,
+        })
+    }
+}

@@ -1,0 +1,259 @@
+//! Reading runs and agents, from DynamoDB alone.
+
+use std::time::{Duration, Instant};
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use tracing::warn;
+
+use crate::{
+    agent::AgentName,
+    answer::{AgentView, ExecutionList, Metadata, Monitor, Results},
+    caller::{Action, Caller, UserId},
+    error::Error,
+    execution::{Execution, ExecutionId, Status},
+    store::{
+        agents::Agents,
+        executions::{Consistency, Executions, Filter, PageKey},
+        limits::Limits,
+    },
+    time::Timestamp,
+};
+
+#[derive(Debug)]
+pub struct Reader {
+    pub executions: Executions,
+    pub agents: Agents,
+    pub limits: Limits,
+    /// How many callers may be held at once, over all functions.
+    pub max_waiters: u32,
+}
+
+/// What `GET /v1/executions` asks for.
+#[derive(Debug, Default)]
+pub struct ListRequest {
+    pub agent_name: Option<AgentName>,
+    pub status: Option<Status>,
+    /// 1 to 100.
+    pub limit: usize,
+    pub cursor: Option<String>,
+    /// Another user's runs, for an admin.
+    pub owner: Option<UserId>,
+}
+
+impl ListRequest {
+    pub const DEFAULT_LIMIT: usize = 20;
+    pub const MAX_LIMIT: usize = 100;
+}
+
+/// How many pages of the index one list reads at most, when a filter leaves little of each.
+const MAX_PAGES: usize = 5;
+
+/// How often a held caller's run is looked at.
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+impl Reader {
+    /// Where a run stands; with `wait`, once it has ended or that time has passed.
+    pub async fn monitor(
+        &self,
+        caller: &Caller,
+        id: &ExecutionId,
+        wait: Option<Duration>,
+    ) -> Result<Monitor, Error> {
+        // Nearly always fresh enough, at half the price; but a look right after the start must
+        // not miss.
+        let mut found = self.executions.find(id, Consistency::Eventual).await?;
+        if found.is_none() {
+            found = self.executions.find(id, Consistency::Strong).await?;
+        }
+        let execution = readable(caller, found)?;
+        let execution = match wait {
+            Some(wait) if !execution.status.is_end() => {
+                self.wait_for_end(id, wait).await?.unwrap_or(execution)
+            }
+            _ => execution,
+        };
+        Ok(Monitor::of(execution, Timestamp::now()))
+    }
+
+    /// The results of a run, or that it has not ended.
+    pub async fn results(
+        &self,
+        caller: &Caller,
+        id: &ExecutionId,
+        with_metadata: bool,
+    ) -> Result<Results, Error> {
+        let finished = self
+            .executions
+            .find_finished(id, with_metadata)
+            .await?
+            .ok_or(Error::NotFound("execution"))?;
+        let execution = readable(caller, Some(finished.execution))?;
+        let mut results = Results::of(&execution, finished.outcome.as_ref());
+        if with_metadata {
+            let raw = finished.outcome.and_then(|outcome| outcome.output);
+            results.metadata = Some(Metadata {
+                execution_arn: execution.execution_arn(),
+                user_id: execution.user_id,
+                input_message: finished.input.as_deref().and_then(input_message),
+                tags: execution.tags,
+                raw_output: raw.and_then(|raw| serde_json::from_str(&raw).ok()),
+            });
+        }
+        Ok(results)
+    }
+
+    /// Holds the caller until the run ends, at most `wait`. `None` when it did not end in time,
+    /// or at once when as many callers are held as may be.
+    pub async fn wait_for_end(
+        &self,
+        id: &ExecutionId,
+        wait: Duration,
+    ) -> Result<Option<Execution>, Error> {
+        let until = Instant::now() + wait;
+        let hold = wait + Duration::from_secs(5);
+        let Some(slot) = self.limits.take_slot(self.max_waiters, hold).await? else {
+            return Ok(None);
+        };
+        let ended = self.watch(id, until).await;
+        if let Err(error) = self.limits.free_slot(slot).await {
+            warn!(%error, "a waiter's slot stays taken until it expires");
+        }
+        ended
+    }
+
+    async fn watch(&self, id: &ExecutionId, until: Instant) -> Result<Option<Execution>, Error> {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(None);
+            }
+            tokio::time::sleep(pause.min(left)).await;
+            let found = self.executions.find(id, Consistency::Eventual).await?;
+            if let Some(execution) = found.filter(|execution| execution.status.is_end()) {
+                return Ok(Some(execution));
+            }
+            pause = (pause * 3 / 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// A page of the caller's runs, newest first.
+    pub async fn list(
+        &self,
+        caller: &Caller,
+        request: ListRequest,
+    ) -> Result<ExecutionList, Error> {
+        let owner = request.owner.unwrap_or_else(|| caller.user_id.clone());
+        if !caller.may_know(&owner) {
+            return Err(Error::Forbidden("*:*".to_owned()));
+        }
+        let mut after = request.cursor.as_deref().map(decode_cursor).transpose()?;
+        let filter = Filter {
+            user_id: owner,
+            agent_name: request.agent_name,
+            status: request.status,
+        };
+        let limit = request.limit.clamp(1, ListRequest::MAX_LIMIT);
+        let filtered = filter.agent_name.is_some() || filter.status.is_some();
+        let page_size = if filtered {
+            ListRequest::MAX_LIMIT
+        } else {
+            limit
+        };
+
+        let mut executions: Vec<Execution> = Vec::new();
+        for _ in 0..MAX_PAGES {
+            let page_size = i32::try_from(page_size).unwrap_or(i32::MAX);
+            let (page, next) = self
+                .executions
+                .list(&filter, page_size, after.as_ref())
+                .await?;
+            executions.extend(
+                page.into_iter()
+                    .filter(|it| caller.permissions.allow(Action::View, &it.agent_name)),
+            );
+            after = next;
+            if executions.len() >= limit || after.is_none() {
+                break;
+            }
+        }
+        if executions.len() > limit {
+            executions.truncate(limit);
+            after = executions.last().map(|last| PageKey {
+                execution_id: last.execution_id.clone(),
+                created_at: last.created_at,
+            });
+        }
+        let now = Timestamp::now();
+        Ok(ExecutionList {
+            executions: executions
+                .into_iter()
+                .map(|execution| Monitor::of(execution, now))
+                .collect(),
+            next_cursor: after.map(|key| encode_cursor(&key)).transpose()?,
+        })
+    }
+
+    /// The active agents that the caller may view.
+    pub async fn agents(&self, caller: &Caller) -> Result<Vec<AgentView>, Error> {
+        let agents = self.agents.list_active().await?;
+        Ok(agents
+            .into_iter()
+            .filter(|agent| caller.permissions.allow(Action::View, &agent.agent_name))
+            .map(AgentView::from)
+            .collect())
+    }
+}
+
+/// A run that the caller may read. Somebody else's is not found, like one that does not exist.
+fn readable(caller: &Caller, found: Option<Execution>) -> Result<Execution, Error> {
+    let execution = found
+        .filter(|execution| caller.may_know(&execution.user_id))
+        .ok_or(Error::NotFound("execution"))?;
+    caller.require(Action::View, &execution.agent_name)?;
+    Ok(execution)
+}
+
+/// The caller's message, out of the frozen input.
+fn input_message(input: &str) -> Option<String> {
+    let input: serde_json::Value = serde_json::from_str(input).ok()?;
+    input
+        .pointer("/messages/0/content")?
+        .as_str()
+        .map(str::to_owned)
+}
+
+fn encode_cursor(key: &PageKey) -> Result<String, Error> {
+    let text = serde_json::to_vec(key).map_err(|error| Error::corrupt("a cursor", error))?;
+    Ok(URL_SAFE_NO_PAD.encode(text))
+}
+
+fn decode_cursor(cursor: &str) -> Result<PageKey, Error> {
+    let text = URL_SAFE_NO_PAD.decode(cursor).ok();
+    text.and_then(|text| serde_json::from_slice(&text).ok())
+        .ok_or_else(|| Error::invalid("cursor", "must be the next_cursor of an earlier answer"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cursor_comes_back_as_it_went_out_and_others_are_refused() {
+        let key = PageKey {
+            execution_id: "mcp-echo-1".parse().unwrap(),
+            created_at: Timestamp::from_millis(5),
+        };
+        let cursor = encode_cursor(&key).unwrap();
+        let back = decode_cursor(&cursor).unwrap();
+
+        assert_eq!(
+            (back.execution_id, back.created_at),
+            (key.execution_id, key.created_at)
+        );
+        for wrong in ["", "x", "%%%", "e30", &cursor[1..]] {
+            assert!(decode_cursor(wrong).is_err(), "{wrong}");
+        }
+    }
+}

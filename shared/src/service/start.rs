@@ -1,0 +1,212 @@
+//! Accepting a start: checks, then one durable transaction, then a hint to launch it.
+
+use std::{borrow::Cow, time::Duration};
+
+use tracing::{info, warn};
+
+use crate::{
+    agent::{Agent, AgentStatus},
+    answer::Receipt,
+    caller::{Action, Caller},
+    error::Error,
+    execution::{Execution, ExecutionId, Rank, Status},
+    network::CallbackAllow,
+    queue::{LaunchMessage, Queue},
+    request::{IdempotencyKey, StartBody, StartRequest},
+    store::{
+        agents::Agents,
+        executions::{Accept, Executions, NewExecution},
+        limits::Limits,
+    },
+    time::Timestamp,
+};
+
+#[derive(Debug)]
+pub struct Start {
+    pub executions: Executions,
+    pub agents: Agents,
+    pub limits: Limits,
+    pub launch_queue: Queue,
+    pub callback_allow: CallbackAllow,
+    /// After which silence `sweep` hurries a launch again.
+    pub launch_overdue: Duration,
+    /// A run that is still unclaimed after this is not started any more.
+    pub queue_timeout: Duration,
+}
+
+/// A start that is stored, and will be launched.
+#[derive(Debug, PartialEq)]
+pub struct Accepted {
+    pub receipt: Receipt,
+    /// The `Idempotency-Key` was used before, for this same request.
+    pub replayed: bool,
+}
+
+impl Start {
+    /// Accepts a start, or answers a replay of an earlier one with what that was answered.
+    pub async fn start(
+        &self,
+        caller: &Caller,
+        body: StartBody,
+        key: Option<&IdempotencyKey>,
+    ) -> Result<Accepted, Error> {
+        let request = body.check(&self.callback_allow)?;
+        let item = key.map(|key| key.item(&caller.user_id));
+        let refusal = match self.accept(caller, &request, item.as_deref()).await {
+            Ok(Some(receipt)) => {
+                return Ok(Accepted {
+                    receipt,
+                    replayed: false,
+                });
+            }
+            // The key is taken.
+            Ok(None) => Error::Busy("store an execution"),
+            Err(refusal) => refusal,
+        };
+        // Whatever speaks against a new start, what was accepted before stays accepted: a replay
+        // is free, and does not fail because of a limit or an agent that has changed since.
+        match item {
+            Some(item) => self.replay(&item, &request, refusal).await,
+            None => Err(refusal),
+        }
+    }
+
+    /// Stores a new start; `None` when its idempotency key is taken.
+    async fn accept(
+        &self,
+        caller: &Caller,
+        request: &StartRequest,
+        idempotency_item: Option<&str>,
+    ) -> Result<Option<Receipt>, Error> {
+        // Permission first, so that nobody can probe for agents.
+        caller.require(Action::Execute, &request.agent_name)?;
+        let agent = self
+            .agents
+            .find(&request.agent_name)
+            .await?
+            .ok_or(Error::NotFound("agent"))?;
+        if agent.status == AgentStatus::Inactive {
+            return Err(Error::Conflict(Cow::Owned(format!(
+                "agent {} is inactive",
+                agent.agent_name
+            ))));
+        }
+        check_parameters(&agent, request)?;
+        let now = Timestamp::now();
+        let input = request.input(&caller.user_id, now)?;
+
+        let execution = self.new_execution(caller, request, &agent, idempotency_item, now);
+        let counted = self
+            .limits
+            .count_start(&caller.key_id, caller.rate_limit, now)
+            .await?;
+        let new = NewExecution {
+            execution: &execution,
+            input: &input,
+            callback: request.callback.as_ref(),
+            request_hash: &request.hash,
+        };
+        let stored = self.executions.accept(new).await;
+        if !matches!(stored, Ok(Accept::Stored))
+            && let Err(error) = self.limits.uncount_start(counted).await
+        {
+            warn!(%error, "a start that was not accepted stays counted");
+        }
+        if stored? == Accept::KeyTaken {
+            return Ok(None);
+        }
+        let Execution {
+            execution_id,
+            agent_name,
+            estimated_ms,
+            user_id,
+            ..
+        } = execution;
+        let message = LaunchMessage {
+            execution_id: execution_id.clone(),
+        };
+        self.launch_queue
+            .hurry(&message, &user_id, Duration::ZERO)
+            .await;
+        info!(execution.id = %execution_id, key.id = caller.key_id, "accepted execution {execution_id}");
+        Ok(Some(Receipt::new(execution_id, agent_name, estimated_ms)))
+    }
+
+    fn new_execution(
+        &self,
+        caller: &Caller,
+        request: &StartRequest,
+        agent: &Agent,
+        idempotency_item: Option<&str>,
+        now: Timestamp,
+    ) -> Execution {
+        let execution_id = ExecutionId::generate(&agent.agent_name);
+        Execution {
+            shard: Some(execution_id.shard()),
+            execution_id,
+            user_id: caller.user_id.clone(),
+            agent_name: agent.agent_name.clone(),
+            state_machine_arn: agent.state_machine_arn.clone(),
+            status: Status::Queued,
+            redrive_count: 0,
+            rank: Rank::Queued as u8,
+            created_at: now,
+            updated_at: now,
+            started_at: None,
+            completed_at: None,
+            estimated_ms: agent.average_ms(),
+            error_code: None,
+            tags: request.tags.clone(),
+            callback_events: request.callback_events.clone(),
+            idempotency_item: idempotency_item.map(str::to_owned),
+            claimed_at: None,
+            launch_before: now.plus(self.queue_timeout),
+            due_at: Some(now.plus(self.launch_overdue)),
+            ttl: None,
+        }
+    }
+
+    /// The first answer again, if the key was used for this same request; 422 for another one;
+    /// the refusal as it is when the key is new.
+    async fn replay(
+        &self,
+        item: &str,
+        request: &StartRequest,
+        refusal: Error,
+    ) -> Result<Accepted, Error> {
+        match self.executions.find_idempotency(item).await {
+            Ok(Some(first)) if first.request_hash == request.hash => Ok(Accepted {
+                receipt: Receipt::new(first.accepted_id, first.agent_name, first.estimated_ms),
+                replayed: true,
+            }),
+            Ok(Some(_)) => Err(Error::invalid(
+                "Idempotency-Key",
+                "was used for another request before",
+            )),
+            Ok(None) | Err(_) => Err(refusal),
+        }
+    }
+}
+
+/// Holds the parameters against the agent's JSON Schema, where it has one.
+fn check_parameters(agent: &Agent, request: &StartRequest) -> Result<(), Error> {
+    let Some(schema) = &agent.parameters_schema else {
+        return Ok(());
+    };
+    let validator = jsonschema::validator_for(schema).map_err(|error| {
+        warn!(agent.name = %agent.agent_name, %error, "an agent's parameters_schema is no JSON Schema");
+        Error::Conflict(Cow::Owned(format!("agent {} has an invalid parameters_schema", agent.agent_name)))
+    })?;
+    let parameters = serde_json::Value::Object(request.parameters.clone());
+    let Err(error) = validator.validate(&parameters) else {
+        return Ok(());
+    };
+    let field = format!(
+        "parameters{}",
+        error.instance_path().to_string().replace('/', ".")
+    );
+    Err(Error::invalid(
+        field,
+        format!("does not fit the agent: {error}"),
+    ))
+}

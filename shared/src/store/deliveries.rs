@@ -1,0 +1,174 @@
+//! The `delivery#…` parts: leasing an attempt and recording what came of it.
+
+use std::time::Duration;
+
+use aws_sdk_dynamodb::{
+    Client,
+    operation::update_item::UpdateItemError,
+    types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure},
+};
+use ulid::Ulid;
+
+use super::{Item, from_item, number, text, to_item};
+use crate::{
+    delivery::{Attempt, Delivery, DeliveryState},
+    error::Error,
+    execution::ExecutionId,
+    time::Timestamp,
+};
+
+#[derive(Debug, Clone)]
+pub struct Deliveries {
+    client: Client,
+    table: String,
+}
+
+#[derive(Debug)]
+pub enum Lease {
+    /// This attempt is ours alone until the lease ends.
+    Held(Box<Delivery>),
+    /// It is done, it is not time yet, or another holds it.
+    Refused,
+    Unknown,
+}
+
+/// What an attempt came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    Delivered,
+    /// Not before this time again; `due_at` is when `sweep` looks after it.
+    Again {
+        next_attempt_at: Timestamp,
+        due_at: Timestamp,
+    },
+    Undelivered,
+}
+
+impl Deliveries {
+    #[must_use]
+    pub fn new(client: Client, table: String) -> Self {
+        Self { client, table }
+    }
+
+    /// Takes the lease of the next attempt for `hold`, and counts the attempt.
+    pub async fn lease(
+        &self,
+        id: &ExecutionId,
+        part: &str,
+        hold: Duration,
+    ) -> Result<Lease, Error> {
+        let now = Timestamp::now();
+        let until = now.plus(hold);
+        let token = Ulid::generate().to_string();
+        let leased = self
+            .client
+            .update_item()
+            .table_name(&self.table)
+            .key("execution_id", text(id.as_str()))
+            .key("part", text(part))
+            .update_expression(
+                "SET lease = :token, leased_until = :until, due_at = :until ADD attempt_count :one",
+            )
+            .condition_expression(
+                "#state = :pending AND next_attempt_at <= :now \
+                 AND (attribute_not_exists(leased_until) OR leased_until <= :now)",
+            )
+            .expression_attribute_names("#state", "state")
+            .expression_attribute_values(":pending", text("pending"))
+            .expression_attribute_values(":token", text(&token))
+            .expression_attribute_values(":now", number(now.millis()))
+            .expression_attribute_values(":until", number(until.millis()))
+            .expression_attribute_values(":one", number(1))
+            .return_values(ReturnValue::AllNew)
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+            .send()
+            .await;
+        let item = match leased {
+            Ok(output) => output.attributes.unwrap_or_default(),
+            Err(error) => match error.as_service_error() {
+                Some(UpdateItemError::ConditionalCheckFailedException(refused)) => {
+                    match &refused.item {
+                        // The write was ours, and only its reply was lost.
+                        Some(item) if held_by(item, &token) => item.clone(),
+                        Some(_) => return Ok(Lease::Refused),
+                        None => return Ok(Lease::Unknown),
+                    }
+                }
+                _ => return Err(Error::aws("lease a delivery")(error)),
+            },
+        };
+        Ok(Lease::Held(Box::new(from_item(item)?)))
+    }
+
+    /// Records an attempt and frees its lease. Returns whether the lease was still ours: after
+    /// it has ended, another attempt may have begun, and the record is that one's to write.
+    pub async fn record(
+        &self,
+        delivery: &Delivery,
+        attempt: &Attempt,
+        verdict: Verdict,
+    ) -> Result<bool, Error> {
+        let token = delivery.lease.as_deref().unwrap_or_default();
+        let attempt = AttributeValue::M(to_item(attempt)?);
+        let update = self
+            .client
+            .update_item()
+            .table_name(&self.table)
+            .key("execution_id", text(delivery.execution_id.as_str()))
+            .key("part", text(&delivery.part));
+        let update = match verdict {
+            Verdict::Again { next_attempt_at, due_at } => update
+                .update_expression(
+                    "SET attempts = list_append(attempts, :attempt), next_attempt_at = :next, due_at = :due_at \
+                     REMOVE leased_until",
+                )
+                .expression_attribute_values(":next", number(next_attempt_at.millis()))
+                .expression_attribute_values(":due_at", number(due_at.millis())),
+            Verdict::Delivered => ended(update, DeliveryState::Delivered),
+            Verdict::Undelivered => ended(update, DeliveryState::Undelivered),
+        };
+        let recorded = update
+            .condition_expression("lease = :token AND attribute_exists(leased_until)")
+            .expression_attribute_values(":token", text(token))
+            .expression_attribute_values(":attempt", AttributeValue::L(vec![attempt]))
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+            .send()
+            .await;
+        match recorded {
+            Ok(_) => Ok(true),
+            Err(error) => match error.as_service_error() {
+                // Our token without a lease: the record was written, and only its reply was lost.
+                Some(UpdateItemError::ConditionalCheckFailedException(refused)) => Ok(refused
+                    .item
+                    .as_ref()
+                    .is_some_and(|item| held_by(item, token))),
+                _ => Err(Error::aws("record a delivery")(error)),
+            },
+        }
+    }
+}
+
+fn held_by(item: &Item, token: &str) -> bool {
+    item.get("lease")
+        .and_then(|lease| lease.as_s().ok())
+        .is_some_and(|lease| lease == token)
+}
+
+/// A delivery that is over owes nothing, and leaves the `due` index.
+fn ended(
+    update: aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder,
+    state: DeliveryState,
+) -> aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder {
+    let state = match state {
+        DeliveryState::Pending => "pending",
+        DeliveryState::Delivered => "delivered",
+        DeliveryState::Undelivered => "undelivered",
+    };
+    update
+        .update_expression(
+            "SET attempts = list_append(attempts, :attempt), #state = :state \
+             REMOVE leased_until, due_at, shard",
+        )
+        .expression_attribute_names("#state", "state")
+        .expression_attribute_values(":state", text(state))
+}

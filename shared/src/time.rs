@@ -1,0 +1,96 @@
+//! Instants as the tables keep them (milliseconds) and as callers read them (RFC 3339).
+
+use std::time::{Duration, SystemTime};
+
+use aws_sdk_dynamodb::primitives::{DateTime, DateTimeFormat};
+use serde::{Deserialize, Serialize, Serializer};
+
+/// Milliseconds since 1970-01-01 UTC: the form that is stored, and that EventBridge sends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Timestamp(i64);
+
+impl Timestamp {
+    #[must_use]
+    pub fn now() -> Self {
+        Self(
+            DateTime::from(SystemTime::now())
+                .to_millis()
+                .unwrap_or_default(),
+        )
+    }
+
+    #[must_use]
+    pub const fn from_millis(millis: i64) -> Self {
+        Self(millis)
+    }
+
+    #[must_use]
+    pub const fn millis(self) -> i64 {
+        self.0
+    }
+
+    /// Whole seconds since 1970, rounded down: the unit of DynamoDB's `ttl` and of
+    /// `webhook-timestamp`.
+    #[must_use]
+    pub const fn seconds(self) -> i64 {
+        self.0.div_euclid(1000)
+    }
+
+    #[must_use]
+    pub fn plus(self, duration: Duration) -> Self {
+        Self(
+            self.0
+                .saturating_add(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)),
+        )
+    }
+
+    /// Milliseconds from `earlier` to here; 0 where the clocks of two machines disagree.
+    #[must_use]
+    pub fn millis_since(self, earlier: Self) -> u64 {
+        u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or_default()
+    }
+
+    /// `2026-01-31T09:00:00.123Z`, as RFC 3339 has it.
+    #[must_use]
+    pub fn rfc3339(self) -> String {
+        // Fails only outside the years 1 to 9999, which no clock of ours shows.
+        DateTime::from_millis(self.0)
+            .fmt(DateTimeFormat::DateTime)
+            .unwrap_or_default()
+    }
+
+    /// For `#[serde(serialize_with)]` in what callers read.
+    pub fn as_rfc3339<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.rfc3339())
+    }
+
+    /// The same for a time that may be missing.
+    pub fn as_optional_rfc3339<S: Serializer>(
+        time: &Option<Self>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        time.map(Self::rfc3339).serialize(serializer)
+    }
+}
+
+impl From<DateTime> for Timestamp {
+    fn from(time: DateTime) -> Self {
+        Self(time.to_millis().unwrap_or_default())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_is_written_as_rfc_3339_and_counted_in_whole_seconds() {
+        let time = Timestamp::from_millis(1_767_225_600_250);
+
+        assert_eq!(time.rfc3339(), "2026-01-01T00:00:00.25Z");
+        assert_eq!(time.seconds(), 1_767_225_600);
+        assert_eq!(time.plus(Duration::from_secs(2)).millis_since(time), 2000);
+        assert_eq!(time.millis_since(time.plus(Duration::from_secs(2))), 0);
+    }
+}

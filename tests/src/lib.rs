@@ -1,0 +1,341 @@
+//! Drives the deployed stack over HTTP, and looks at its tables, queues and executions to check.
+//!
+//! Run by `make test`, which deploys a fresh stack and names it in the environment. Every test
+//! makes users and agents of its own, so that all of them run side by side.
+
+pub mod receiver;
+
+use std::{
+    collections::HashMap,
+    env,
+    time::{Duration, Instant},
+};
+
+use aws_config::{BehaviorVersion, SdkConfig};
+use aws_sdk_dynamodb::types::AttributeValue;
+use relay::{
+    api_key::ApiKeyHash,
+    execution::ExecutionId,
+    store::{deliveries::Deliveries, executions::Executions, limits::Limits},
+    time::Timestamp,
+};
+use reqwest::{Method, header::HeaderMap};
+use serde_json::{Value, json};
+use ulid::Ulid;
+
+/// How long anything may take that the stack does by itself. It bounds a failing test; a passing
+/// one never waits for it.
+const PATIENCE: Duration = Duration::from_mins(2);
+
+/// The deployed stack.
+#[derive(Debug, Clone)]
+pub struct Stack {
+    pub url: String,
+    outputs: HashMap<String, String>,
+    pub aws: SdkConfig,
+    pub dynamodb: aws_sdk_dynamodb::Client,
+    pub step_functions: aws_sdk_sfn::Client,
+    pub sqs: aws_sdk_sqs::Client,
+    http: reqwest::Client,
+}
+
+impl Stack {
+    pub async fn connect() -> Self {
+        let outputs =
+            env::var("RELAY_TEST_OUTPUTS").expect("no stack: run the tests by `make test`");
+        let aws = aws_config::load_defaults(BehaviorVersion::latest()).await;
+        Self {
+            url: env::var("RELAY_URL").expect("no RELAY_URL: run the tests by `make test`"),
+            outputs: serde_json::from_str(&outputs).unwrap(),
+            dynamodb: aws_sdk_dynamodb::Client::new(&aws),
+            step_functions: aws_sdk_sfn::Client::new(&aws),
+            sqs: aws_sdk_sqs::Client::new(&aws),
+            aws,
+            http: reqwest::Client::new(),
+        }
+    }
+
+    /// An output of the stack's template.
+    #[must_use]
+    pub fn output(&self, name: &str) -> &str {
+        self.outputs
+            .get(name)
+            .unwrap_or_else(|| panic!("the stack has no output {name}"))
+    }
+
+    #[must_use]
+    pub fn executions(&self) -> Executions {
+        Executions::new(
+            self.dynamodb.clone(),
+            self.output("ExecutionsTable").to_owned(),
+        )
+    }
+
+    #[must_use]
+    pub fn deliveries(&self) -> Deliveries {
+        Deliveries::new(
+            self.dynamodb.clone(),
+            self.output("ExecutionsTable").to_owned(),
+        )
+    }
+
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        Limits::new(
+            self.dynamodb.clone(),
+            self.output("ExecutionsTable").to_owned(),
+        )
+    }
+
+    /// A new user with a key that grants `permissions` and many starts a minute.
+    pub async fn user(&self, permissions: &[&str]) -> User {
+        self.user_with(permissions, json!({})).await
+    }
+
+    /// The same, with other attributes of the key's row.
+    pub async fn user_with(&self, permissions: &[&str], attributes: Value) -> User {
+        let id = format!("user-{}", Ulid::generate());
+        let key = self.key(&id, permissions, attributes).await;
+        User {
+            stack: self.clone(),
+            id,
+            key,
+        }
+    }
+
+    /// A key of this user.
+    pub async fn key(&self, user_id: &str, permissions: &[&str], attributes: Value) -> String {
+        let key = format!("relay_{}{}", Ulid::generate(), Ulid::generate());
+        let hash = ApiKeyHash::of(&key).to_hex();
+        let mut row = json!({
+            "api_key_hash": hash, "key_id": hash[..8], "user_id": user_id, "permissions": permissions,
+            "rate_limit": 100_000, "created_at": Timestamp::now(),
+        });
+        row.as_object_mut()
+            .unwrap()
+            .extend(attributes.as_object().unwrap().clone());
+        self.put("ApiKeysTable", row).await;
+        key
+    }
+
+    /// A new agent that runs the state machine of this output; returns its name.
+    pub async fn agent(&self, machine_output: &str, attributes: Value) -> String {
+        let name = format!("agent-{}", Ulid::generate());
+        let mut row = json!({
+            "agent_name": name, "status": "active", "state_machine_arn": self.output(machine_output),
+            "description": "A test's own agent.", "version": "1.0.0", "tools": ["echo"],
+        });
+        row.as_object_mut()
+            .unwrap()
+            .extend(attributes.as_object().unwrap().clone());
+        self.put("AgentsTable", row).await;
+        name
+    }
+
+    /// Stores a row as it is.
+    pub async fn put(&self, table_output: &str, row: Value) {
+        let item: HashMap<String, AttributeValue> = relay::store::to_item(&row).unwrap();
+        self.dynamodb
+            .put_item()
+            .table_name(self.output(table_output))
+            .set_item(Some(item))
+            .send()
+            .await
+            .unwrap();
+    }
+
+    /// All parts of an execution, by part name, as they are stored.
+    pub async fn parts(&self, id: &str) -> HashMap<String, Value> {
+        let page = self
+            .dynamodb
+            .query()
+            .table_name(self.output("ExecutionsTable"))
+            .key_condition_expression("execution_id = :id")
+            .expression_attribute_values(":id", AttributeValue::S(id.to_owned()))
+            .consistent_read(true)
+            .send()
+            .await
+            .unwrap();
+        let items = page.items.unwrap_or_default().into_iter();
+        items
+            .map(|item| {
+                let part: Value = relay::store::from_item(item).unwrap();
+                (part["part"].as_str().unwrap().to_owned(), part)
+            })
+            .collect()
+    }
+
+    /// How many runs of this user there are, counted in the table itself.
+    pub async fn count_rows(&self, user: &User) -> usize {
+        let page = self
+            .dynamodb
+            .query()
+            .table_name(self.output("ExecutionsTable"))
+            .index_name("owner")
+            .key_condition_expression("user_id = :id")
+            .expression_attribute_values(":id", AttributeValue::S(user.id.clone()))
+            .send()
+            .await
+            .unwrap();
+        page.items.unwrap_or_default().len()
+    }
+
+    /// Calls a function with an event of our own, and returns its answer or its error.
+    pub async fn invoke(&self, function_output: &str, event: &Value) -> Result<Value, Value> {
+        let answer = aws_sdk_lambda::Client::new(&self.aws)
+            .invoke()
+            .function_name(self.output(function_output))
+            .payload(serde_json::to_vec(event).unwrap().into())
+            .send()
+            .await
+            .unwrap();
+        let payload = answer
+            .payload
+            .map(aws_sdk_lambda::primitives::Blob::into_inner)
+            .unwrap_or_default();
+        let payload = serde_json::from_slice(&payload).unwrap_or(Value::Null);
+        if answer.function_error.is_some() {
+            Err(payload)
+        } else {
+            Ok(payload)
+        }
+    }
+
+    /// A request without any credential.
+    pub async fn request(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<reqwest::Body>,
+    ) -> Answer {
+        let mut request = self
+            .http
+            .request(method, format!("{}{path}", self.url))
+            .body(body);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let response = request.send().await.unwrap();
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let text = response.text().await.unwrap();
+        Answer {
+            status,
+            headers,
+            body: serde_json::from_str(&text).unwrap_or(Value::String(text)),
+        }
+    }
+}
+
+/// Somebody with a key.
+#[derive(Debug, Clone)]
+pub struct User {
+    pub stack: Stack,
+    pub id: String,
+    pub key: String,
+}
+
+impl User {
+    pub async fn get(&self, path: &str) -> Answer {
+        self.send(Method::GET, path, &[], "").await
+    }
+
+    pub async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<reqwest::Body>,
+    ) -> Answer {
+        let mut all = vec![("x-api-key", self.key.as_str())];
+        all.extend_from_slice(headers);
+        self.stack.request(method, path, &all, body).await
+    }
+
+    pub async fn post(&self, body: &Value) -> Answer {
+        self.post_with(&[], body).await
+    }
+
+    pub async fn post_with(&self, headers: &[(&str, &str)], body: &Value) -> Answer {
+        self.send(Method::POST, "/v1/executions", headers, body.to_string())
+            .await
+    }
+
+    /// A call of the envelope `POST /`.
+    pub async fn call(&self, tool: &str, params: Value) -> Answer {
+        self.send(
+            Method::POST,
+            "/",
+            &[],
+            json!({"tool": tool, "params": params}).to_string(),
+        )
+        .await
+    }
+
+    /// Starts a run that must be accepted; returns its id.
+    pub async fn start(&self, body: &Value) -> String {
+        let answer = self.post(body).await;
+        assert_eq!(answer.status, 202, "{answer:?}");
+        answer.text("execution_id")
+    }
+
+    pub async fn monitor(&self, id: &str) -> Answer {
+        self.get(&format!("/v1/executions/{id}")).await
+    }
+
+    pub async fn results(&self, id: &str) -> Answer {
+        self.get(&format!("/v1/executions/{id}/results")).await
+    }
+
+    /// Looks at a run until its status is this one.
+    pub async fn wait_for(&self, id: &str, status: &str) -> Answer {
+        eventually(&format!("{id} to be {status}"), async || {
+            let answer = self.monitor(id).await;
+            (answer.text("status") == status).then_some(answer)
+        })
+        .await
+    }
+}
+
+/// An answer of the API.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub headers: HeaderMap,
+    pub body: Value,
+}
+
+impl Answer {
+    /// A field that must be there and be text.
+    #[must_use]
+    pub fn text(&self, field: &str) -> String {
+        let text = self.body[field].as_str();
+        text.unwrap_or_else(|| panic!("no text in `{field}`: {self:?}"))
+            .to_owned()
+    }
+
+    #[must_use]
+    pub fn header(&self, name: &str) -> &str {
+        self.headers
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default()
+    }
+}
+
+/// Waits until `condition` gives a value. This is the only way in which tests wait.
+pub async fn eventually<T>(what: &str, condition: impl AsyncFn() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(value) = condition().await {
+            return value;
+        }
+        assert!(start.elapsed() < PATIENCE, "waited in vain for {what}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[must_use]
+pub fn id(text: &str) -> ExecutionId {
+    text.parse().unwrap()
+}
