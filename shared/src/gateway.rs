@@ -127,10 +127,10 @@ pub fn waited(mut response: Response<String>, wait: Duration) -> Response<String
 
 /// 202 with the place of the new execution.
 #[must_use]
-pub fn accepted(request: &Request, accepted: &Accepted) -> Response<String> {
+pub fn accepted(request: &Request, public_url: &str, accepted: &Accepted) -> Response<String> {
     let Accepted { receipt, replayed } = accepted;
     let mut response = reply(202, receipt);
-    locate(&mut response, request, receipt);
+    locate(&mut response, request, public_url, receipt);
     if *replayed {
         response.headers_mut().insert(
             HeaderName::from_static("idempotent-replayed"),
@@ -142,21 +142,27 @@ pub fn accepted(request: &Request, accepted: &Accepted) -> Response<String> {
 
 /// 200 with the results of a run that ended while the caller was held.
 #[must_use]
-pub fn ended(request: &Request, receipt: &Receipt, results: &Results) -> Response<String> {
+pub fn ended(
+    request: &Request,
+    public_url: &str,
+    receipt: &Receipt,
+    results: &Results,
+) -> Response<String> {
     let mut response = reply(200, results);
-    locate(&mut response, request, receipt);
+    locate(&mut response, request, public_url, receipt);
     response
 }
 
-/// `Location`: the path as the caller wrote it (with the stage, or below a custom domain), and
-/// the id behind it.
-fn locate(response: &mut Response<String>, request: &Request, receipt: &Receipt) {
+/// `Location`, below the public URL where one is configured. Else it is the path as the caller
+/// wrote it, with the stage, on the host that the request came by.
+fn locate(response: &mut Response<String>, request: &Request, public_url: &str, receipt: &Receipt) {
     let Some(RequestContext::ApiGatewayV1(context)) = request.request_context_ref() else {
         return;
     };
-    let path = context.path.as_deref().unwrap_or("/v1/executions");
     let id = &receipt.execution_id;
+    let path = context.path.as_deref().unwrap_or("/v1/executions");
     let location = match &context.domain_name {
+        _ if !public_url.is_empty() => format!("{public_url}/v1/executions/{id}"),
         Some(domain) => format!("https://{domain}{path}/{id}"),
         None => format!("{path}/{id}"),
     };

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent};
 use aws_sdk_sqs::Client;
 use futures_util::future::join_all;
-use lambda_http::aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tracing::warn;
 

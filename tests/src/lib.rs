@@ -43,7 +43,7 @@ impl Stack {
     pub async fn connect() -> Self {
         let outputs =
             env::var("RELAY_TEST_OUTPUTS").expect("no stack: run the tests by `make test`");
-        let aws = aws_config::load_defaults(BehaviorVersion::latest()).await;
+        let aws = aws_config::load_defaults(BehaviorVersion::v2026_01_12()).await;
         Self {
             url: env::var("RELAY_URL").expect("no RELAY_URL: run the tests by `make test`"),
             outputs: serde_json::from_str(&outputs).unwrap(),

@@ -1,6 +1,8 @@
 //! Deliveries: retried by the schedule, one at a time, and never after a success.
 
+use aws_sdk_sqs::types::QueueAttributeName::RedrivePolicy;
 use e2e::{Stack, User, eventually, receiver::Receiver};
+use futures_util::future::join_all;
 use relay::queue::DeliveryMessage;
 use serde_json::{Value, json};
 
@@ -92,82 +94,71 @@ async fn doubled_messages_make_no_second_post() {
     let user = stack.user(&["execute:*", "view:*"]).await;
     let receiver = Receiver::start().await;
     let id = run(&user, &receiver.url()).await;
-    let message = DeliveryMessage {
-        execution_id: e2e::id(&id),
-        part: DELIVERY.to_owned(),
-    };
-    let body = json!(message).to_string();
-    let send = || async {
-        let queue = stack.output("WebhookQueueUrl");
-        stack
-            .sqs
-            .send_message()
-            .queue_url(queue)
-            .message_body(&body)
-            .send()
-            .await
-            .unwrap();
+    let batch = batch(&[message(&id), message(&id)]);
+    let double = async || {
+        let answers = join_all((0..4).map(|_| stack.invoke("WebhookFunctionName", &batch))).await;
+        for answer in answers {
+            assert_eq!(answer.unwrap(), json!({"batchItemFailures": []}));
+        }
     };
     // Some come before the delivery exists, some while it is attempted, some after.
-    for _ in 0..5 {
-        send().await;
-    }
+    double().await;
+    double().await;
     delivery_in_state(&stack, &id, "delivered").await;
-    for _ in 0..5 {
-        send().await;
-    }
-    eventually("the queue to be empty", async || {
-        is_empty(&stack).await.then_some(())
-    })
-    .await;
+    double().await;
 
     assert_eq!(receiver.received().await.len(), 1);
     assert_eq!(stack.parts(&id).await[DELIVERY]["attempt_count"], 1);
 }
 
-async fn is_empty(stack: &Stack) -> bool {
-    use aws_sdk_sqs::types::QueueAttributeName::{
-        ApproximateNumberOfMessages, ApproximateNumberOfMessagesNotVisible,
+fn message(id: &str) -> String {
+    let message = DeliveryMessage {
+        execution_id: e2e::id(id),
+        part: DELIVERY.to_owned(),
     };
+    json!(message).to_string()
+}
 
-    let attributes = stack
-        .sqs
-        .get_queue_attributes()
-        .queue_url(stack.output("WebhookQueueUrl"))
-        .attribute_names(ApproximateNumberOfMessages)
-        .attribute_names(ApproximateNumberOfMessagesNotVisible)
-        .send()
-        .await
-        .unwrap()
-        .attributes
-        .unwrap();
-    attributes.values().all(|count| count == "0")
+/// The event of an SQS trigger; each message's id is its place.
+fn batch(bodies: &[String]) -> Value {
+    let records = bodies
+        .iter()
+        .enumerate()
+        .map(|(at, body)| json!({"messageId": at.to_string(), "body": body}));
+    json!({"Records": records.collect::<Vec<_>>()})
 }
 
 #[tokio::test]
-async fn a_message_that_cannot_be_read_goes_to_the_dead_letters_and_harms_no_other() {
+async fn a_message_that_cannot_be_read_fails_alone_until_it_is_a_dead_letter() {
     let stack = Stack::connect().await;
     let user = stack.user(&["execute:*", "view:*"]).await;
     let receiver = Receiver::start().await;
-    let bad = format!("bad {}", ulid::Ulid::generate());
-    let queue = stack.output("WebhookQueueUrl");
-    stack
-        .sqs
-        .send_message()
-        .queue_url(queue)
-        .message_body(&bad)
-        .send()
-        .await
-        .unwrap();
     let id = run(&user, &receiver.url()).await;
+    user.wait_for(&id, "completed").await;
 
+    for function in ["WebhookFunctionName", "LaunchFunctionName"] {
+        let event = batch(&["nonsense".to_owned(), message(&id), "{}".to_owned()]);
+        let answer = stack.invoke(function, &event).await.unwrap();
+        assert_eq!(
+            answer,
+            json!({"batchItemFailures": [{"itemIdentifier": "0"}, {"itemIdentifier": "2"}]})
+        );
+    }
     delivery_in_state(&stack, &id, "delivered").await;
-    // A failed item comes back after its visibility timeout; nobody waits for that here.
-    let event =
-        json!({"Records": [{"messageId": "m-1", "body": bad}, {"messageId": "m-2", "body": "{}"}]});
-    let answer = stack.invoke("WebhookFunctionName", &event).await.unwrap();
-    assert_eq!(
-        answer,
-        json!({"batchItemFailures": [{"itemIdentifier": "m-1"}, {"itemIdentifier": "m-2"}]})
-    );
+
+    for queue in ["WebhookQueueUrl", "LaunchQueueUrl"] {
+        let request = stack
+            .sqs
+            .get_queue_attributes()
+            .queue_url(stack.output(queue));
+        let attributes = request
+            .attribute_names(RedrivePolicy)
+            .send()
+            .await
+            .unwrap()
+            .attributes
+            .unwrap();
+        let policy: Value = serde_json::from_str(&attributes[&RedrivePolicy]).unwrap();
+        assert_eq!(policy["maxReceiveCount"].to_string().trim_matches('"'), "5");
+    }
 }

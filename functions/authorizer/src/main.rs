@@ -11,7 +11,7 @@ async fn main() -> Result<(), Error> {
     tracing::init_default_subscriber();
     let _metrics = telemetry::attach_metrics();
 
-    let aws = aws_config::load_defaults(BehaviorVersion::latest()).await;
+    let aws = aws_config::load_defaults(BehaviorVersion::v2026_01_12()).await;
     let keys = ApiKeys::new(
         aws_sdk_dynamodb::Client::new(&aws),
         env::required("API_KEYS_TABLE")?,

@@ -12,7 +12,7 @@ async fn main() -> Result<(), Error> {
     tracing::init_default_subscriber();
     let _metrics = telemetry::attach_metrics();
 
-    let aws = aws_config::load_defaults(BehaviorVersion::latest()).await;
+    let aws = aws_config::load_defaults(BehaviorVersion::v2026_01_12()).await;
     let launcher = &handler::Launcher {
         settle: Settle::from_env(&aws)?,
         step_functions: aws_sdk_sfn::Client::new(&aws),

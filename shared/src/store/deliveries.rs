@@ -167,8 +167,9 @@ fn ended(
     update
         .update_expression(
             "SET attempts = list_append(attempts, :attempt), #state = :state \
-             REMOVE leased_until, due_at, shard",
+             REMOVE leased_until, due_at, #shard",
         )
         .expression_attribute_names("#state", "state")
+        .expression_attribute_names("#shard", "shard")
         .expression_attribute_values(":state", text(state))
 }
