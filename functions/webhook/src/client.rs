@@ -79,6 +79,10 @@ impl Client {
         let mut roots = RootCertStore::empty();
         // A system store may hold odd certificates; those that can be read are enough.
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        Self::trusting(roots, allow)
+    }
+
+    fn trusting(roots: RootCertStore, allow: CallbackAllow) -> Result<Self, rustls::Error> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?
@@ -229,4 +233,148 @@ async fn start_of(mut body: Incoming) -> String {
         }
     }
     String::from_utf8_lossy(&start).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{CertifiedKey, generate_simple_self_signed};
+    use rustls::{ServerConfig, pki_types::PrivateKeyDer};
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpListener,
+        task::JoinHandle,
+    };
+    use tokio_rustls::TlsAcceptor;
+
+    use super::*;
+
+    /// Serves one connection over TLS with this answer; gives back what it was asked.
+    async fn serve(
+        key: &CertifiedKey<rcgen::KeyPair>,
+        answer: &'static str,
+    ) -> (u16, JoinHandle<String>) {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let private = PrivateKeyDer::try_from(key.signing_key.serialize_der()).unwrap();
+        let config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![key.cert.der().clone()], private)
+            .unwrap();
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let served = tokio::spawn(async move {
+            let (stream, _) = listener.accept().await.unwrap();
+            let Ok(mut stream) = acceptor.accept(stream).await else {
+                return String::new();
+            };
+            let mut asked = Vec::new();
+            while !asked.ends_with(b"{}") {
+                let mut buffer = [0; 1024];
+                let read = stream.read(&mut buffer).await.unwrap();
+                asked.extend_from_slice(&buffer[..read]);
+            }
+            stream.write_all(answer.as_bytes()).await.unwrap();
+            stream.shutdown().await.unwrap();
+            String::from_utf8(asked).unwrap()
+        });
+        (port, served)
+    }
+
+    async fn post(client: &Client, url: &str) -> Result<Answer, Unanswered> {
+        let callback =
+            serde_json::from_value(serde_json::json!({"url": url, "headers": {"x-own": "a b"}}));
+        client
+            .post(Post {
+                callback: &callback.unwrap(),
+                webhook_id: "msg_1",
+                timestamp: 7,
+                signature: "v1,abc".to_owned(),
+                body: "{}".to_owned(),
+            })
+            .await
+    }
+
+    #[tokio::test]
+    async fn a_post_over_tls_is_answered_and_carries_path_query_and_headers() {
+        let key = generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let mut roots = RootCertStore::empty();
+        roots.add(key.cert.der().clone()).unwrap();
+        let client = Client::trusting(roots, "localhost".parse().unwrap()).unwrap();
+        let (port, served) = serve(
+            &key,
+            "HTTP/1.1 201 Created\r\ncontent-length: 4\r\n\r\ndone",
+        )
+        .await;
+
+        let answer = post(&client, &format!("https://localhost:{port}/a%2Fb?c=%20d"))
+            .await
+            .unwrap();
+
+        assert_eq!((answer.status, answer.body_start.as_str()), (201, "done"));
+        let asked = served.await.unwrap();
+        assert!(
+            asked.starts_with("POST /a%2Fb?c=%20d HTTP/1.1\r\n"),
+            "{asked}"
+        );
+        for line in [
+            &format!("host: localhost:{port}"),
+            "content-type: application/json",
+            "webhook-id: msg_1",
+            "webhook-timestamp: 7",
+            "webhook-signature: v1,abc",
+            "x-own: a b",
+            "content-length: 2",
+        ] {
+            assert!(asked.contains(&format!("{line}\r\n")), "{line} in {asked}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_certificate_that_nobody_trusts_ends_the_attempt() {
+        let key = generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let client = Client::new("localhost".parse().unwrap()).unwrap();
+        let (port, _served) = serve(&key, "").await;
+
+        let answer = post(&client, &format!("https://localhost:{port}/")).await;
+
+        assert!(matches!(answer, Err(Unanswered::Tls)), "{answer:?}");
+    }
+
+    #[tokio::test]
+    async fn a_name_that_resolves_to_a_forbidden_address_is_not_connected_to() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        // Accepted as text, as a public name is whose record has changed since.
+        let client = Client::new(CallbackAllow::default()).unwrap();
+
+        for host in ["localhost", "127.0.0.1", "[::1]"] {
+            let answer = post(&client, &format!("http://{host}:{port}/")).await;
+            assert!(
+                matches!(answer, Err(Unanswered::Forbidden)),
+                "{host}: {answer:?}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn an_endless_answer_is_read_in_part() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut head = [0; 2048];
+            let _ = stream.read(&mut head).await;
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await;
+            while stream.write_all(&[b'x'; 4096]).await.is_ok() {}
+        });
+        let client = Client::new("127.0.0.1".parse().unwrap()).unwrap();
+
+        let answer = post(&client, &format!("http://127.0.0.1:{port}/"))
+            .await
+            .unwrap();
+
+        assert_eq!((answer.status, answer.body_start.len()), (200, MAX_ANSWER));
+    }
 }

@@ -93,7 +93,7 @@ impl Settle {
         if let Some(ttl) = after.ttl {
             let outcome = Outcome {
                 output: observed.output.clone(),
-                error: after.error_code.as_ref().and(observed.error.clone()),
+                error: observed.error.clone(),
                 cause: observed.cause.clone(),
                 redrive_count: observed.redrive_count,
             };
