@@ -78,7 +78,7 @@ def main() -> None:
     key = commands.add_parser("key", help="make an API key and print it once")
     key.add_argument("--user", required=True, help="whom executions started with this key belong to")
     key.add_argument("--permission", action="append", help="action:resource, may be repeated")
-    key.add_argument("--rate-limit", type=int, default=60, help="requests per minute (default 60)")
+    key.add_argument("--rate-limit", type=int, default=60, help="starts a minute (default 60)")
     key.add_argument("--days", type=int, help="days until it expires (default: never)")
     arguments = parser.parse_args()
 
