@@ -17,7 +17,7 @@ import boto3
 
 AGENTS = pathlib.Path(__file__).with_name("agents") / "agents.json"
 # What a caller needs who runs agents; `*:*` makes an administrator.
-USER_PERMISSIONS = ["execute:*", "view:*"]
+USER_PERMISSIONS = ["execute:*", "view:*", "cancel:*"]
 DAY_MS = 86_400_000
 
 

@@ -19,6 +19,8 @@ TEST_PARAMETERS = {
     "LaunchOverdueSeconds": "5",
     "NewsOverdueSeconds": "5",
     "DeliveryOverdueSeconds": "5",
+    # The tests sweep themselves, when something is overdue.
+    "SweepSchedule": "rate(1 day)",
 }
 
 

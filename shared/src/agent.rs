@@ -29,14 +29,8 @@ impl TryFrom<String> for AgentName {
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
         let valid = (1..=80).contains(&text.len())
-            && text
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'));
-        if valid {
-            Ok(Self(text))
-        } else {
-            Err(InvalidAgentName)
-        }
+            && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'));
+        if valid { Ok(Self(text)) } else { Err(InvalidAgentName) }
     }
 }
 
@@ -126,9 +120,7 @@ impl Agent {
     /// The average execution time in milliseconds, where it is known.
     #[must_use]
     pub fn average_ms(&self) -> Option<u64> {
-        let seconds = self
-            .average_execution_time
-            .filter(|seconds| *seconds > 0.0)?;
+        let seconds = self.average_execution_time.filter(|seconds| *seconds > 0.0)?;
         // Fails for a time longer than a u64 can say, which is then unknown.
         let average = std::time::Duration::try_from_secs_f64(seconds).ok()?;
         u64::try_from(average.as_millis()).ok()

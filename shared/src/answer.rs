@@ -7,8 +7,9 @@ use serde_json::Value;
 
 use crate::{
     agent::{Agent, AgentName},
+    callback::NewsType,
     caller::UserId,
-    delivery::Delivery,
+    delivery::{Attempt, Delivery, DeliveryState},
     execution::{Execution, ExecutionId, Status},
     outcome::{self, Outcome},
     time::Timestamp,
@@ -232,10 +233,8 @@ impl Results {
         results.agent_name = Some(facts.agent_name.clone());
         results.started_at = facts.started_at;
         results.completed_at = facts.completed_at;
-        results.execution_time_ms = facts
-            .completed_at
-            .zip(facts.started_at)
-            .map(|(end, start)| end.millis_since(start));
+        results.execution_time_ms =
+            facts.completed_at.zip(facts.started_at).map(|(end, start)| end.millis_since(start));
         // The outcome of another redrive is not this one's.
         let outcome = outcome.filter(|outcome| outcome.redrive_count == facts.redrive_count);
         match (facts.status, outcome) {
@@ -276,6 +275,62 @@ pub struct ExecutionList {
     /// Give it back as `cursor` for the next page; missing on the last one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_cursor: Option<String>,
+}
+
+/// A delivery as the owner of the run sees it.
+#[derive(Debug, Clone, Serialize)]
+pub struct DeliveryView {
+    /// Its `webhook-id`.
+    pub id: String,
+    #[serde(rename = "type")]
+    pub news: NewsType,
+    pub state: DeliveryState,
+    /// `callback`, or the id of a subscription.
+    pub target: String,
+    pub attempts: Vec<AttemptView>,
+    /// While it is pending.
+    #[serde(
+        serialize_with = "Timestamp::as_optional_rfc3339",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub next_attempt_at: Option<Timestamp>,
+}
+
+/// One POST and what came of it.
+#[derive(Debug, Clone, Serialize)]
+pub struct AttemptView {
+    #[serde(serialize_with = "Timestamp::as_rfc3339")]
+    pub at: Timestamp,
+    pub duration_ms: u64,
+    /// The HTTP status; null when no answer came.
+    pub status: Option<u16>,
+    /// The start of the answer, or why there was none.
+    pub detail: String,
+}
+
+impl From<Delivery> for DeliveryView {
+    fn from(delivery: Delivery) -> Self {
+        let is_pending = delivery.state == DeliveryState::Pending;
+        Self {
+            target: delivery.target().to_owned(),
+            id: delivery.webhook_id,
+            news: delivery.news,
+            state: delivery.state,
+            attempts: delivery.attempts.into_iter().map(AttemptView::from).collect(),
+            next_attempt_at: is_pending.then_some(delivery.next_attempt_at),
+        }
+    }
+}
+
+impl From<Attempt> for AttemptView {
+    fn from(attempt: Attempt) -> Self {
+        Self {
+            at: attempt.at,
+            duration_ms: attempt.duration_ms,
+            status: attempt.status,
+            detail: attempt.detail,
+        }
+    }
 }
 
 /// An agent as callers see it.
@@ -338,10 +393,7 @@ mod tests {
         assert_eq!(progress_at(Status::Running, i64::MAX), Some(99));
         assert_eq!(progress_at(Status::Completed, 3_000), Some(100));
         assert_eq!(progress_at(Status::Failed, 3_000), None);
-        let unknown = Execution {
-            estimated_ms: None,
-            ..execution(Status::Running)
-        };
+        let unknown = Execution { estimated_ms: None, ..execution(Status::Running) };
         assert_eq!(progress(&unknown, Timestamp::from_millis(3_000)), None);
     }
 
@@ -353,20 +405,11 @@ mod tests {
             ..Outcome::default()
         };
 
-        let now = Execution {
-            redrive_count: 1,
-            ..execution(Status::Completed)
-        };
+        let now = Execution { redrive_count: 1, ..execution(Status::Completed) };
         assert_eq!(Results::of(&now, Some(&outcome)).result, Some(json!(1)));
-        assert_eq!(
-            Results::of(&now, Some(&outcome)).execution_time_ms,
-            Some(2_500)
-        );
+        assert_eq!(Results::of(&now, Some(&outcome)).execution_time_ms, Some(2_500));
         let before = execution(Status::Completed);
-        assert_eq!(
-            Results::of(&before, Some(&outcome)).result,
-            Some(Value::Null)
-        );
+        assert_eq!(Results::of(&before, Some(&outcome)).result, Some(Value::Null));
     }
 
     #[test]
@@ -387,13 +430,7 @@ mod tests {
             (Status::Cancelled, "Cancelled"),
         ] {
             let results = Results::of(&execution(status), Some(&Outcome::default()));
-            assert_eq!(
-                results.error,
-                Some(RunError {
-                    code: code.to_owned(),
-                    cause: None
-                })
-            );
+            assert_eq!(results.error, Some(RunError { code: code.to_owned(), cause: None }));
         }
     }
 }

@@ -38,13 +38,11 @@ impl fmt::Debug for ApiKeyHash {
 pub fn hex(bytes: &[u8]) -> String {
     use fmt::Write as _;
 
-    bytes
-        .iter()
-        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-            // Writing to a string cannot fail.
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        // Writing to a string cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 /// A row of the `api_keys` table, without its hash, which nobody needs to read back.

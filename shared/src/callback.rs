@@ -25,12 +25,7 @@ pub enum NewsType {
 
 impl NewsType {
     /// What a callback is told when it names no events.
-    pub const ENDS: [Self; 4] = [
-        Self::Completed,
-        Self::Failed,
-        Self::Timeout,
-        Self::Cancelled,
-    ];
+    pub const ENDS: [Self; 4] = [Self::Completed, Self::Failed, Self::Timeout, Self::Cancelled];
 
     /// The news that a run has moved to this status; being queued is none.
     #[must_use]
@@ -126,9 +121,7 @@ impl CallbackUrl {
             "https" => {}
             "http" if named => {}
             _ => {
-                return Err(invalid(
-                    "must be https, or go to a host that this deployment allows",
-                ));
+                return Err(invalid("must be https, or go to a host that this deployment allows"));
             }
         }
         if !url.username().is_empty() || url.password().is_some() {
@@ -140,9 +133,7 @@ impl CallbackUrl {
         });
         let private = literal.map_or(private_name, |address| !crate::network::is_public(address));
         if private && !named {
-            return Err(invalid(
-                "must go to a public host, or to one that this deployment allows",
-            ));
+            return Err(invalid("must go to a public host, or to one that this deployment allows"));
         }
         url.set_fragment(None);
         Ok(Self(url))
@@ -173,10 +164,7 @@ pub fn check_headers(headers: &BTreeMap<String, String>) -> Result<(), Error> {
     if headers.len() > MAX_HEADERS {
         return invalid(format!("has more than {MAX_HEADERS} headers"));
     }
-    let size: usize = headers
-        .iter()
-        .map(|(name, value)| name.len() + value.len())
-        .sum();
+    let size: usize = headers.iter().map(|(name, value)| name.len() + value.len()).sum();
     if size > MAX_HEADER_BYTES {
         return invalid(format!("is larger than {MAX_HEADER_BYTES} bytes"));
     }
@@ -186,16 +174,12 @@ pub fn check_headers(headers: &BTreeMap<String, String>) -> Result<(), Error> {
             return invalid("has a name that is no valid header name".to_owned());
         }
         if RESERVED_HEADERS.contains(&lower.as_str())
-            || ["webhook-", "proxy-"]
-                .iter()
-                .any(|prefix| lower.starts_with(prefix))
+            || ["webhook-", "proxy-"].iter().any(|prefix| lower.starts_with(prefix))
         {
             return invalid(format!("may not set `{lower}`"));
         }
         if HeaderValue::try_from(value).is_err() || !value.is_ascii() {
-            return invalid(format!(
-                "has a value of `{lower}` that is no valid header value"
-            ));
+            return invalid(format!("has a value of `{lower}` that is no valid header value"));
         }
     }
     Ok(())
@@ -237,11 +221,8 @@ mod tests {
 
     #[test]
     fn public_https_is_accepted_and_everything_else_refused() {
-        for url in [
-            "https://example.com/hook?a=b",
-            "https://example.com:8443/",
-            "https://1.1.1.1/",
-        ] {
+        for url in ["https://example.com/hook?a=b", "https://example.com:8443/", "https://1.1.1.1/"]
+        {
             assert!(accepts(url, ""), "{url}");
         }
         for url in [
@@ -277,10 +258,7 @@ mod tests {
 
     #[test]
     fn the_operator_may_open_a_host_also_for_http() {
-        assert!(accepts(
-            "http://127.0.0.1:5678/webhook-waiting/1",
-            "127.0.0.1"
-        ));
+        assert!(accepts("http://127.0.0.1:5678/webhook-waiting/1", "127.0.0.1"));
         assert!(accepts("http://n8n:5678/webhook", "n8n"));
         assert!(!accepts("http://127.0.0.2/", "127.0.0.1"));
         assert!(!accepts("http://user@127.0.0.1/", "127.0.0.1"));
@@ -337,10 +315,7 @@ mod tests {
             wanted_news(&other, Some(asked.clone())).unwrap(),
             [NewsType::Running, NewsType::Completed]
         );
-        assert_eq!(
-            wanted_news(&resume, Some(asked)).unwrap(),
-            [NewsType::Completed]
-        );
+        assert_eq!(wanted_news(&resume, Some(asked)).unwrap(), [NewsType::Completed]);
         assert!(wanted_news(&resume, Some(vec![NewsType::Running])).is_err());
         assert!(wanted_news(&other, Some(vec![])).is_err());
     }

@@ -35,6 +35,7 @@ impl fmt::Display for UserId {
 pub enum Action {
     Execute,
     View,
+    Cancel,
 }
 
 impl Action {
@@ -43,6 +44,7 @@ impl Action {
         match self {
             Self::Execute => "execute",
             Self::View => "view",
+            Self::Cancel => "cancel",
         }
     }
 }
@@ -60,10 +62,7 @@ impl FromStr for Grant {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let (action, resource) = text.split_once(':').ok_or(())?;
-        Ok(Self {
-            action: action.to_owned(),
-            resource: resource.to_owned(),
-        })
+        Ok(Self { action: action.to_owned(), resource: resource.to_owned() })
     }
 }
 
@@ -87,20 +86,13 @@ impl Permissions {
     /// `*:*`: sees everybody's runs.
     #[must_use]
     pub fn is_admin(&self) -> bool {
-        self.0
-            .iter()
-            .any(|grant| grant.action == "*" && grant.resource == "*")
+        self.0.iter().any(|grant| grant.action == "*" && grant.resource == "*")
     }
 }
 
 impl<S: AsRef<str>> FromIterator<S> for Permissions {
     fn from_iter<I: IntoIterator<Item = S>>(grants: I) -> Self {
-        Self(
-            grants
-                .into_iter()
-                .filter_map(|grant| grant.as_ref().parse().ok())
-                .collect(),
-        )
+        Self(grants.into_iter().filter_map(|grant| grant.as_ref().parse().ok()).collect())
     }
 }
 

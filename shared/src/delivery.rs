@@ -14,6 +14,9 @@ use crate::{
     time::Timestamp,
 };
 
+/// How the sort key of each delivery starts.
+pub const PART_PREFIX: &str = "delivery#";
+
 /// The target of the callback that came with the start.
 pub const CALLBACK_TARGET: &str = "callback";
 
@@ -76,6 +79,12 @@ pub struct Delivery {
 }
 
 impl Delivery {
+    /// To whom it is owed: the last piece of its key.
+    #[must_use]
+    pub fn target(&self) -> &str {
+        self.part.rsplit('#').next().unwrap_or_default()
+    }
+
     /// The debt to tell `target` that `execution` has moved to its status. `overdue` is the time
     /// after which `sweep` hurries it again.
     #[must_use]
@@ -86,11 +95,7 @@ impl Delivery {
         overdue: Duration,
         retention: Duration,
     ) -> Self {
-        let part = format!(
-            "delivery#{}#{}#{target}",
-            news.status(),
-            execution.redrive_count
-        );
+        let part = format!("{PART_PREFIX}{}#{}#{target}", news.status(), execution.redrive_count);
         let now = execution.updated_at;
         Self {
             webhook_id: webhook_id(&execution.execution_id, &part),
@@ -100,10 +105,7 @@ impl Delivery {
             agent_name: execution.agent_name.clone(),
             news,
             redrive_count: execution.redrive_count,
-            occurred_at: execution
-                .completed_at
-                .or(execution.started_at)
-                .unwrap_or(now),
+            occurred_at: execution.completed_at.or(execution.started_at).unwrap_or(now),
             started_at: execution.started_at,
             completed_at: execution.completed_at,
             state: DeliveryState::Pending,
@@ -138,10 +140,8 @@ impl FromStr for Schedule {
     type Err = InvalidSchedule;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let steps: Result<Vec<_>, _> = text
-            .split(',')
-            .map(|step| step.trim().parse().map(Duration::from_secs))
-            .collect();
+        let steps: Result<Vec<_>, _> =
+            text.split(',').map(|step| step.trim().parse().map(Duration::from_secs)).collect();
         Ok(Self(steps.map_err(|_| InvalidSchedule)?))
     }
 }

@@ -11,19 +11,13 @@ pub struct InvalidVariable {
 }
 
 pub fn required(name: &'static str) -> Result<String, InvalidVariable> {
-    env::var(name).map_err(|error| InvalidVariable {
-        name,
-        reason: error.to_string(),
-    })
+    env::var(name).map_err(|error| InvalidVariable { name, reason: error.to_string() })
 }
 
 pub fn parsed<T: FromStr<Err: Display>>(name: &'static str) -> Result<T, InvalidVariable> {
     required(name)?
         .parse()
-        .map_err(|error: T::Err| InvalidVariable {
-            name,
-            reason: error.to_string(),
-        })
+        .map_err(|error: T::Err| InvalidVariable { name, reason: error.to_string() })
 }
 
 pub fn seconds(name: &'static str) -> Result<Duration, InvalidVariable> {

@@ -26,15 +26,9 @@ pub enum Error {
     #[error("{field} is larger than {limit} bytes")]
     TooLarge { field: &'static str, limit: usize },
     #[error("{field} {reason}")]
-    Invalid {
-        field: Cow<'static, str>,
-        reason: Cow<'static, str>,
-    },
+    Invalid { field: Cow<'static, str>, reason: Cow<'static, str> },
     #[error("the limit of {limit} starts a minute is used up")]
-    RateLimited {
-        limit: u32,
-        retry_after_seconds: u64,
-    },
+    RateLimited { limit: u32, retry_after_seconds: u64 },
     /// Somebody else was at the same item; again shortly.
     #[error("cannot {0}: the item is in use")]
     Busy(&'static str),
@@ -60,17 +54,11 @@ impl Error {
         field: impl Into<Cow<'static, str>>,
         reason: impl Into<Cow<'static, str>>,
     ) -> Self {
-        Self::Invalid {
-            field: field.into(),
-            reason: reason.into(),
-        }
+        Self::Invalid { field: field.into(), reason: reason.into() }
     }
 
     pub fn corrupt(what: &'static str, source: impl Into<Source>) -> Self {
-        Self::Corrupt {
-            what,
-            source: source.into(),
-        }
+        Self::Corrupt { what, source: source.into() }
     }
 
     /// For `map_err` on an AWS call: `action` completes the sentence "cannot …".
@@ -79,11 +67,7 @@ impl Error {
         E: std::error::Error + ProvideErrorMetadata + Send + Sync + 'static,
         R: std::fmt::Debug + Send + Sync + 'static,
     {
-        move |error| Self::Aws {
-            action,
-            transient: is_transient(&error),
-            source: error.into(),
-        }
+        move |error| Self::Aws { action, transient: is_transient(&error), source: error.into() }
     }
 }
 
@@ -95,16 +79,9 @@ fn is_transient<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> bool {
         }
         SdkError::ServiceError(service) => service.err().code().is_some_and(|code| {
             let code = code.to_ascii_lowercase();
-            [
-                "throttl",
-                "exceeded",
-                "internal",
-                "unavailable",
-                "timeout",
-                "conflict",
-            ]
-            .iter()
-            .any(|part| code.contains(part))
+            ["throttl", "exceeded", "internal", "unavailable", "timeout", "conflict"]
+                .iter()
+                .any(|part| code.contains(part))
         }),
         _ => false,
     }

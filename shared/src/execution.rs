@@ -1,6 +1,6 @@
 //! An execution: its id, its status, and the one rule by which it moves.
 
-use std::{collections::BTreeMap, fmt, str::FromStr};
+use std::{collections::BTreeMap, fmt, str::FromStr, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use ulid::Ulid;
@@ -71,14 +71,8 @@ impl TryFrom<String> for ExecutionId {
         let valid = text.len() <= Self::MAX_LENGTH
             && text.len() > NAME_PREFIX.len()
             && text.starts_with(NAME_PREFIX)
-            && text
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'));
-        if valid {
-            Ok(Self(text))
-        } else {
-            Err(InvalidExecutionId)
-        }
+            && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'));
+        if valid { Ok(Self(text)) } else { Err(InvalidExecutionId) }
     }
 }
 
@@ -156,10 +150,7 @@ impl FromStr for Status {
     type Err = ();
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Self::ALL
-            .into_iter()
-            .find(|status| status.as_str() == text)
-            .ok_or(())
+        Self::ALL.into_iter().find(|status| status.as_str() == text).ok_or(())
     }
 }
 
@@ -182,10 +173,46 @@ impl Rank {
     pub const ALL: [Self; 4] = [Self::Queued, Self::Launched, Self::Running, Self::Ended];
 }
 
+/// Why we stop a run before its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StopReason {
+    Cancel,
+    Deadline,
+}
+
+impl StopReason {
+    /// The status of a run that ended because of it.
+    #[must_use]
+    pub const fn status(self) -> Status {
+        match self {
+            Self::Cancel => Status::Cancelled,
+            Self::Deadline => Status::Timeout,
+        }
+    }
+
+    /// What the run's error says.
+    #[must_use]
+    pub const fn cause(self) -> &'static str {
+        match self {
+            Self::Cancel => "the caller has cancelled it",
+            Self::Deadline => "its timeout_seconds had passed",
+        }
+    }
+
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Cancel => "cancel",
+            Self::Deadline => "deadline",
+        }
+    }
+}
+
 /// Where a run stands: first by redrive, then by rank.
 ///
 /// This order is the one transition rule. [`Position::may_follow`] says it in Rust, and
-/// `store::executions` says it in DynamoDB's words; a test proves that both agree on all pairs.
+/// `store::transitions` says it in DynamoDB's words; a test proves that both agree on all pairs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Position {
     pub redrive_count: u32,
@@ -239,6 +266,18 @@ pub struct Execution {
     pub claimed_at: Option<Timestamp>,
     /// An unclaimed run is not started after this.
     pub launch_before: Timestamp,
+    /// How often Step Functions could not take the launch yet.
+    #[serde(default)]
+    pub launch_delays: u32,
+    /// When the caller asked for an end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cancel_requested_at: Option<Timestamp>,
+    /// After this we stop the run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline: Option<Timestamp>,
+    /// Why we have stopped it, if we have: its end may still be another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stop_reason: Option<StopReason>,
     /// With [`Execution::shard`]: when `sweep` is to look at what this run still owes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub due_at: Option<Timestamp>,
@@ -253,14 +292,25 @@ impl Execution {
     #[must_use]
     pub fn position(&self) -> Position {
         // An unknown number comes from a newer version of us, and stands before the next rank.
-        let rank = Rank::ALL
-            .into_iter()
-            .rev()
-            .find(|rank| *rank as u8 <= self.rank);
-        Position {
-            redrive_count: self.redrive_count,
-            rank: rank.unwrap_or(Rank::Queued),
+        let rank = Rank::ALL.into_iter().rev().find(|rank| *rank as u8 <= self.rank);
+        Position { redrive_count: self.redrive_count, rank: rank.unwrap_or(Rank::Queued) }
+    }
+
+    /// Why this run is to end now, if it is: because its caller wants that, or because its time
+    /// is up.
+    #[must_use]
+    pub fn to_stop(&self, now: Timestamp) -> Option<StopReason> {
+        if self.cancel_requested_at.is_some() {
+            return Some(StopReason::Cancel);
         }
+        self.deadline.filter(|deadline| *deadline <= now).map(|_| StopReason::Deadline)
+    }
+
+    /// When to look after this run again: after `pause`, but not later than its deadline.
+    #[must_use]
+    pub fn look_again(&self, now: Timestamp, pause: Duration) -> Timestamp {
+        let next = now.plus(pause);
+        self.deadline.filter(|deadline| *deadline > now).map_or(next, |deadline| deadline.min(next))
     }
 
     /// The ARN that Step Functions gives the execution with our id on the frozen state machine.
@@ -290,9 +340,7 @@ mod tests {
     #[test]
     fn ids_that_step_functions_would_refuse_are_refused() {
         let long = format!("mcp-{}", "a".repeat(77));
-        for text in [
-            "", "mcp-", "echo-1", "mcp-a b", "mcp-é", "mcp-a/b", "mcp-a#b", &long,
-        ] {
+        for text in ["", "mcp-", "echo-1", "mcp-a b", "mcp-é", "mcp-a/b", "mcp-a#b", &long] {
             assert!(text.parse::<ExecutionId>().is_err(), "{text}");
         }
     }
@@ -309,10 +357,7 @@ mod tests {
 
     #[test]
     fn a_run_moves_only_forward_and_a_later_redrive_reopens_it() {
-        let at = |redrive_count, rank| Position {
-            redrive_count,
-            rank,
-        };
+        let at = |redrive_count, rank| Position { redrive_count, rank };
 
         assert!(at(0, Rank::Ended).may_follow(at(0, Rank::Queued)));
         assert!(at(0, Rank::Running).may_follow(at(0, Rank::Launched)));

@@ -41,19 +41,13 @@ pub fn caller(request: &Request) -> Result<Caller, Error> {
         return Err(Error::Unauthorized);
     };
     let field = |name: &str| context.authorizer.fields.get(name).and_then(Value::as_str);
-    let permissions: Vec<String> = field("permissions")
-        .and_then(|text| serde_json::from_str(text).ok())
-        .unwrap_or_default();
+    let permissions: Vec<String> =
+        field("permissions").and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
     Ok(Caller {
-        user_id: field("user_id")
-            .ok_or(Error::Unauthorized)?
-            .to_owned()
-            .into(),
+        user_id: field("user_id").ok_or(Error::Unauthorized)?.to_owned().into(),
         key_id: field("key_id").ok_or(Error::Unauthorized)?.to_owned(),
         permissions: permissions.iter().collect(),
-        rate_limit: field("rate_limit")
-            .and_then(|text| text.parse().ok())
-            .unwrap_or_default(),
+        rate_limit: field("rate_limit").and_then(|text| text.parse().ok()).unwrap_or_default(),
     })
 }
 
@@ -106,10 +100,7 @@ pub fn reply(status: u16, body: &impl Serialize) -> Response<String> {
     let mut response = Response::new(serde_json::to_string(body).unwrap_or_default());
     *response.status_mut() = status.try_into().unwrap_or_default();
     let headers = response.headers_mut();
-    headers.insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static("application/json"),
-    );
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }
@@ -118,9 +109,7 @@ pub fn reply(status: u16, body: &impl Serialize) -> Response<String> {
 #[must_use]
 pub fn waited(mut response: Response<String>, wait: Duration) -> Response<String> {
     if let Ok(value) = HeaderValue::try_from(format!("wait={}", wait.as_secs())) {
-        response
-            .headers_mut()
-            .insert(HeaderName::from_static("preference-applied"), value);
+        response.headers_mut().insert(HeaderName::from_static("preference-applied"), value);
     }
     response
 }
@@ -189,15 +178,9 @@ mod tests {
         assert_eq!(wait(&["respond-async, wait=10"]), Some(10));
         assert_eq!(wait(&["handling=lenient", "wait=7; x"]), Some(7));
         assert_eq!(wait(&["wait=99999999999"]), Some(25));
-        for nothing in [
-            "",
-            "wait",
-            "wait=",
-            "wait=-1",
-            "wait=x",
-            "wait=0",
-            "wait=999999999999999999999999",
-        ] {
+        for nothing in
+            ["", "wait", "wait=", "wait=-1", "wait=x", "wait=0", "wait=999999999999999999999999"]
+        {
             assert_eq!(wait(&[nothing]), None, "{nothing}");
         }
         assert_eq!(wait(&[]), None);

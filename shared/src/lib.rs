@@ -16,6 +16,7 @@
 pub mod agent;
 pub mod answer;
 pub mod api_key;
+pub mod bus;
 pub mod callback;
 pub mod caller;
 pub mod delivery;
@@ -30,6 +31,7 @@ pub mod queue;
 pub mod request;
 pub mod service;
 pub mod signature;
+pub mod step_functions;
 pub mod store;
 pub mod telemetry;
 pub mod time;

@@ -31,19 +31,13 @@ impl FromStr for CallbackAllow {
 
     fn from_str(list: &str) -> Result<Self, Self::Err> {
         let mut allow = Self::default();
-        for entry in list
-            .split(',')
-            .map(str::trim)
-            .filter(|entry| !entry.is_empty())
-        {
+        for entry in list.split(',').map(str::trim).filter(|entry| !entry.is_empty()) {
             if let Ok(network) = entry.parse::<IpNet>() {
                 allow.networks.push(network);
             } else if let Ok(address) = entry.parse::<IpAddr>() {
                 allow.networks.push(address.into());
             } else if let Some(suffix) = entry.strip_prefix("*.").filter(|it| is_name(it)) {
-                allow
-                    .suffixes
-                    .push(format!(".{}", suffix.to_ascii_lowercase()));
+                allow.suffixes.push(format!(".{}", suffix.to_ascii_lowercase()));
             } else if is_name(entry) {
                 allow.names.push(entry.to_ascii_lowercase());
             } else {
@@ -72,9 +66,7 @@ impl CallbackAllow {
     /// Whether the operator has named this address or a network around it.
     #[must_use]
     pub fn holds(&self, address: IpAddr) -> bool {
-        self.networks
-            .iter()
-            .any(|network| network.contains(&address.to_canonical()))
+        self.networks.iter().any(|network| network.contains(&address.to_canonical()))
     }
 
     /// Whether a callback to `host` may connect to `address`, which it resolved to.
@@ -192,9 +184,8 @@ mod tests {
 
     #[test]
     fn the_operator_opens_names_addresses_and_networks() {
-        let allow: CallbackAllow = "n8n.internal, *.corp.example,127.0.0.1,10.0.0.0/8,fd00::/8"
-            .parse()
-            .unwrap();
+        let allow: CallbackAllow =
+            "n8n.internal, *.corp.example,127.0.0.1,10.0.0.0/8,fd00::/8".parse().unwrap();
 
         assert!(allow.names("N8N.internal"));
         assert!(allow.names("a.b.corp.example"));

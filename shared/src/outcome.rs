@@ -40,11 +40,7 @@ pub fn normalise(raw: &str) -> Normalised {
         };
     }
     let Some(messages) = output.get("messages").and_then(Value::as_array) else {
-        return Normalised {
-            result: output,
-            tools_used: Vec::new(),
-            tokens_used: None,
-        };
+        return Normalised { result: output, tools_used: Vec::new(), tokens_used: None };
     };
     let result = known(output.get("structured_output"))
         .or_else(|| {
@@ -66,10 +62,7 @@ fn known(value: Option<&Value>) -> Option<Value> {
 
 /// Tools are listed as names, or as objects that have one.
 fn names(list: Option<&Value>) -> Vec<&str> {
-    let entries = list
-        .and_then(Value::as_array)
-        .map(Vec::as_slice)
-        .unwrap_or_default();
+    let entries = list.and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     entries
         .iter()
         .filter_map(|entry| entry.as_str().or_else(|| entry.get("name")?.as_str()))
@@ -87,20 +80,13 @@ fn distinct(names: Vec<&str>) -> Vec<String> {
 }
 
 fn blocks(messages: &[Value]) -> impl Iterator<Item = &Value> {
-    messages
-        .iter()
-        .filter_map(|message| message.get("content")?.as_array())
-        .flatten()
+    messages.iter().filter_map(|message| message.get("content")?.as_array()).flatten()
 }
 
 fn tool_name(block: &Value) -> Option<&str> {
     let kind = block.get("type").and_then(Value::as_str);
     // Some frameworks wrap the block: {"tool_use": {"name": …}}.
-    let tool = if kind == Some("tool_use") {
-        block
-    } else {
-        block.get("tool_use")?
-    };
+    let tool = if kind == Some("tool_use") { block } else { block.get("tool_use")? };
     tool.get("name")?.as_str()
 }
 
@@ -117,11 +103,8 @@ fn text(content: &Value) -> Option<String> {
     if let Some(text) = content.as_str() {
         return Some(text.to_owned()).filter(|text| !text.is_empty());
     }
-    let texts: Vec<&str> = content
-        .as_array()?
-        .iter()
-        .filter_map(|block| block.get("text")?.as_str())
-        .collect();
+    let texts: Vec<&str> =
+        content.as_array()?.iter().filter_map(|block| block.get("text")?.as_str()).collect();
     Some(texts.join("\n")).filter(|text| !text.is_empty())
 }
 
@@ -202,10 +185,7 @@ mod tests {
             json!({"messages": [null, 1, {"role": "assistant", "content": 7}]}),
         ] {
             let read = normalise(&output.to_string());
-            assert_eq!(
-                (read.result, read.tools_used.len(), read.tokens_used),
-                (output, 0, None)
-            );
+            assert_eq!((read.result, read.tools_used.len(), read.tokens_used), (output, 0, None));
         }
         assert_eq!(normalise("not json").result, json!("not json"));
     }

@@ -35,22 +35,17 @@ impl Problem {
             Error::TooLarge { .. } => (413, "too-large", "Too large"),
             Error::Invalid { .. } => (422, "invalid", "Invalid request"),
             Error::RateLimited { .. } => (429, "rate-limited", "Too many requests"),
-            Error::Busy(_)
-            | Error::Aws {
-                transient: true, ..
-            } => (503, "unavailable", "Service unavailable"),
-            Error::Aws {
-                transient: false, ..
+            Error::Busy(_) | Error::Aws { transient: true, .. } => {
+                (503, "unavailable", "Service unavailable")
             }
-            | Error::Corrupt { .. } => (500, "internal", "Internal error"),
+            Error::Aws { transient: false, .. } | Error::Corrupt { .. } => {
+                (500, "internal", "Internal error")
+            }
         };
         let (field, retry_after_seconds) = match error {
             Error::Invalid { field, .. } => (Some(field.to_string()), None),
             Error::TooLarge { field, .. } => (Some((*field).to_owned()), None),
-            Error::RateLimited {
-                retry_after_seconds,
-                ..
-            } => (None, Some(*retry_after_seconds)),
+            Error::RateLimited { retry_after_seconds, .. } => (None, Some(*retry_after_seconds)),
             _ => (None, (status == 503).then_some(1)),
         };
         Self {
@@ -77,10 +72,8 @@ pub fn respond(error: &Error) -> Response<String> {
     }
     let mut response = reply(problem.status, &problem);
     let headers = response.headers_mut();
-    headers.insert(
-        header::CONTENT_TYPE,
-        header::HeaderValue::from_static("application/problem+json"),
-    );
+    headers
+        .insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/problem+json"));
     if let Some(seconds) = problem.retry_after_seconds {
         headers.insert(header::RETRY_AFTER, seconds.into());
     }
@@ -115,10 +108,7 @@ impl From<Error> for Diagnostic {
             Error::Corrupt { .. } => "Corrupt",
         };
         log(&error);
-        Self {
-            error_type: error_type.to_owned(),
-            error_message: error.to_string(),
-        }
+        Self { error_type: error_type.to_owned(), error_message: error.to_string() }
     }
 }
 
@@ -129,11 +119,8 @@ mod tests {
     #[test]
     fn an_internal_message_never_reaches_a_caller() {
         for transient in [true, false] {
-            let error = Error::Aws {
-                action: "read the secret table",
-                transient,
-                source: "inner".into(),
-            };
+            let error =
+                Error::Aws { action: "read the secret table", transient, source: "inner".into() };
             let response = respond(&error);
 
             assert_eq!(response.status(), if transient { 503 } else { 500 });
@@ -145,10 +132,7 @@ mod tests {
     fn a_problem_names_the_field() {
         let response = respond(&Error::invalid("input_message", "must not be empty"));
 
-        assert_eq!(
-            response.headers()["content-type"],
-            "application/problem+json"
-        );
+        assert_eq!(response.headers()["content-type"], "application/problem+json");
         assert_eq!(
             response.body(),
             r#"{"type":"urn:problem-type:agent-relay:invalid","title":"Invalid request","status":422,"detail":"input_message must not be empty","field":"input_message"}"#

@@ -1,6 +1,6 @@
 //! What a start asks for, checked so that everything after it can rely on it.
 
-use std::{borrow::Cow, collections::BTreeMap};
+use std::{borrow::Cow, collections::BTreeMap, time::Duration};
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value, json};
@@ -20,6 +20,10 @@ use crate::{
 /// (<https://docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html>).
 pub const MAX_BYTES: usize = 262_144;
 
+/// The longest that a standard execution runs: a year.
+const MAX_TIMEOUT: u32 = 365 * 24 * 60 * 60;
+/// The longest that a message stays in a queue: 14 days.
+const MAX_QUEUE_TIMEOUT: u32 = 14 * 24 * 60 * 60;
 const MAX_TAGS: usize = 10;
 const MAX_TAG_KEY: usize = 64;
 const MAX_TAG_VALUE: usize = 128;
@@ -40,6 +44,12 @@ pub struct StartBody {
     pub callback_events: Option<Vec<NewsType>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tags: Option<BTreeMap<String, String>>,
+    /// From the start's acceptance on; the run is stopped then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout_seconds: Option<u32>,
+    /// From the start's acceptance on; a run that is not launched by then never is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queue_timeout_seconds: Option<u32>,
 }
 
 /// A start that can be accepted.
@@ -51,6 +61,8 @@ pub struct StartRequest {
     pub callback: Option<Callback>,
     pub callback_events: Vec<NewsType>,
     pub tags: BTreeMap<String, String>,
+    pub timeout: Option<Duration>,
+    pub queue_timeout: Option<Duration>,
     /// SHA-256 of the request as it was understood: what tells a replay from another request.
     pub hash: String,
 }
@@ -92,6 +104,12 @@ impl StartBody {
             callback,
             callback_events,
             tags,
+            timeout: check_seconds("timeout_seconds", self.timeout_seconds, MAX_TIMEOUT)?,
+            queue_timeout: check_seconds(
+                "queue_timeout_seconds",
+                self.queue_timeout_seconds,
+                MAX_QUEUE_TIMEOUT,
+            )?,
             hash,
         })
     }
@@ -104,12 +122,22 @@ impl StartBody {
     }
 }
 
+fn check_seconds(
+    field: &'static str,
+    seconds: Option<u32>,
+    most: u32,
+) -> Result<Option<Duration>, Error> {
+    match seconds {
+        Some(seconds) if !(1..=most).contains(&seconds) => {
+            Err(Error::invalid(field, format!("must be a number of seconds from 1 to {most}")))
+        }
+        seconds => Ok(seconds.map(|seconds| Duration::from_secs(seconds.into()))),
+    }
+}
+
 fn check_tags(tags: &BTreeMap<String, String>) -> Result<(), Error> {
     if tags.len() > MAX_TAGS {
-        return Err(Error::invalid(
-            "tags",
-            format!("has more than {MAX_TAGS} entries"),
-        ));
+        return Err(Error::invalid("tags", format!("has more than {MAX_TAGS} entries")));
     }
     for (key, value) in tags {
         if key.is_empty() || key.len() > MAX_TAG_KEY || value.len() > MAX_TAG_VALUE {
@@ -136,10 +164,7 @@ impl StartRequest {
         })
         .to_string();
         if input.len() > MAX_BYTES {
-            return Err(Error::TooLarge {
-                field: "input_message",
-                limit: MAX_BYTES,
-            });
+            return Err(Error::TooLarge { field: "input_message", limit: MAX_BYTES });
         }
         Ok(input)
     }
@@ -153,9 +178,7 @@ impl IdempotencyKey {
     pub fn parse(text: &str) -> Result<Self, Error> {
         if text.is_empty()
             || text.len() > 255
-            || !text
-                .bytes()
-                .all(|byte| byte.is_ascii_graphic() || byte == b' ')
+            || !text.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ')
         {
             return Err(Error::invalid(
                 "Idempotency-Key",
@@ -176,17 +199,12 @@ impl IdempotencyKey {
 /// it does not fit.
 pub fn parse_object<T: DeserializeOwned>(body: &[u8]) -> Result<T, Error> {
     if body.len() > MAX_BYTES {
-        return Err(Error::TooLarge {
-            field: "body",
-            limit: MAX_BYTES,
-        });
+        return Err(Error::TooLarge { field: "body", limit: MAX_BYTES });
     }
     let value: Value =
         serde_json::from_slice(body).map_err(|error| Error::Malformed(error.to_string()))?;
     if !value.is_object() {
-        return Err(Error::Malformed(
-            "the body must be a JSON object".to_owned(),
-        ));
+        return Err(Error::Malformed("the body must be a JSON object".to_owned()));
     }
     from_value(value)
 }
@@ -231,33 +249,22 @@ mod tests {
             refused_field(body)
         };
 
-        assert_eq!(
-            refused_field(json!({"input_message": "hello"})),
-            "agent_name"
-        );
-        assert_eq!(
-            refused_field(json!({"agent_name": "echo"})),
-            "input_message"
-        );
+        assert_eq!(refused_field(json!({"input_message": "hello"})), "agent_name");
+        assert_eq!(refused_field(json!({"agent_name": "echo"})), "input_message");
         assert_eq!(with("agent_name", json!("a b")), "agent_name");
         assert_eq!(with("agent_name", json!(7)), "agent_name");
         assert_eq!(with("input_message", json!(" \n")), "input_message");
         assert_eq!(with("surprise", json!(1)), "surprise");
+        for seconds in [json!(0), json!(-1), json!(1.5), json!("1"), json!(4_000_000_000_u32)] {
+            assert_eq!(with("timeout_seconds", seconds.clone()), "timeout_seconds");
+            assert_eq!(with("queue_timeout_seconds", seconds), "queue_timeout_seconds");
+        }
         assert_eq!(with("parameters", json!([1])), "parameters");
         assert_eq!(with("tags", json!({"a": 1})), "tags.a");
         assert_eq!(with("tags", json!({"": "x"})), "tags");
-        assert_eq!(
-            with("callback_url", json!("http://example.com")),
-            "callback_url"
-        );
-        assert_eq!(
-            with("callback_headers", json!({"a": "b"})),
-            "callback_headers"
-        );
-        assert_eq!(
-            with("callback_events", json!(["execution.completed"])),
-            "callback_events"
-        );
+        assert_eq!(with("callback_url", json!("http://example.com")), "callback_url");
+        assert_eq!(with("callback_headers", json!({"a": "b"})), "callback_headers");
+        assert_eq!(with("callback_events", json!(["execution.completed"])), "callback_events");
     }
 
     #[test]
@@ -271,12 +278,7 @@ mod tests {
 
     #[test]
     fn the_hash_ignores_spelling_and_sees_every_field() {
-        let hash = |text: &str| {
-            parse_object::<StartBody>(text.as_bytes())
-                .unwrap()
-                .hash()
-                .unwrap()
-        };
+        let hash = |text: &str| parse_object::<StartBody>(text.as_bytes()).unwrap().hash().unwrap();
         let first =
             hash(r#"{"agent_name":"echo","input_message":"hello","parameters":{"a":1,"b":2}}"#);
 
@@ -290,42 +292,22 @@ mod tests {
             first,
             hash(r#"{"agent_name":"echo","input_message":"hello","parameters":{"a":1,"b":3}}"#)
         );
-        assert_ne!(
-            first,
-            hash(r#"{"agent_name":"echo","input_message":"hello"}"#)
-        );
+        assert_ne!(first, hash(r#"{"agent_name":"echo","input_message":"hello"}"#));
     }
 
     #[test]
     fn bodies_that_are_no_object_are_malformed_and_large_ones_too_large() {
         let deep = "[".repeat(100_000);
-        for body in [
-            "",
-            "nonsense",
-            "[]",
-            "1",
-            "null",
-            "{\"a\":1e999}",
-            "{\"a\":\"\u{0}\"}",
-            &deep,
-        ] {
+        for body in ["", "nonsense", "[]", "1", "null", "{\"a\":1e999}", "{\"a\":\"\u{0}\"}", &deep]
+        {
             assert!(
-                matches!(
-                    parse_object::<StartBody>(body.as_bytes()),
-                    Err(Error::Malformed(_))
-                ),
+                matches!(parse_object::<StartBody>(body.as_bytes()), Err(Error::Malformed(_))),
                 "{body:.20}"
             );
         }
-        assert!(matches!(
-            parse_object::<StartBody>(b"{\"a\":\"\xff\"}"),
-            Err(Error::Malformed(_))
-        ));
+        assert!(matches!(parse_object::<StartBody>(b"{\"a\":\"\xff\"}"), Err(Error::Malformed(_))));
         let large = vec![b' '; MAX_BYTES + 1];
-        assert!(matches!(
-            parse_object::<StartBody>(&large),
-            Err(Error::TooLarge { .. })
-        ));
+        assert!(matches!(parse_object::<StartBody>(&large), Err(Error::TooLarge { .. })));
     }
 
     #[test]
@@ -347,10 +329,7 @@ mod tests {
     fn idempotency_keys_are_visible_text_and_each_users_own() {
         let key = IdempotencyKey::parse("12-0-0").unwrap();
 
-        assert_ne!(
-            key.item(&"a".to_owned().into()),
-            key.item(&"b".to_owned().into())
-        );
+        assert_ne!(key.item(&"a".to_owned().into()), key.item(&"b".to_owned().into()));
         for text in ["", "a\n", "é", &"a".repeat(256)] {
             assert!(IdempotencyKey::parse(text).is_err());
         }

@@ -1,5 +1,6 @@
 //! What REST, envelope and MCP all call, and the one way in which a run moves on.
 
+pub mod change;
 pub mod read;
 pub mod settle;
 pub mod start;
@@ -7,9 +8,10 @@ pub mod start;
 use aws_config::SdkConfig;
 
 use crate::{
+    bus::Bus,
     env::{self, InvalidVariable},
     queue::Queue,
-    store::{agents::Agents, executions::Executions, limits::Limits},
+    store::{agents::Agents, deliveries::Deliveries, executions::Executions, limits::Limits},
 };
 
 /// For the functions that accept starts; all that they do reads runs, too.
@@ -49,9 +51,27 @@ impl read::Reader {
         let table = env::required("EXECUTIONS_TABLE")?;
         Ok(Self {
             executions: Executions::new(dynamodb.clone(), table.clone()),
+            deliveries: Deliveries::new(dynamodb.clone(), table.clone()),
             agents: Agents::new(dynamodb.clone(), env::required("AGENTS_TABLE")?),
             limits: Limits::new(dynamodb, table),
             max_waiters: env::parsed("MAX_WAITERS")?,
+        })
+    }
+}
+
+impl change::Change {
+    /// Wires it by the variables that the template sets.
+    pub fn from_env(aws: &SdkConfig) -> Result<Self, InvalidVariable> {
+        let dynamodb = aws_sdk_dynamodb::Client::new(aws);
+        let sqs = aws_sdk_sqs::Client::new(aws);
+        let table = env::required("EXECUTIONS_TABLE")?;
+        Ok(Self {
+            executions: Executions::new(dynamodb.clone(), table.clone()),
+            deliveries: Deliveries::new(dynamodb, table),
+            launch_queue: Queue::new(sqs.clone(), env::required("LAUNCH_QUEUE_URL")?),
+            webhook_queue: Queue::new(sqs, env::required("WEBHOOK_QUEUE_URL")?),
+            launch_overdue: env::seconds("LAUNCH_OVERDUE_SECONDS")?,
+            delivery_overdue: env::seconds("DELIVERY_OVERDUE_SECONDS")?,
         })
     }
 }
@@ -64,6 +84,7 @@ impl settle::Settle {
                 aws_sdk_dynamodb::Client::new(aws),
                 env::required("EXECUTIONS_TABLE")?,
             ),
+            bus: Bus::new(aws_sdk_eventbridge::Client::new(aws), env::required("EVENT_BUS_NAME")?),
             webhook_queue: Queue::new(
                 aws_sdk_sqs::Client::new(aws),
                 env::required("WEBHOOK_QUEUE_URL")?,

@@ -39,10 +39,7 @@ impl SigningSecret {
     /// `v1,<base64>`: one signature of the header `webhook-signature`.
     #[must_use]
     pub fn sign(&self, webhook_id: &str, timestamp: i64, body: &str) -> String {
-        let signed = mac(
-            self.0.as_bytes(),
-            format!("{webhook_id}.{timestamp}.{body}").as_bytes(),
-        );
+        let signed = mac(self.0.as_bytes(), format!("{webhook_id}.{timestamp}.{body}").as_bytes());
         format!("v1,{}", STANDARD.encode(signed))
     }
 }
@@ -66,15 +63,10 @@ mod tests {
         // The example of the reference libraries: the secret is base64 of the key's bytes.
         let key = STANDARD.decode("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();
         let body = r#"{"test": 2432232314}"#;
-        let signed = mac(
-            &key,
-            format!("msg_p5jXN8AQM9LWM0D4loKWxJek.1614265330.{body}").as_bytes(),
-        );
+        let signed =
+            mac(&key, format!("msg_p5jXN8AQM9LWM0D4loKWxJek.1614265330.{body}").as_bytes());
 
-        assert_eq!(
-            STANDARD.encode(signed),
-            "g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
-        );
+        assert_eq!(STANDARD.encode(signed), "g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
     }
 
     #[test]
@@ -88,9 +80,7 @@ mod tests {
         assert_eq!(secret("a", 0).0, secret("a", 0).0);
         assert_eq!(secret("a", 0).0.len(), 43);
         assert_eq!(
-            STANDARD
-                .decode(&secret("a", 0).whsec()["whsec_".len()..])
-                .unwrap(),
+            STANDARD.decode(&secret("a", 0).whsec()["whsec_".len()..]).unwrap(),
             secret("a", 0).0.as_bytes()
         );
         assert_eq!(format!("{:?}", secret("a", 0)), "SigningSecret(..)");

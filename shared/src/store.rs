@@ -3,14 +3,17 @@
 pub mod agents;
 pub mod api_keys;
 pub mod deliveries;
+pub mod due;
 pub mod executions;
 pub mod limits;
+pub mod transitions;
 
 use std::{collections::HashMap, fmt::Display, time::Duration};
 
 use aws_sdk_dynamodb::{
     Client,
-    operation::transact_write_items::TransactWriteItemsError,
+    error::SdkError,
+    operation::{transact_write_items::TransactWriteItemsError, update_item::UpdateItemError},
     types::{AttributeValue, TransactWriteItem},
 };
 use serde::{Serialize, de::DeserializeOwned};
@@ -36,6 +39,11 @@ fn text(value: impl Into<String>) -> AttributeValue {
 
 fn number(value: impl Display) -> AttributeValue {
     AttributeValue::N(value.to_string())
+}
+
+/// Whether an update's condition did not hold.
+fn is_refused<R>(error: &SdkError<UpdateItemError, R>) -> bool {
+    error.as_service_error().is_some_and(UpdateItemError::is_conditional_check_failed_exception)
 }
 
 /// What became of a transaction.
@@ -82,10 +90,7 @@ async fn transact(
             .iter()
             .map(|reason| reason.code().unwrap_or_default())
             .collect();
-        if let Some(index) = codes
-            .iter()
-            .position(|code| *code == "ConditionalCheckFailed")
-        {
+        if let Some(index) = codes.iter().position(|code| *code == "ConditionalCheckFailed") {
             return Ok(Transaction::Refused(index));
         }
         if !codes.contains(&"TransactionConflict") {

@@ -13,11 +13,7 @@ pub struct Timestamp(i64);
 impl Timestamp {
     #[must_use]
     pub fn now() -> Self {
-        Self(
-            DateTime::from(SystemTime::now())
-                .to_millis()
-                .unwrap_or_default(),
-        )
+        Self(DateTime::from(SystemTime::now()).to_millis().unwrap_or_default())
     }
 
     #[must_use]
@@ -39,10 +35,12 @@ impl Timestamp {
 
     #[must_use]
     pub fn plus(self, duration: Duration) -> Self {
-        Self(
-            self.0
-                .saturating_add(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)),
-        )
+        Self(self.0.saturating_add(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)))
+    }
+
+    #[must_use]
+    pub fn minus(self, duration: Duration) -> Self {
+        Self(self.0.saturating_sub(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)))
     }
 
     /// Milliseconds from `earlier` to here; 0 where the clocks of two machines disagree.
@@ -55,9 +53,7 @@ impl Timestamp {
     #[must_use]
     pub fn rfc3339(self) -> String {
         // Fails only outside the years 1 to 9999, which no clock of ours shows.
-        DateTime::from_millis(self.0)
-            .fmt(DateTimeFormat::DateTime)
-            .unwrap_or_default()
+        DateTime::from_millis(self.0).fmt(DateTimeFormat::DateTime).unwrap_or_default()
     }
 
     /// For `#[serde(serialize_with)]` in what callers read.

@@ -58,33 +58,22 @@ impl Stack {
     /// An output of the stack's template.
     #[must_use]
     pub fn output(&self, name: &str) -> &str {
-        self.outputs
-            .get(name)
-            .unwrap_or_else(|| panic!("the stack has no output {name}"))
+        self.outputs.get(name).unwrap_or_else(|| panic!("the stack has no output {name}"))
     }
 
     #[must_use]
     pub fn executions(&self) -> Executions {
-        Executions::new(
-            self.dynamodb.clone(),
-            self.output("ExecutionsTable").to_owned(),
-        )
+        Executions::new(self.dynamodb.clone(), self.output("ExecutionsTable").to_owned())
     }
 
     #[must_use]
     pub fn deliveries(&self) -> Deliveries {
-        Deliveries::new(
-            self.dynamodb.clone(),
-            self.output("ExecutionsTable").to_owned(),
-        )
+        Deliveries::new(self.dynamodb.clone(), self.output("ExecutionsTable").to_owned())
     }
 
     #[must_use]
     pub fn limits(&self) -> Limits {
-        Limits::new(
-            self.dynamodb.clone(),
-            self.output("ExecutionsTable").to_owned(),
-        )
+        Limits::new(self.dynamodb.clone(), self.output("ExecutionsTable").to_owned())
     }
 
     /// A new user with a key that grants `permissions` and many starts a minute.
@@ -96,11 +85,7 @@ impl Stack {
     pub async fn user_with(&self, permissions: &[&str], attributes: Value) -> User {
         let id = format!("user-{}", Ulid::generate());
         let key = self.key(&id, permissions, attributes).await;
-        User {
-            stack: self.clone(),
-            id,
-            key,
-        }
+        User { stack: self.clone(), id, key }
     }
 
     /// A key of this user.
@@ -111,9 +96,7 @@ impl Stack {
             "api_key_hash": hash, "key_id": hash[..8], "user_id": user_id, "permissions": permissions,
             "rate_limit": 100_000, "created_at": Timestamp::now(),
         });
-        row.as_object_mut()
-            .unwrap()
-            .extend(attributes.as_object().unwrap().clone());
+        row.as_object_mut().unwrap().extend(attributes.as_object().unwrap().clone());
         self.put("ApiKeysTable", row).await;
         key
     }
@@ -125,9 +108,7 @@ impl Stack {
             "agent_name": name, "status": "active", "state_machine_arn": self.output(machine_output),
             "description": "A test's own agent.", "version": "1.0.0", "tools": ["echo"],
         });
-        row.as_object_mut()
-            .unwrap()
-            .extend(attributes.as_object().unwrap().clone());
+        row.as_object_mut().unwrap().extend(attributes.as_object().unwrap().clone());
         self.put("AgentsTable", row).await;
         name
     }
@@ -189,16 +170,41 @@ impl Stack {
             .send()
             .await
             .unwrap();
-        let payload = answer
-            .payload
-            .map(aws_sdk_lambda::primitives::Blob::into_inner)
-            .unwrap_or_default();
+        let payload =
+            answer.payload.map(aws_sdk_lambda::primitives::Blob::into_inner).unwrap_or_default();
         let payload = serde_json::from_slice(&payload).unwrap_or(Value::Null);
-        if answer.function_error.is_some() {
-            Err(payload)
-        } else {
-            Ok(payload)
-        }
+        if answer.function_error.is_some() { Err(payload) } else { Ok(payload) }
+    }
+
+    /// Has the sweep look after what is overdue. One runs at a time: while another test's does,
+    /// this waits for its turn.
+    pub async fn sweep(&self) {
+        let client = aws_sdk_lambda::Client::new(&self.aws);
+        eventually("a turn to sweep", async || {
+            let invoked =
+                client.invoke().function_name(self.output("SweepFunctionName")).send().await;
+            match invoked {
+                Ok(answer) => {
+                    assert_eq!(answer.function_error, None, "{answer:?}");
+                    Some(())
+                }
+                Err(error) => {
+                    let error = error.into_service_error();
+                    assert!(error.is_too_many_requests_exception(), "{error:?}");
+                    None
+                }
+            }
+        })
+        .await;
+    }
+
+    /// Sweeps until `condition` gives a value.
+    pub async fn sweep_until<T>(&self, what: &str, condition: impl AsyncFn() -> Option<T>) -> T {
+        eventually(what, async || {
+            self.sweep().await;
+            condition().await
+        })
+        .await
     }
 
     /// A request without any credential.
@@ -209,21 +215,14 @@ impl Stack {
         headers: &[(&str, &str)],
         body: impl Into<reqwest::Body>,
     ) -> Answer {
-        let mut request = self
-            .http
-            .request(method, format!("{}{path}", self.url))
-            .body(body);
+        let mut request = self.http.request(method, format!("{}{path}", self.url)).body(body);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
         let response = request.send().await.unwrap();
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         let text = response.text().await.unwrap();
-        Answer {
-            status,
-            headers,
-            body: serde_json::from_str(&text).unwrap_or(Value::String(text)),
-        }
+        Answer { status, headers, body: serde_json::from_str(&text).unwrap_or(Value::String(text)) }
     }
 }
 
@@ -257,19 +256,12 @@ impl User {
     }
 
     pub async fn post_with(&self, headers: &[(&str, &str)], body: &Value) -> Answer {
-        self.send(Method::POST, "/v1/executions", headers, body.to_string())
-            .await
+        self.send(Method::POST, "/v1/executions", headers, body.to_string()).await
     }
 
     /// A call of the envelope `POST /`.
     pub async fn call(&self, tool: &str, params: Value) -> Answer {
-        self.send(
-            Method::POST,
-            "/",
-            &[],
-            json!({"tool": tool, "params": params}).to_string(),
-        )
-        .await
+        self.send(Method::POST, "/", &[], json!({"tool": tool, "params": params}).to_string()).await
     }
 
     /// Starts a run that must be accepted; returns its id.
@@ -310,16 +302,12 @@ impl Answer {
     #[must_use]
     pub fn text(&self, field: &str) -> String {
         let text = self.body[field].as_str();
-        text.unwrap_or_else(|| panic!("no text in `{field}`: {self:?}"))
-            .to_owned()
+        text.unwrap_or_else(|| panic!("no text in `{field}`: {self:?}")).to_owned()
     }
 
     #[must_use]
     pub fn header(&self, name: &str) -> &str {
-        self.headers
-            .get(name)
-            .and_then(|value| value.to_str().ok())
-            .unwrap_or_default()
+        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
     }
 }
 

@@ -24,10 +24,7 @@ impl Receiver {
                 .respond_with(ResponseTemplate::new(*status).set_body_string("not now"));
             mock.up_to_n_times(1).mount(&server).await;
         }
-        Mock::given(any())
-            .respond_with(ResponseTemplate::new(*last))
-            .mount(&server)
-            .await;
+        Mock::given(any()).respond_with(ResponseTemplate::new(*last)).mount(&server).await;
         Self(server)
     }
 
@@ -57,11 +54,7 @@ pub struct Received(Request);
 impl Received {
     #[must_use]
     pub fn header(&self, name: &str) -> &str {
-        self.0
-            .headers
-            .get(name)
-            .map(|value| value.to_str().unwrap())
-            .unwrap_or_default()
+        self.0.headers.get(name).map(|value| value.to_str().unwrap()).unwrap_or_default()
     }
 
     #[must_use]
@@ -71,11 +64,7 @@ impl Received {
 
     #[must_use]
     pub fn path_and_query(&self) -> String {
-        format!(
-            "{}?{}",
-            self.0.url.path(),
-            self.0.url.query().unwrap_or_default()
-        )
+        format!("{}?{}", self.0.url.path(), self.0.url.query().unwrap_or_default())
     }
 
     #[must_use]

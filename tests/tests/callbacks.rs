@@ -18,9 +18,7 @@ async fn run(user: &User, url: &str) -> String {
 async fn delivery_in_state(stack: &Stack, id: &str, state: &str) -> Value {
     eventually(&format!("the delivery of {id} to be {state}"), async || {
         let mut parts = stack.parts(id).await;
-        parts
-            .remove(DELIVERY)
-            .filter(|delivery| delivery["state"] == state)
+        parts.remove(DELIVERY).filter(|delivery| delivery["state"] == state)
     })
     .await
 }
@@ -33,12 +31,8 @@ async fn a_failed_delivery_is_repeated_with_the_same_id_until_it_is_taken() {
     let id = run(&user, &receiver.url()).await;
 
     let delivery = delivery_in_state(&stack, &id, "delivered").await;
-    let statuses: Vec<_> = delivery["attempts"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|it| it["status"].clone())
-        .collect();
+    let statuses: Vec<_> =
+        delivery["attempts"].as_array().unwrap().iter().map(|it| it["status"].clone()).collect();
     assert_eq!(statuses, [500, 409, 200]);
     assert_eq!(delivery["attempts"][0]["detail"], "not now");
     assert_eq!(delivery["attempt_count"], 3);
@@ -112,10 +106,7 @@ async fn doubled_messages_make_no_second_post() {
 }
 
 fn message(id: &str) -> String {
-    let message = DeliveryMessage {
-        execution_id: e2e::id(id),
-        part: DELIVERY.to_owned(),
-    };
+    let message = DeliveryMessage { execution_id: e2e::id(id), part: DELIVERY.to_owned() };
     json!(message).to_string()
 }
 
@@ -147,17 +138,9 @@ async fn a_message_that_cannot_be_read_fails_alone_until_it_is_a_dead_letter() {
     delivery_in_state(&stack, &id, "delivered").await;
 
     for queue in ["WebhookQueueUrl", "LaunchQueueUrl"] {
-        let request = stack
-            .sqs
-            .get_queue_attributes()
-            .queue_url(stack.output(queue));
-        let attributes = request
-            .attribute_names(RedrivePolicy)
-            .send()
-            .await
-            .unwrap()
-            .attributes
-            .unwrap();
+        let request = stack.sqs.get_queue_attributes().queue_url(stack.output(queue));
+        let attributes =
+            request.attribute_names(RedrivePolicy).send().await.unwrap().attributes.unwrap();
         let policy: Value = serde_json::from_str(&attributes[&RedrivePolicy]).unwrap();
         assert_eq!(policy["maxReceiveCount"].to_string().trim_matches('"'), "5");
     }

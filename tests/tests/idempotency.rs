@@ -16,19 +16,11 @@ async fn concurrent_starts_with_one_key_give_one_execution() {
     let key = [("idempotency-key", "71-0-0")];
     let answers = join_all((0..32).map(|_| user.post_with(&key, &body))).await;
 
-    assert!(
-        answers.iter().all(|answer| answer.status == 202),
-        "{answers:?}"
-    );
-    let ids: HashSet<_> = answers
-        .iter()
-        .map(|answer| answer.text("execution_id"))
-        .collect();
+    assert!(answers.iter().all(|answer| answer.status == 202), "{answers:?}");
+    let ids: HashSet<_> = answers.iter().map(|answer| answer.text("execution_id")).collect();
     assert_eq!(ids.len(), 1);
-    let replays = answers
-        .iter()
-        .filter(|answer| answer.header("idempotent-replayed") == "true")
-        .count();
+    let replays =
+        answers.iter().filter(|answer| answer.header("idempotent-replayed") == "true").count();
     assert_eq!(replays, 31);
     assert_eq!(stack.count_rows(&user).await, 1);
     user.wait_for(ids.iter().next().unwrap(), "completed").await;
@@ -50,10 +42,7 @@ async fn a_replay_gets_the_first_answer_and_another_request_is_refused() {
     let mut changed = body.clone();
     changed["input_message"] = json!("b");
     let mismatch = user.post_with(&key, &changed).await;
-    assert_eq!(
-        (mismatch.status, mismatch.body["field"].as_str()),
-        (422, Some("Idempotency-Key"))
-    );
+    assert_eq!((mismatch.status, mismatch.body["field"].as_str()), (422, Some("Idempotency-Key")));
 
     let theirs = other.post_with(&key, &body).await;
     assert_eq!(theirs.status, 202);
@@ -61,8 +50,7 @@ async fn a_replay_gets_the_first_answer_and_another_request_is_refused() {
     assert_eq!(stack.count_rows(&user).await, 1);
 
     // The key lives as long as the run: it expires with it.
-    user.wait_for(&first.text("execution_id"), "completed")
-        .await;
+    user.wait_for(&first.text("execution_id"), "completed").await;
     let item = stack.parts(&first.text("execution_id")).await["state"]["idempotency_item"]
         .as_str()
         .unwrap()
@@ -81,10 +69,8 @@ async fn a_replay_is_answered_although_the_agent_is_gone_since() {
     let first = user.post_with(&key, &body).await;
     assert_eq!(first.status, 202);
 
-    let narrow = e2e::User {
-        key: stack.key(&user.id, &["view:*"], json!({})).await,
-        ..user.clone()
-    };
+    let narrow =
+        e2e::User { key: stack.key(&user.id, &["view:*"], json!({})).await, ..user.clone() };
     assert_eq!(narrow.post_with(&key, &body).await.body, first.body);
     assert_eq!(narrow.post(&body).await.status, 403);
 }

@@ -41,10 +41,7 @@ async fn every_start_ends_completed_with_one_execution_and_one_callback() {
 
     let mut callbacks: HashMap<String, usize> = HashMap::new();
     for callback in &received {
-        let id = callback.body()["data"]["execution_id"]
-            .as_str()
-            .unwrap()
-            .to_owned();
+        let id = callback.body()["data"]["execution_id"].as_str().unwrap().to_owned();
         *callbacks.entry(id).or_default() += 1;
     }
     let mut executions: HashMap<String, usize> = HashMap::new();

@@ -8,16 +8,8 @@ use serde_json::{Value, json};
 /// Checks that the answer is a problem of this kind.
 fn assert_problem(answer: &Answer, status: u16, kind: &str) {
     assert_eq!(answer.status, status, "{answer:?}");
-    assert_eq!(
-        answer.header("content-type"),
-        "application/problem+json",
-        "{answer:?}"
-    );
-    assert_eq!(
-        answer.body["type"],
-        format!("urn:problem-type:agent-relay:{kind}"),
-        "{answer:?}"
-    );
+    assert_eq!(answer.header("content-type"), "application/problem+json", "{answer:?}");
+    assert_eq!(answer.body["type"], format!("urn:problem-type:agent-relay:{kind}"), "{answer:?}");
     assert_eq!(answer.body["status"], status);
     assert!(!answer.text("title").is_empty() && !answer.text("detail").is_empty());
 }
@@ -44,36 +36,15 @@ async fn a_refused_start_names_the_field_and_leaves_no_row() {
         (with("agent_name", json!("no such name")), "agent_name"),
         (with("surprise", json!(1)), "surprise"),
         (with("parameters", json!("text")), "parameters"),
-        (
-            with("parameters", json!({"wait_seconds": "long"})),
-            "parameters.wait_seconds",
-        ),
+        (with("parameters", json!({"wait_seconds": "long"})), "parameters.wait_seconds"),
         (with("parameters", json!({"surprise": 1})), "parameters"),
         (with("tags", json!({"a": 1})), "tags.a"),
-        (
-            with("callback_url", json!("http://example.com/")),
-            "callback_url",
-        ),
-        (
-            with("callback_url", json!("https://10.0.0.1/")),
-            "callback_url",
-        ),
-        (
-            with("callback_url", json!("https://[::1]/")),
-            "callback_url",
-        ),
-        (
-            with("callback_url", json!("https://user:password@example.com/")),
-            "callback_url",
-        ),
-        (
-            with("callback_headers", json!({"a": "b"})),
-            "callback_headers",
-        ),
-        (
-            with("callback_events", json!(["execution.completed"])),
-            "callback_events",
-        ),
+        (with("callback_url", json!("http://example.com/")), "callback_url"),
+        (with("callback_url", json!("https://10.0.0.1/")), "callback_url"),
+        (with("callback_url", json!("https://[::1]/")), "callback_url"),
+        (with("callback_url", json!("https://user:password@example.com/")), "callback_url"),
+        (with("callback_headers", json!({"a": "b"})), "callback_headers"),
+        (with("callback_events", json!(["execution.completed"])), "callback_events"),
     ];
     for (body, field) in cases {
         let answer = user.post(&body).await;
@@ -84,14 +55,7 @@ async fn a_refused_start_names_the_field_and_leaves_no_row() {
     let answer = user.post_with(&[("idempotency-key", &key)], &valid()).await;
     assert_problem(&answer, 422, "invalid");
 
-    for body in [
-        "",
-        "nonsense",
-        "{\"agent_name\":",
-        "[]",
-        "null",
-        "{\"a\":1e999}",
-    ] {
+    for body in ["", "nonsense", "{\"agent_name\":", "[]", "null", "{\"a\":1e999}"] {
         let answer = user.send(Method::POST, "/v1/executions", &[], body).await;
         assert_problem(&answer, 400, "malformed");
     }
@@ -109,55 +73,28 @@ async fn an_agent_must_be_known_permitted_and_active() {
     let stack = Stack::connect().await;
     let user = stack.user(&["execute:*", "view:*"]).await;
     let narrow = stack.user(&["execute:assistant", "view:*"]).await;
-    let inactive = stack
-        .agent("EchoMachineArn", json!({"status": "inactive"}))
-        .await;
+    let inactive = stack.agent("EchoMachineArn", json!({"status": "inactive"})).await;
 
-    assert_problem(
-        &user.post(&with("agent_name", json!("nobody"))).await,
-        404,
-        "not-found",
-    );
+    assert_problem(&user.post(&with("agent_name", json!("nobody"))).await, 404, "not-found");
     let answer = narrow.post(&valid()).await;
     assert_problem(&answer, 403, "forbidden");
     assert!(answer.text("detail").contains("execute:echo"), "{answer:?}");
     // Without the permission, an agent that exists looks like one that does not.
-    assert_problem(
-        &narrow.post(&with("agent_name", json!("nobody"))).await,
-        403,
-        "forbidden",
-    );
-    assert_problem(
-        &user.post(&with("agent_name", json!(inactive))).await,
-        409,
-        "conflict",
-    );
+    assert_problem(&narrow.post(&with("agent_name", json!("nobody"))).await, 403, "forbidden");
+    assert_problem(&user.post(&with("agent_name", json!(inactive))).await, 409, "conflict");
 
-    assert_eq!(
-        stack.count_rows(&user).await + stack.count_rows(&narrow).await,
-        0
-    );
+    assert_eq!(stack.count_rows(&user).await + stack.count_rows(&narrow).await, 0);
 }
 
 #[tokio::test]
 async fn only_a_valid_key_is_let_in() {
     let stack = Stack::connect().await;
     let now = Timestamp::now().millis();
-    let expired = stack
-        .user_with(&["*:*"], json!({"expires_at": now - 1}))
-        .await;
-    let revoked = stack
-        .user_with(&["*:*"], json!({"revoked_at": now - 1}))
-        .await;
-    let good = stack
-        .user_with(&["view:*"], json!({"expires_at": now + 600_000}))
-        .await;
+    let expired = stack.user_with(&["*:*"], json!({"expires_at": now - 1})).await;
+    let revoked = stack.user_with(&["*:*"], json!({"revoked_at": now - 1})).await;
+    let good = stack.user_with(&["view:*"], json!({"expires_at": now + 600_000})).await;
 
-    assert_problem(
-        &stack.request(Method::GET, "/v1/agents", &[], "").await,
-        401,
-        "unauthorized",
-    );
+    assert_problem(&stack.request(Method::GET, "/v1/agents", &[], "").await, 401, "unauthorized");
     for key in [
         "",
         "wrong",
@@ -168,22 +105,14 @@ async fn only_a_valid_key_is_let_in() {
         &format!("{}x", good.key),
         "ключ",
     ] {
-        let answer = stack
-            .request(Method::GET, "/v1/agents", &[("x-api-key", key)], "")
-            .await;
+        let answer = stack.request(Method::GET, "/v1/agents", &[("x-api-key", key)], "").await;
         assert_problem(&answer, 401, "unauthorized");
-        assert!(
-            answer.header("www-authenticate").starts_with("Bearer"),
-            "{answer:?}"
-        );
+        assert!(answer.header("www-authenticate").starts_with("Bearer"), "{answer:?}");
     }
-    for header in [
-        ("X-API-Key", good.key.clone()),
-        ("Authorization", format!("Bearer {}", good.key)),
-    ] {
-        let answer = stack
-            .request(Method::GET, "/v1/agents", &[(header.0, &header.1)], "")
-            .await;
+    for header in
+        [("X-API-Key", good.key.clone()), ("Authorization", format!("Bearer {}", good.key))]
+    {
+        let answer = stack.request(Method::GET, "/v1/agents", &[(header.0, &header.1)], "").await;
         assert_eq!(answer.status, 200);
     }
 }
@@ -191,18 +120,12 @@ async fn only_a_valid_key_is_let_in() {
 #[tokio::test]
 async fn an_authorizer_event_of_any_shape_is_401_and_no_crash() {
     let stack = Stack::connect().await;
-    for headers in [
-        json!(null),
-        json!({}),
-        json!({"x-api-key": null}),
-        json!({"Authorization": "Bearer"}),
-    ] {
+    for headers in
+        [json!(null), json!({}), json!({"x-api-key": null}), json!({"Authorization": "Bearer"})]
+    {
         let event =
             json!({"methodArn": "arn:aws:execute-api:us-east-1:1:a/live/GET/", "headers": headers});
-        let error = stack
-            .invoke("AuthorizerFunctionName", &event)
-            .await
-            .unwrap_err();
+        let error = stack.invoke("AuthorizerFunctionName", &event).await.unwrap_err();
         assert_eq!(error["errorMessage"], "Unauthorized");
     }
 }
@@ -213,23 +136,11 @@ async fn unknown_routes_methods_ids_and_parameters_are_refused() {
     let user = stack.user(&["execute:*", "view:*"]).await;
 
     assert_problem(&user.get("/v2/executions").await, 404, "not-found");
-    assert_problem(
-        &user.send(Method::DELETE, "/v1/executions", &[], "").await,
-        404,
-        "not-found",
-    );
-    assert_problem(
-        &user.send(Method::PUT, "/v1/agents", &[], "{}").await,
-        404,
-        "not-found",
-    );
-    for id in [
-        "nothing",
-        "mcp-",
-        "mcp-echo-00000000000000000000000000",
-        "mcp-%C3%A9",
-        &"mcp-".repeat(40),
-    ] {
+    assert_problem(&user.send(Method::DELETE, "/v1/executions", &[], "").await, 404, "not-found");
+    assert_problem(&user.send(Method::PUT, "/v1/agents", &[], "{}").await, 404, "not-found");
+    for id in
+        ["nothing", "mcp-", "mcp-echo-00000000000000000000000000", "mcp-%C3%A9", &"mcp-".repeat(40)]
+    {
         assert_problem(&user.monitor(id).await, 404, "not-found");
         assert_problem(&user.results(id).await, 404, "not-found");
     }
@@ -245,9 +156,7 @@ async fn unknown_routes_methods_ids_and_parameters_are_refused() {
         assert_problem(&answer, 422, "invalid");
         assert_eq!(answer.body["field"], field);
     }
-    let answer = user
-        .get("/v1/executions/mcp-echo-1/results?include_metadata=perhaps")
-        .await;
+    let answer = user.get("/v1/executions/mcp-echo-1/results?include_metadata=perhaps").await;
     assert_problem(&answer, 422, "invalid");
 }
 
@@ -255,9 +164,7 @@ async fn unknown_routes_methods_ids_and_parameters_are_refused() {
 async fn a_key_has_so_many_starts_a_minute_and_replays_are_free() {
     const LIMIT: usize = 5;
     let stack = Stack::connect().await;
-    let user = stack
-        .user_with(&["execute:*", "view:*"], json!({"rate_limit": LIMIT}))
-        .await;
+    let user = stack.user_with(&["execute:*", "view:*"], json!({"rate_limit": LIMIT})).await;
     let body =
         json!({"agent_name": "echo", "input_message": "x", "parameters": {"wait_seconds": 0}});
     // The counter is the minute's: two bursts of more than the limit fall into at most two.
@@ -275,9 +182,7 @@ async fn a_key_has_so_many_starts_a_minute_and_replays_are_free() {
     }
     assert_eq!(stack.count_rows(&user).await, accepted);
 
-    let other = stack
-        .user_with(&["execute:*", "view:*"], json!({"rate_limit": 1}))
-        .await;
+    let other = stack.user_with(&["execute:*", "view:*"], json!({"rate_limit": 1})).await;
     let key = [("idempotency-key", "once")];
     let first = other.post_with(&key, &body).await;
     assert_eq!(first.status, 202);

@@ -40,10 +40,7 @@ pub(crate) struct Context {
 /// The one text for which API Gateway answers 401; any other error is a 500
 /// (<https://docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-use-lambda-authorizer.html>).
 fn unauthorized() -> Diagnostic {
-    Diagnostic {
-        error_type: "Unauthorized".to_owned(),
-        error_message: "Unauthorized".to_owned(),
-    }
+    Diagnostic { error_type: "Unauthorized".to_owned(), error_message: "Unauthorized".to_owned() }
 }
 
 pub(crate) async fn handle(
@@ -52,16 +49,11 @@ pub(crate) async fn handle(
 ) -> Result<ApiGatewayCustomAuthorizerResponse<Context>, Diagnostic> {
     let mut metrics = Invocation::start("authorizer");
     let found = match credential(&request) {
-        Some(key) => keys
-            .find(&ApiKeyHash::of(key))
-            .await
-            .map_err(|error| unavailable(&error))?,
+        Some(key) => keys.find(&ApiKeyHash::of(key)).await.map_err(|error| unavailable(&error))?,
         None => None,
     };
     metrics.failed = false;
-    let key = found
-        .filter(|key| key.is_valid(Timestamp::now()))
-        .ok_or_else(unauthorized)?;
+    let key = found.filter(|key| key.is_valid(Timestamp::now())).ok_or_else(unauthorized)?;
     info!(key.id = key.key_id, "authorized key {}", key.key_id);
     Ok(allow(&request.method_arn, key))
 }
@@ -78,10 +70,7 @@ fn unavailable(error: &Error) -> Diagnostic {
 fn credential(request: &Request) -> Option<&str> {
     let header = |wanted: &str| {
         let mut headers = request.headers.as_ref()?.iter();
-        headers
-            .find(|(name, _)| name.eq_ignore_ascii_case(wanted))?
-            .1
-            .as_deref()
+        headers.find(|(name, _)| name.eq_ignore_ascii_case(wanted))?.1.as_deref()
     };
     let key = header("x-api-key").or_else(|| {
         let (scheme, token) = header("authorization")?.split_once(' ')?;
@@ -132,10 +121,7 @@ mod tests {
     fn a_key_is_found_in_either_header_in_any_case() {
         assert_eq!(found(&json!({"X-Api-Key": "k"})), Some("k".to_owned()));
         assert_eq!(found(&json!({"x-api-key": " k "})), Some("k".to_owned()));
-        assert_eq!(
-            found(&json!({"AUTHORIZATION": "bearer k"})),
-            Some("k".to_owned())
-        );
+        assert_eq!(found(&json!({"AUTHORIZATION": "bearer k"})), Some("k".to_owned()));
         assert_eq!(
             found(&json!({"x-api-key": "k", "Authorization": "Bearer other"})),
             Some("k".to_owned())

@@ -12,10 +12,7 @@ async fn main() -> Result<(), Error> {
     let _metrics = telemetry::attach_metrics();
 
     let aws = aws_config::load_defaults(BehaviorVersion::v2026_01_12()).await;
-    let keys = ApiKeys::new(
-        aws_sdk_dynamodb::Client::new(&aws),
-        env::required("API_KEYS_TABLE")?,
-    );
+    let keys = ApiKeys::new(aws_sdk_dynamodb::Client::new(&aws), env::required("API_KEYS_TABLE")?);
 
     let keys = &keys;
     run(service_fn(move |event: LambdaEvent<handler::Request>| {

@@ -1,25 +1,27 @@
-//! One message: claim the run, start it, record that it runs.
+//! One message: whatever Step Functions owes a run, be it its start or its end.
 
 use std::time::Duration;
 
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent};
-use aws_sdk_sfn::operation::start_execution::StartExecutionError;
 use lambda_runtime::Diagnostic;
 use relay::{
     error::Error,
-    execution::{Execution, Status},
-    queue::{self, LaunchMessage},
+    execution::{Execution, ExecutionId, Status, StopReason},
+    problem,
+    queue::{self, LaunchMessage, MAX_DELAY, Queue},
     service::settle::{Observation, Settle},
-    store::executions::{Claim, Step},
+    step_functions::{Started, StepFunctions},
+    store::transitions::{Claim, Step},
     telemetry::Invocation,
     time::Timestamp,
 };
-use tracing::info;
+use tracing::{info, warn};
 
 #[derive(Debug)]
 pub(crate) struct Launcher {
     pub(crate) settle: Settle,
-    pub(crate) step_functions: aws_sdk_sfn::Client,
+    pub(crate) step_functions: StepFunctions,
+    pub(crate) queue: Queue,
     /// After which silence `sweep` hurries a launch again.
     pub(crate) launch_overdue: Duration,
 }
@@ -29,107 +31,135 @@ pub(crate) async fn handle(
     event: SqsEvent,
 ) -> Result<SqsBatchResponse, Diagnostic> {
     let mut metrics = Invocation::start("launch");
-    let response = queue::consume(event, |message: LaunchMessage| launcher.launch(message)).await;
+    let response = queue::consume(event, |message: LaunchMessage| launcher.pay(message)).await;
     metrics.failed = !response.batch_item_failures.is_empty();
     Ok(response)
 }
 
-/// What came of `StartExecution`.
-enum Started {
-    At(Timestamp),
-    /// It will never start: the error's code and message.
-    Refused {
-        code: String,
-        cause: String,
-    },
-}
-
 impl Launcher {
     #[tracing::instrument(skip_all, fields(execution.id = %message.execution_id))]
-    async fn launch(&self, message: LaunchMessage) -> Result<(), Error> {
+    async fn pay(&self, message: LaunchMessage) -> Result<(), Error> {
         let id = message.execution_id;
         let executions = &self.settle.executions;
         let due_at = Timestamp::now().plus(self.launch_overdue);
         // The input never changes, so it can be read while the claim is made.
         let (claim, input) =
             tokio::join!(executions.claim(&id, due_at), executions.find_input(&id));
-        let execution = match claim? {
-            Claim::Claimed(execution) => execution,
-            Claim::Refused => {
-                info!("nothing to launch: {id} has moved on");
-                return Ok(());
+        match claim? {
+            Claim::Claimed(execution) => {
+                let input = input?.ok_or_else(|| Error::corrupt("an input", "it is missing"))?;
+                self.launch(&execution, input.input).await
             }
-            Claim::Unknown => {
-                info!("nothing to launch: {id} is gone");
-                return Ok(());
+            Claim::Refused(execution) if execution.status == Status::Running => {
+                self.stop_where_due(&execution).await
             }
-        };
-        let input = input?.ok_or_else(|| Error::corrupt("an input", "it is missing"))?;
-        match self.start(&execution, input.input).await? {
-            Started::At(started_at) => {
-                let due_at = Timestamp::now().plus(self.settle.news_overdue);
-                if executions.launched(&id, started_at, due_at).await? == Step::Applied {
-                    info!("launched execution {id}");
-                }
+            Claim::Refused(execution) if execution.status == Status::Queued => {
+                self.end_unclaimed(&execution).await
             }
-            Started::Refused { code, cause } => {
-                info!(code, "execution {id} cannot be launched");
-                self.settle.apply(&refused(&execution, code, cause)).await?;
+            Claim::Refused(_) | Claim::Unknown => {
+                info!("nothing is owed: {id} has ended");
+                Ok(())
             }
         }
+    }
+
+    async fn launch(&self, execution: &Execution, input: String) -> Result<(), Error> {
+        let id = &execution.execution_id;
+        match self.step_functions.start(execution, input).await? {
+            Started::At(started_at) => {
+                let due_at = execution.look_again(Timestamp::now(), self.settle.news_overdue);
+                let launched = self.settle.executions.launched(id, started_at, due_at).await?;
+                info!("launched execution {id}");
+                // It may have been cancelled since it was claimed.
+                match launched {
+                    Some(execution) => self.stop_where_due(&execution).await,
+                    None => Ok(()),
+                }
+            }
+            Started::Delayed(error) => self.delay(execution, &error).await,
+            Started::Refused { code, cause } => {
+                info!(code, "execution {id} cannot be launched");
+                let refused = Observation::never_ran(execution, Status::Failed, &code, &cause);
+                self.settle.apply(&refused).await?;
+                Ok(())
+            }
+        }
+    }
+
+    /// Step Functions is busy: again after a pause that grows with each time.
+    async fn delay(&self, execution: &Execution, error: &Error) -> Result<(), Error> {
+        let pause = pause_after(execution.launch_delays, &execution.execution_id);
+        problem::log(error);
+        warn!(delays = execution.launch_delays + 1, "launch again in {} s", pause.as_secs());
+        let due_at = Timestamp::now().plus(pause + self.launch_overdue);
+        let id = execution.execution_id.clone();
+        self.settle.executions.delay_launch(&id, due_at).await?;
+        self.queue.hurry(&LaunchMessage { execution_id: id }, &execution.user_id, pause).await;
         Ok(())
     }
 
-    /// The name makes this idempotent: however often it is called, one execution runs.
-    async fn start(&self, execution: &Execution, input: String) -> Result<Started, Error> {
-        let started = self
-            .step_functions
-            .start_execution()
-            .state_machine_arn(execution.state_machine_arn.as_str())
-            .name(execution.execution_id.as_str())
-            .input(input)
-            .send()
-            .await;
-        let error = match started {
-            Ok(output) => return Ok(Started::At(output.start_date.into())),
-            Err(error) => error,
-        };
-        match error.as_service_error() {
-            // An earlier try of ours has started it; when exactly, its own events will say.
-            Some(StartExecutionError::ExecutionAlreadyExists(_)) => {
-                Ok(Started::At(Timestamp::now()))
-            }
-            Some(
-                refusal @ (StartExecutionError::InvalidArn(_)
-                | StartExecutionError::InvalidExecutionInput(_)
-                | StartExecutionError::InvalidName(_)
-                | StartExecutionError::StateMachineDeleting(_)
-                | StartExecutionError::StateMachineDoesNotExist(_)
-                | StartExecutionError::ValidationException(_)),
-            ) => Ok(Started::Refused {
-                code: refusal.meta().code().unwrap_or("LaunchRefused").to_owned(),
-                cause: refusal
-                    .meta()
-                    .message()
-                    .unwrap_or("Step Functions refused the launch")
-                    .to_owned(),
-            }),
-            _ => Err(Error::aws("start an execution")(error)),
+    /// A queued run that may not be claimed: it never runs.
+    async fn end_unclaimed(&self, execution: &Execution) -> Result<(), Error> {
+        let id = &execution.execution_id;
+        if execution.claimed_at.is_some() {
+            // Claimed in time, but not launched until its grace had passed: whether it runs, only
+            // Step Functions knows, and `sweep` asks.
+            warn!("the claim of {id} is too old to launch it");
+            return Ok(());
         }
+        let now = Timestamp::now();
+        let (status, code, cause) = match execution.to_stop(now) {
+            Some(reason @ StopReason::Cancel) => (reason.status(), "Cancelled", reason.cause()),
+            Some(reason @ StopReason::Deadline) => {
+                (reason.status(), "States.Timeout", reason.cause())
+            }
+            None if execution.launch_before <= now => {
+                (Status::Failed, "queue_timeout", "it could not be launched in time")
+            }
+            // The clock that refused the claim is ahead of ours: later, by `sweep`.
+            None => return Ok(()),
+        };
+        info!("execution {id} ends before its launch: {code}");
+        self.settle.apply(&Observation::never_ran(execution, status, code, cause)).await?;
+        Ok(())
+    }
+
+    /// Stops a running run whose caller wants that, or whose time is up. Its end comes as an
+    /// event, like any other, and may be another one if it got there first.
+    async fn stop_where_due(&self, execution: &Execution) -> Result<(), Error> {
+        let id = &execution.execution_id;
+        let Some(reason) = execution.to_stop(Timestamp::now()) else {
+            info!("nothing is owed: {id} runs");
+            return Ok(());
+        };
+        if self.settle.executions.stopping(id, reason).await? == Step::Applied {
+            self.step_functions.stop(execution, reason).await?;
+            info!("stopped execution {id}: {}", reason.as_str());
+        }
+        Ok(())
     }
 }
 
-/// A run that never was ends as failed, by the same rule as any other.
-fn refused(execution: &Execution, code: String, cause: String) -> Observation {
-    Observation {
-        execution_id: execution.execution_id.clone(),
-        execution_arn: execution.execution_arn(),
-        status: Status::Failed,
-        redrive_count: 0,
-        started_at: None,
-        completed_at: Some(Timestamp::now()),
-        output: None,
-        error: Some(code),
-        cause: Some(cause),
+/// 2, 4, 8 … seconds, at most 15 minutes, and up to half as much again, so that what was refused
+/// together does not come back together.
+fn pause_after(delays: u32, id: &ExecutionId) -> Duration {
+    let step = Duration::from_secs(2 << delays.min(8)).min(MAX_DELAY * 2 / 3);
+    let spread = id.as_str().bytes().next_back().unwrap_or_default() % 32;
+    step.mul_f64(1.0 + f64::from(spread) / 64.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pause_grows_and_stays_within_what_sqs_can_wait() {
+        let id: ExecutionId = "mcp-echo-1z".parse().unwrap();
+        let pauses: Vec<_> = (0..12).map(|delays| pause_after(delays, &id)).collect();
+
+        assert!(pauses[0] >= Duration::from_secs(2) && pauses[0] <= Duration::from_secs(3));
+        assert!(pauses.windows(2).all(|pair| pair[0] <= pair[1]));
+        assert!(pauses[11] >= Duration::from_mins(8) && pauses[11] <= MAX_DELAY);
+        assert!(pause_after(u32::MAX, &id) <= MAX_DELAY);
     }
 }

@@ -5,7 +5,7 @@ mod handler;
 use aws_config::BehaviorVersion;
 use aws_lambda_events::sqs::SqsEvent;
 use lambda_runtime::{Error, LambdaEvent, run, service_fn, tracing};
-use relay::{env, service::settle::Settle, telemetry};
+use relay::{env, queue::Queue, service::settle::Settle, step_functions::StepFunctions, telemetry};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
@@ -15,12 +15,11 @@ async fn main() -> Result<(), Error> {
     let aws = aws_config::load_defaults(BehaviorVersion::v2026_01_12()).await;
     let launcher = &handler::Launcher {
         settle: Settle::from_env(&aws)?,
-        step_functions: aws_sdk_sfn::Client::new(&aws),
+        step_functions: StepFunctions::new(aws_sdk_sfn::Client::new(&aws)),
+        queue: Queue::new(aws_sdk_sqs::Client::new(&aws), env::required("LAUNCH_QUEUE_URL")?),
         launch_overdue: env::seconds("LAUNCH_OVERDUE_SECONDS")?,
     };
 
-    run(service_fn(move |event: LambdaEvent<SqsEvent>| {
-        handler::handle(launcher, event.payload)
-    }))
-    .await
+    run(service_fn(move |event: LambdaEvent<SqsEvent>| handler::handle(launcher, event.payload)))
+        .await
 }

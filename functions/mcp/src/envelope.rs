@@ -55,10 +55,9 @@ pub(crate) async fn serve(
         Ok(result) => gateway::reply(200, &result),
         Err(error) => refuse(&error),
     };
-    response.headers_mut().insert(
-        HeaderName::from_static("x-mcp-version"),
-        HeaderValue::from_static("1.0"),
-    );
+    response
+        .headers_mut()
+        .insert(HeaderName::from_static("x-mcp-version"), HeaderValue::from_static("1.0"));
     metrics.failed = response.status().is_server_error();
     Ok(response)
 }
@@ -75,18 +74,10 @@ async fn handle(services: &Services, request: &Request) -> Result<Value, Error> 
         }
         "monitor_agent" => {
             let MonitorParams { execution_id } = from_value(params)?;
-            to_value(
-                &services
-                    .reader
-                    .monitor(&caller, &parse_id(&execution_id)?, None)
-                    .await?,
-            )
+            to_value(&services.reader.monitor(&caller, &parse_id(&execution_id)?, None).await?)
         }
         "get_agent_results" => {
-            let ResultsParams {
-                execution_id,
-                include_metadata,
-            } = from_value(params)?;
+            let ResultsParams { execution_id, include_metadata } = from_value(params)?;
             to_value(
                 &services
                     .reader
@@ -136,9 +127,7 @@ fn refuse(error: &Error) -> Response<String> {
     };
     let mut response = gateway::reply(status, &json!({"error": problem.detail}));
     if let Some(seconds) = problem.retry_after_seconds {
-        response
-            .headers_mut()
-            .insert(header::RETRY_AFTER, seconds.into());
+        response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
     }
     response
 }

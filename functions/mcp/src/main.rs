@@ -14,8 +14,8 @@ async fn main() -> Result<(), Error> {
     let aws = aws_config::load_defaults(BehaviorVersion::v2026_01_12()).await;
     let services = &Services::from_env(&aws)?;
 
-    run(service_fn(move |request: Request| async move {
-        envelope::serve(services, &request).await
-    }))
+    run(service_fn(
+        move |request: Request| async move { envelope::serve(services, &request).await },
+    ))
     .await
 }

@@ -12,6 +12,7 @@ use serde_json::json;
 
 const EXECUTION: &str = "/v1/executions/{execution_id}";
 const RESULTS: &str = "/v1/executions/{execution_id}/results";
+const DELIVERIES: &str = "/v1/executions/{execution_id}/deliveries";
 const EXECUTIONS: &str = "/v1/executions";
 const AGENTS: &str = "/v1/agents";
 
@@ -20,6 +21,7 @@ pub(crate) fn operation(request: &Request) -> &'static str {
     match gateway::route(request) {
         EXECUTION => "monitor_agent",
         RESULTS => "get_agent_results",
+        DELIVERIES => "list_deliveries",
         EXECUTIONS => "list_executions",
         AGENTS => "list_available_agents",
         _ => "unknown",
@@ -31,9 +33,7 @@ pub(crate) async fn handle(reader: &Reader, request: &Request) -> Result<Respons
     match gateway::route(request) {
         EXECUTION => {
             let wait = gateway::preferred_wait(request.headers());
-            let monitor = reader
-                .monitor(&caller, &gateway::execution_id(request)?, wait)
-                .await?;
+            let monitor = reader.monitor(&caller, &gateway::execution_id(request)?, wait).await?;
             let response = gateway::reply(200, &monitor);
             Ok(match wait {
                 Some(wait) => gateway::waited(response, wait),
@@ -43,19 +43,16 @@ pub(crate) async fn handle(reader: &Reader, request: &Request) -> Result<Respons
         RESULTS => {
             let with_metadata =
                 parameter(request, "include_metadata", "must be true or false")?.unwrap_or(false);
-            let results = reader
-                .results(&caller, &gateway::execution_id(request)?, with_metadata)
-                .await?;
+            let results =
+                reader.results(&caller, &gateway::execution_id(request)?, with_metadata).await?;
             Ok(gateway::reply(200, &results))
         }
-        EXECUTIONS => Ok(gateway::reply(
-            200,
-            &reader.list(&caller, list_request(request)?).await?,
-        )),
-        AGENTS => Ok(gateway::reply(
-            200,
-            &json!({"agents": reader.agents(&caller).await?}),
-        )),
+        DELIVERIES => {
+            let deliveries = reader.deliveries(&caller, &gateway::execution_id(request)?).await?;
+            Ok(gateway::reply(200, &json!({"deliveries": deliveries})))
+        }
+        EXECUTIONS => Ok(gateway::reply(200, &reader.list(&caller, list_request(request)?).await?)),
+        AGENTS => Ok(gateway::reply(200, &json!({"agents": reader.agents(&caller).await?}))),
         _ => Err(Error::NotFound("route")),
     }
 }
@@ -89,7 +86,5 @@ fn parameter<T: FromStr>(
     let Some(text) = parameters.and_then(|parameters| parameters.first(name)) else {
         return Ok(None);
     };
-    text.parse()
-        .map(Some)
-        .map_err(|_| Error::invalid(name, reason))
+    text.parse().map(Some).map_err(|_| Error::invalid(name, reason))
 }

@@ -1,10 +1,14 @@
-//! `POST /v1/executions`: accepts a start, stores it, and hints that it be launched.
+//! `POST /v1/…`: accepts starts, cancels runs, owes deliveries again.
 
 mod handler;
 
 use aws_config::BehaviorVersion;
 use lambda_http::{Error, Request, lambda_runtime::tracing, run, service_fn};
-use relay::{env, gateway, service::Services, telemetry};
+use relay::{
+    env, gateway,
+    service::{Services, change::Change},
+    telemetry,
+};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
@@ -12,12 +16,13 @@ async fn main() -> Result<(), Error> {
     let _metrics = telemetry::attach_metrics();
 
     let aws = aws_config::load_defaults(BehaviorVersion::v2026_01_12()).await;
-    let services = &Services::from_env(&aws)?;
-    let public_url = &env::required("PUBLIC_URL")?;
+    let api = &handler::Api {
+        services: Services::from_env(&aws)?,
+        change: Change::from_env(&aws)?,
+        public_url: env::required("PUBLIC_URL")?,
+    };
 
-    let handle = async |request: Request| handler::handle(services, public_url, &request).await;
-    run(service_fn(move |request| {
-        gateway::serve("start_agent", handle(request))
-    }))
-    .await
+    let handle = async |request: Request| api.handle(&request).await;
+    run(service_fn(move |request| gateway::serve(handler::operation(&request), handle(request))))
+        .await
 }

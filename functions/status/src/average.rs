@@ -34,19 +34,14 @@ struct Seen {
 
 impl Averages {
     pub(crate) fn new(agents: Agents) -> Self {
-        Self {
-            agents,
-            seen: Mutex::default(),
-        }
+        Self { agents, seen: Mutex::default() }
     }
 
     /// Counts a completed run in.
     pub(crate) async fn include(&self, execution: &Execution) -> Result<(), Error> {
-        let (Status::Completed, Some(start), Some(end)) = (
-            execution.status,
-            execution.started_at,
-            execution.completed_at,
-        ) else {
+        let (Status::Completed, Some(start), Some(end)) =
+            (execution.status, execution.started_at, execution.completed_at)
+        else {
             return Ok(());
         };
         let name = &execution.agent_name;
@@ -54,33 +49,15 @@ impl Averages {
         let seen = self.lock().get(name).copied();
         let (before, written_at) = match seen {
             Some(seen) => (Some(seen.average), seen.written_at),
-            None => (
-                self.agents
-                    .find(name)
-                    .await?
-                    .and_then(|agent| agent.average_execution_time),
-                None,
-            ),
+            None => {
+                (self.agents.find(name).await?.and_then(|agent| agent.average_execution_time), None)
+            }
         };
         let average = moved(before, seconds);
         let is_due = written_at.is_none_or(|at| at.elapsed() >= WRITTEN_EVERY);
-        let written_at = if is_due {
-            Some(Instant::now())
-        } else {
-            written_at
-        };
-        self.lock().insert(
-            name.clone(),
-            Seen {
-                average,
-                written_at,
-            },
-        );
-        if is_due {
-            self.agents.set_average(name, average).await
-        } else {
-            Ok(())
-        }
+        let written_at = if is_due { Some(Instant::now()) } else { written_at };
+        self.lock().insert(name.clone(), Seen { average, written_at });
+        if is_due { self.agents.set_average(name, average).await } else { Ok(()) }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<AgentName, Seen>> {

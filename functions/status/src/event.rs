@@ -118,35 +118,20 @@ mod tests {
 
     #[test]
     fn a_real_event_is_read_whole() {
-        let Observed {
-            observation,
-            is_truncated,
-        } = read(fixture("succeeded")).unwrap();
+        let Observed { observation, is_truncated } = read(fixture("succeeded")).unwrap();
 
         assert!(!is_truncated);
-        assert_eq!(
-            observation.execution_id.as_str(),
-            "mcp-echo-01jf0z6v3m9q8k7w5x4y2z1abc"
-        );
+        assert_eq!(observation.execution_id.as_str(), "mcp-echo-01jf0z6v3m9q8k7w5x4y2z1abc");
         assert_eq!(observation.status, Status::Completed);
         assert_eq!(observation.redrive_count, 0);
-        assert_eq!(
-            observation.started_at,
-            Some(Timestamp::from_millis(1_767_225_600_000))
-        );
-        assert_eq!(
-            observation.completed_at,
-            Some(Timestamp::from_millis(1_767_225_602_345))
-        );
+        assert_eq!(observation.started_at, Some(Timestamp::from_millis(1_767_225_600_000)));
+        assert_eq!(observation.completed_at, Some(Timestamp::from_millis(1_767_225_602_345)));
         assert_eq!(observation.output.as_deref(), Some(r#"{"result":"hello"}"#));
     }
 
     #[test]
     fn a_failure_carries_its_error_and_a_redrive_its_count() {
-        let Observed {
-            observation,
-            is_truncated,
-        } = read(fixture("failed")).unwrap();
+        let Observed { observation, is_truncated } = read(fixture("failed")).unwrap();
 
         assert!(!is_truncated);
         assert_eq!(observation.status, Status::Failed);
@@ -157,10 +142,7 @@ mod tests {
 
     #[test]
     fn an_output_that_was_left_out_is_noticed() {
-        let Observed {
-            observation,
-            is_truncated,
-        } = read(fixture("truncated")).unwrap();
+        let Observed { observation, is_truncated } = read(fixture("truncated")).unwrap();
 
         assert!(is_truncated);
         assert_eq!(observation.output, None);

@@ -3,8 +3,8 @@
 use lambda_runtime::Diagnostic;
 use relay::{
     error::Error,
-    execution::Status,
     service::settle::{Observation, Settle, Settled},
+    step_functions::StepFunctions,
     telemetry::Invocation,
 };
 use serde_json::Value;
@@ -18,7 +18,7 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct StatusHandler {
     pub(crate) settle: Settle,
-    pub(crate) step_functions: aws_sdk_sfn::Client,
+    pub(crate) step_functions: StepFunctions,
     pub(crate) averages: Averages,
 }
 
@@ -31,12 +31,9 @@ pub(crate) async fn handle(handler: &StatusHandler, event: Value) -> Result<(), 
 
 impl StatusHandler {
     async fn settle(&self, event: Value) -> Result<(), Error> {
-        let Observed {
-            mut observation,
-            is_truncated,
-        } = event::read(event)?;
-        if is_truncated {
-            observation.output = Some(self.output(&observation).await?);
+        let Observed { mut observation, is_truncated } = event::read(event)?;
+        if is_truncated && self.settle.is_news(&observation).await? {
+            observation = self.whole(&observation).await?;
         }
         let id = &observation.execution_id;
         match self.settle.apply(&observation).await? {
@@ -55,21 +52,12 @@ impl StatusHandler {
         Ok(())
     }
 
-    /// The output that was too large for the event. Step Functions answers eventually
-    /// consistently: a run that has not ended for it yet is an error, and the event is retried.
-    async fn output(&self, observation: &Observation) -> Result<String, Error> {
-        let described = self
-            .step_functions
-            .describe_execution()
-            .execution_arn(&observation.execution_arn)
-            .send()
-            .await
-            .map_err(Error::aws("describe an execution"))?;
-        let is_same = described.redrive_count.unwrap_or_default().cast_unsigned()
-            == observation.redrive_count;
-        let output = described
-            .output
-            .filter(|_| is_same && observation.status == Status::Completed);
-        output.ok_or(Error::Busy("read an output"))
+    /// What an event says whose output was too large for it. Step Functions answers eventually
+    /// consistently: while it has not come as far as the event, the event is retried.
+    async fn whole(&self, truncated: &Observation) -> Result<Observation, Error> {
+        let Observation { execution_id, execution_arn, .. } = truncated;
+        let described = self.step_functions.describe(execution_id, execution_arn).await?;
+        let whole = described.filter(|described| described.position() >= truncated.position());
+        whole.ok_or(Error::Busy("read an output"))
     }
 }

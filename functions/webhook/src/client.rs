@@ -88,17 +88,12 @@ impl Client {
             .with_safe_default_protocol_versions()?
             .with_root_certificates(roots)
             .with_no_client_auth();
-        Ok(Self {
-            allow,
-            tls: TlsConnector::from(Arc::new(config)),
-        })
+        Ok(Self { allow, tls: TlsConnector::from(Arc::new(config)) })
     }
 
     /// Sends one POST and reads the start of its answer, all within 15 s.
     pub(crate) async fn post(&self, post: Post<'_>) -> Result<Answer, Unanswered> {
-        timeout(WHOLE_TIMEOUT, self.attempt(post))
-            .await
-            .map_err(|_| Unanswered::TimedOut)?
+        timeout(WHOLE_TIMEOUT, self.attempt(post)).await.map_err(|_| Unanswered::TimedOut)?
     }
 
     async fn attempt(&self, post: Post<'_>) -> Result<Answer, Unanswered> {
@@ -108,16 +103,9 @@ impl Client {
         let request = request(&post, url)?;
         if url.scheme() == "https" {
             // A literal IPv6 address stands in brackets in a URL, and without them here.
-            let name = host
-                .trim_start_matches('[')
-                .trim_end_matches(']')
-                .to_owned();
+            let name = host.trim_start_matches('[').trim_end_matches(']').to_owned();
             let name = ServerName::try_from(name).map_err(|_| Unanswered::Tls)?;
-            let stream = self
-                .tls
-                .connect(name, stream)
-                .await
-                .map_err(|_| Unanswered::Tls)?;
+            let stream = self.tls.connect(name, stream).await.map_err(|_| Unanswered::Tls)?;
             exchange(stream, request).await
         } else {
             exchange(stream, request).await
@@ -137,9 +125,8 @@ impl Client {
                 .collect(),
             None => return Err(Unanswered::Unwritable),
         };
-        let allowed = addresses
-            .into_iter()
-            .filter(|address| self.allow.may_connect(host, address.ip()));
+        let allowed =
+            addresses.into_iter().filter(|address| self.allow.may_connect(host, address.ip()));
         let mut refusal = Unanswered::Forbidden;
         for address in allowed {
             match timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await {
@@ -168,24 +155,13 @@ fn request(post: &Post<'_>, url: &Url) -> Result<Request<Full<Bytes>>, Unanswere
         (header::CONTENT_TYPE, "application/json"),
         (header::CONNECTION, "close"),
         (HeaderName::from_static("webhook-id"), post.webhook_id),
-        (
-            HeaderName::from_static("webhook-timestamp"),
-            &post.timestamp.to_string(),
-        ),
-        (
-            HeaderName::from_static("webhook-signature"),
-            &post.signature,
-        ),
+        (HeaderName::from_static("webhook-timestamp"), &post.timestamp.to_string()),
+        (HeaderName::from_static("webhook-signature"), &post.signature),
     ];
     for (name, value) in own {
-        headers.insert(
-            name,
-            HeaderValue::try_from(value).map_err(|_| Unanswered::Unwritable)?,
-        );
+        headers.insert(name, HeaderValue::try_from(value).map_err(|_| Unanswered::Unwritable)?);
     }
-    headers
-        .entry(header::USER_AGENT)
-        .or_insert(HeaderValue::from_static(USER_AGENT));
+    headers.entry(header::USER_AGENT).or_insert(HeaderValue::from_static(USER_AGENT));
 
     let mut request = Request::new(Full::new(Bytes::from(post.body.clone())));
     *request.method_mut() = Method::POST;
@@ -198,19 +174,12 @@ async fn exchange(
     stream: impl AsyncRead + AsyncWrite + Unpin,
     request: Request<Full<Bytes>>,
 ) -> Result<Answer, Unanswered> {
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
-        .await
-        .map_err(|_| Unanswered::Broken)?;
+    let (mut sender, connection) =
+        http1::handshake(TokioIo::new(stream)).await.map_err(|_| Unanswered::Broken)?;
     let talk = async {
-        let response = sender
-            .send_request(request)
-            .await
-            .map_err(|_| Unanswered::Broken)?;
+        let response = sender.send_request(request).await.map_err(|_| Unanswered::Broken)?;
         let status = response.status().as_u16();
-        Ok(Answer {
-            status,
-            body_start: start_of(response.into_body()).await,
-        })
+        Ok(Answer { status, body_start: start_of(response.into_body()).await })
     };
     // The connection does the reading and writing while `talk` waits. It may end first, with the
     // whole answer already read.
@@ -302,22 +271,15 @@ mod tests {
         let mut roots = RootCertStore::empty();
         roots.add(key.cert.der().clone()).unwrap();
         let client = Client::trusting(roots, "localhost".parse().unwrap()).unwrap();
-        let (port, served) = serve(
-            &key,
-            "HTTP/1.1 201 Created\r\ncontent-length: 4\r\n\r\ndone",
-        )
-        .await;
+        let (port, served) =
+            serve(&key, "HTTP/1.1 201 Created\r\ncontent-length: 4\r\n\r\ndone").await;
 
-        let answer = post(&client, &format!("https://localhost:{port}/a%2Fb?c=%20d"))
-            .await
-            .unwrap();
+        let answer =
+            post(&client, &format!("https://localhost:{port}/a%2Fb?c=%20d")).await.unwrap();
 
         assert_eq!((answer.status, answer.body_start.as_str()), (201, "done"));
         let asked = served.await.unwrap();
-        assert!(
-            asked.starts_with("POST /a%2Fb?c=%20d HTTP/1.1\r\n"),
-            "{asked}"
-        );
+        assert!(asked.starts_with("POST /a%2Fb?c=%20d HTTP/1.1\r\n"), "{asked}");
         for line in [
             &format!("host: localhost:{port}"),
             "content-type: application/json",
@@ -351,10 +313,7 @@ mod tests {
 
         for host in ["localhost", "127.0.0.1", "[::1]"] {
             let answer = post(&client, &format!("http://{host}:{port}/")).await;
-            assert!(
-                matches!(answer, Err(Unanswered::Forbidden)),
-                "{host}: {answer:?}"
-            );
+            assert!(matches!(answer, Err(Unanswered::Forbidden)), "{host}: {answer:?}");
         }
     }
 
@@ -371,9 +330,7 @@ mod tests {
         });
         let client = Client::new("127.0.0.1".parse().unwrap()).unwrap();
 
-        let answer = post(&client, &format!("http://127.0.0.1:{port}/"))
-            .await
-            .unwrap();
+        let answer = post(&client, &format!("http://127.0.0.1:{port}/")).await.unwrap();
 
         assert_eq!((answer.status, answer.body_start.len()), (200, MAX_ANSWER));
     }

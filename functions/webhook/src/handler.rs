@@ -56,15 +56,10 @@ impl Courier {
         Ok(Self {
             executions: Executions::new(dynamodb.clone(), table.clone()),
             deliveries: Deliveries::new(dynamodb, table),
-            queue: Queue::new(
-                aws_sdk_sqs::Client::new(aws),
-                env::required("WEBHOOK_QUEUE_URL")?,
-            ),
+            queue: Queue::new(aws_sdk_sqs::Client::new(aws), env::required("WEBHOOK_QUEUE_URL")?),
             client: Client::new(env::parsed("CALLBACK_ALLOW")?)?,
             schedule: env::parsed("RETRY_SCHEDULE")?,
-            master_secret: secret
-                .secret_string
-                .ok_or("the webhook secret is no text")?,
+            master_secret: secret.secret_string.ok_or("the webhook secret is no text")?,
             lease: env::seconds("DELIVERY_LEASE_SECONDS")?,
             overdue: env::seconds("DELIVERY_OVERDUE_SECONDS")?,
         })
@@ -72,10 +67,7 @@ impl Courier {
 
     #[tracing::instrument(skip_all, fields(execution.id = %message.execution_id, delivery = message.part))]
     async fn deliver(&self, message: DeliveryMessage) -> Result<(), Error> {
-        let DeliveryMessage {
-            execution_id: id,
-            part,
-        } = message;
+        let DeliveryMessage { execution_id: id, part } = message;
         let delivery = match self.deliveries.lease(&id, &part, self.lease).await? {
             Lease::Held(delivery) => delivery,
             Lease::Refused => {
@@ -98,19 +90,12 @@ impl Courier {
 
         let at = Timestamp::now();
         let clock = Instant::now();
-        let answer = self
-            .client
-            .post(self.post(&delivery, &callback, at, body))
-            .await;
+        let answer = self.client.post(self.post(&delivery, &callback, at, body)).await;
         let duration_ms = u64::try_from(clock.elapsed().as_millis()).unwrap_or(u64::MAX);
 
         let Judgement { outcome, detail } = verdict::judge(&answer);
-        let attempt = Attempt {
-            at,
-            duration_ms,
-            status: answer.ok().map(|answer| answer.status),
-            detail,
-        };
+        let attempt =
+            Attempt { at, duration_ms, status: answer.ok().map(|answer| answer.status), detail };
         let verdict = self.verdict(&delivery, outcome);
         let host = callback.url.host();
         info!(
@@ -125,17 +110,11 @@ impl Courier {
             warn!("the lease has ended before the attempt was recorded");
             return Ok(());
         }
-        if let Verdict::Again {
-            next_attempt_at, ..
-        } = verdict
-        {
+        if let Verdict::Again { next_attempt_at, .. } = verdict {
             let pause = Duration::from_millis(next_attempt_at.millis_since(Timestamp::now()));
             // What is due later than SQS can wait is sent by `sweep`.
             if pause <= MAX_DELAY {
-                let message = DeliveryMessage {
-                    execution_id: id,
-                    part,
-                };
+                let message = DeliveryMessage { execution_id: id, part };
                 self.queue.hurry(&message, &delivery.user_id, pause).await;
             }
         }
@@ -166,22 +145,12 @@ impl Courier {
             verdict::Outcome::Delivered => Verdict::Delivered,
             verdict::Outcome::GiveUp => Verdict::Undelivered,
             verdict::Outcome::Retry => {
-                match self
-                    .schedule
-                    .pause_after(delivery.attempt_count, &delivery.webhook_id)
-                {
+                match self.schedule.pause_after(delivery.attempt_count, &delivery.webhook_id) {
                     None => Verdict::Undelivered,
                     Some(pause) => {
                         let next_attempt_at = Timestamp::now().plus(pause);
-                        let grace = if pause <= MAX_DELAY {
-                            self.overdue
-                        } else {
-                            Duration::ZERO
-                        };
-                        Verdict::Again {
-                            next_attempt_at,
-                            due_at: next_attempt_at.plus(grace),
-                        }
+                        let grace = if pause <= MAX_DELAY { self.overdue } else { Duration::ZERO };
+                        Verdict::Again { next_attempt_at, due_at: next_attempt_at.plus(grace) }
                     }
                 }
             }

@@ -29,10 +29,7 @@ pub(crate) fn judge(answer: &Result<Answer, Unanswered>) -> Judgement {
             },
             detail: answer.body_start.chars().take(DETAIL).collect(),
         },
-        Err(unanswered) => Judgement {
-            outcome: Outcome::Retry,
-            detail: unanswered.to_string(),
-        },
+        Err(unanswered) => Judgement { outcome: Outcome::Retry, detail: unanswered.to_string() },
     }
 }
 
@@ -42,13 +39,7 @@ mod tests {
 
     #[test]
     fn only_success_is_delivered_and_only_gone_gives_up() {
-        let outcome = |status| {
-            judge(&Ok(Answer {
-                status,
-                body_start: "x".repeat(1000),
-            }))
-            .outcome
-        };
+        let outcome = |status| judge(&Ok(Answer { status, body_start: "x".repeat(1000) })).outcome;
 
         assert_eq!(outcome(200), Outcome::Delivered);
         assert_eq!(outcome(204), Outcome::Delivered);
@@ -58,13 +49,7 @@ mod tests {
         assert_eq!(outcome(410), Outcome::GiveUp);
         assert_eq!(judge(&Err(Unanswered::TimedOut)).outcome, Outcome::Retry);
         assert_eq!(
-            judge(&Ok(Answer {
-                status: 500,
-                body_start: "é".repeat(1000)
-            }))
-            .detail
-            .chars()
-            .count(),
+            judge(&Ok(Answer { status: 500, body_start: "é".repeat(1000) })).detail.chars().count(),
             DETAIL
         );
     }

@@ -7,12 +7,13 @@ use tracing::warn;
 
 use crate::{
     agent::AgentName,
-    answer::{AgentView, ExecutionList, Metadata, Monitor, Results},
+    answer::{AgentView, DeliveryView, ExecutionList, Metadata, Monitor, Results},
     caller::{Action, Caller, UserId},
     error::Error,
     execution::{Execution, ExecutionId, Status},
     store::{
         agents::Agents,
+        deliveries::Deliveries,
         executions::{Consistency, Executions, Filter, PageKey},
         limits::Limits,
     },
@@ -22,6 +23,7 @@ use crate::{
 #[derive(Debug)]
 pub struct Reader {
     pub executions: Executions,
+    pub deliveries: Deliveries,
     pub agents: Agents,
     pub limits: Limits,
     /// How many callers may be held at once, over all functions.
@@ -66,7 +68,7 @@ impl Reader {
         if found.is_none() {
             found = self.executions.find(id, Consistency::Strong).await?;
         }
-        let execution = readable(caller, found)?;
+        let execution = permitted(caller, Action::View, found)?;
         let execution = match wait {
             Some(wait) if !execution.status.is_end() => {
                 self.wait_for_end(id, wait).await?.unwrap_or(execution)
@@ -88,7 +90,7 @@ impl Reader {
             .find_finished(id, with_metadata)
             .await?
             .ok_or(Error::NotFound("execution"))?;
-        let execution = readable(caller, Some(finished.execution))?;
+        let execution = permitted(caller, Action::View, Some(finished.execution))?;
         let mut results = Results::of(&execution, finished.outcome.as_ref());
         if with_metadata {
             let raw = finished.outcome.and_then(|outcome| outcome.output);
@@ -138,6 +140,18 @@ impl Reader {
         }
     }
 
+    /// The deliveries of a run, with all their attempts.
+    pub async fn deliveries(
+        &self,
+        caller: &Caller,
+        id: &ExecutionId,
+    ) -> Result<Vec<DeliveryView>, Error> {
+        let found = self.executions.find(id, Consistency::Strong).await?;
+        permitted(caller, Action::View, found)?;
+        let deliveries = self.deliveries.list(id).await?;
+        Ok(deliveries.into_iter().map(DeliveryView::from).collect())
+    }
+
     /// A page of the caller's runs, newest first.
     pub async fn list(
         &self,
@@ -149,26 +163,16 @@ impl Reader {
             return Err(Error::Forbidden("*:*".to_owned()));
         }
         let mut after = request.cursor.as_deref().map(decode_cursor).transpose()?;
-        let filter = Filter {
-            user_id: owner,
-            agent_name: request.agent_name,
-            status: request.status,
-        };
+        let filter =
+            Filter { user_id: owner, agent_name: request.agent_name, status: request.status };
         let limit = request.limit.clamp(1, ListRequest::MAX_LIMIT);
         let filtered = filter.agent_name.is_some() || filter.status.is_some();
-        let page_size = if filtered {
-            ListRequest::MAX_LIMIT
-        } else {
-            limit
-        };
+        let page_size = if filtered { ListRequest::MAX_LIMIT } else { limit };
 
         let mut executions: Vec<Execution> = Vec::new();
         for _ in 0..MAX_PAGES {
             let page_size = i32::try_from(page_size).unwrap_or(i32::MAX);
-            let (page, next) = self
-                .executions
-                .list(&filter, page_size, after.as_ref())
-                .await?;
+            let (page, next) = self.executions.list(&filter, page_size, after.as_ref()).await?;
             executions.extend(
                 page.into_iter()
                     .filter(|it| caller.permissions.allow(Action::View, &it.agent_name)),
@@ -206,22 +210,24 @@ impl Reader {
     }
 }
 
-/// A run that the caller may read. Somebody else's is not found, like one that does not exist.
-fn readable(caller: &Caller, found: Option<Execution>) -> Result<Execution, Error> {
+/// A run with which the caller may do this. Somebody else's is not found, like one that does not
+/// exist.
+pub(super) fn permitted(
+    caller: &Caller,
+    action: Action,
+    found: Option<Execution>,
+) -> Result<Execution, Error> {
     let execution = found
         .filter(|execution| caller.may_know(&execution.user_id))
         .ok_or(Error::NotFound("execution"))?;
-    caller.require(Action::View, &execution.agent_name)?;
+    caller.require(action, &execution.agent_name)?;
     Ok(execution)
 }
 
 /// The caller's message, out of the frozen input.
 fn input_message(input: &str) -> Option<String> {
     let input: serde_json::Value = serde_json::from_str(input).ok()?;
-    input
-        .pointer("/messages/0/content")?
-        .as_str()
-        .map(str::to_owned)
+    input.pointer("/messages/0/content")?.as_str().map(str::to_owned)
 }
 
 fn encode_cursor(key: &PageKey) -> Result<String, Error> {
@@ -248,10 +254,7 @@ mod tests {
         let cursor = encode_cursor(&key).unwrap();
         let back = decode_cursor(&cursor).unwrap();
 
-        assert_eq!(
-            (back.execution_id, back.created_at),
-            (key.execution_id, key.created_at)
-        );
+        assert_eq!((back.execution_id, back.created_at), (key.execution_id, key.created_at));
         for wrong in ["", "x", "%%%", "e30", &cursor[1..]] {
             assert!(decode_cursor(wrong).is_err(), "{wrong}");
         }

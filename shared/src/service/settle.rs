@@ -4,13 +4,17 @@ use std::time::Duration;
 
 use crate::{
     answer::default_code,
+    bus::{Bus, StatusChange},
     callback::NewsType,
     delivery::{CALLBACK_TARGET, Delivery},
     error::Error,
     execution::{Execution, ExecutionId, Position, Rank, Status},
     outcome::Outcome,
     queue::{DeliveryMessage, Queue},
-    store::executions::{Consistency, Executions, Step},
+    store::{
+        executions::{Consistency, Executions},
+        transitions::Step,
+    },
     time::Timestamp,
 };
 
@@ -30,6 +34,22 @@ pub struct Observation {
 }
 
 impl Observation {
+    /// That a run ended which Step Functions never ran, or does not know.
+    #[must_use]
+    pub fn never_ran(execution: &Execution, status: Status, code: &str, cause: &str) -> Self {
+        Self {
+            execution_id: execution.execution_id.clone(),
+            execution_arn: execution.execution_arn(),
+            status,
+            redrive_count: execution.redrive_count,
+            started_at: None,
+            completed_at: Some(Timestamp::now()),
+            output: None,
+            error: Some(code.to_owned()),
+            cause: Some(cause.to_owned()),
+        }
+    }
+
     /// Where the run stands by this.
     #[must_use]
     pub const fn position(&self) -> Position {
@@ -38,10 +58,7 @@ impl Observation {
             Status::Running => Rank::Running,
             Status::Completed | Status::Failed | Status::Timeout | Status::Cancelled => Rank::Ended,
         };
-        Position {
-            redrive_count: self.redrive_count,
-            rank,
-        }
+        Position { redrive_count: self.redrive_count, rank }
     }
 }
 
@@ -62,6 +79,7 @@ const MAX_ERROR_CODE: usize = 256;
 #[derive(Debug)]
 pub struct Settle {
     pub executions: Executions,
+    pub bus: Bus,
     pub webhook_queue: Queue,
     /// How long a run is kept after its end.
     pub retention: Duration,
@@ -76,46 +94,22 @@ impl Settle {
     /// between any two calls: what is owed is written with the transition, and sending it only
     /// hurries it.
     pub async fn apply(&self, observed: &Observation) -> Result<Settled, Error> {
-        let Some(before) = self
-            .executions
-            .find(&observed.execution_id, Consistency::Strong)
-            .await?
-        else {
-            return Ok(Settled::Unknown);
+        let before = match self.before(observed).await? {
+            Ok(before) => before,
+            Err(settled) => return Ok(settled),
         };
-        if before.execution_arn() != observed.execution_arn {
-            return Ok(Settled::Foreign);
-        }
-        if !observed.position().may_follow(before.position()) {
-            return Ok(Settled::Stale);
-        }
         let after = self.moved(&before, observed);
-        if let Some(ttl) = after.ttl {
-            let outcome = Outcome {
-                output: observed.output.clone(),
-                error: observed.error.clone(),
-                cause: observed.cause.clone(),
-                redrive_count: observed.redrive_count,
-            };
-            if self
-                .executions
-                .put_outcome(&after.execution_id, &outcome, ttl)
-                .await?
-                == Step::Stale
-            {
-                return Ok(Settled::Stale);
-            }
+        let change = StatusChange::between(&before, &after);
+        let (stored, published) =
+            tokio::join!(self.store_outcome(&after, observed), self.bus.publish(&change));
+        published?;
+        if stored? == Step::Stale {
+            return Ok(Settled::Stale);
         }
         let owed: Vec<Delivery> = NewsType::of(after.status)
             .filter(|news| after.callback_events.contains(news))
             .map(|news| {
-                Delivery::owed(
-                    &after,
-                    news,
-                    CALLBACK_TARGET,
-                    self.delivery_overdue,
-                    self.retention,
-                )
+                Delivery::owed(&after, news, CALLBACK_TARGET, self.delivery_overdue, self.retention)
             })
             .into_iter()
             .collect();
@@ -123,15 +117,43 @@ impl Settle {
             return Ok(Settled::Stale);
         }
         for delivery in owed {
-            let message = DeliveryMessage {
-                execution_id: delivery.execution_id,
-                part: delivery.part,
-            };
-            self.webhook_queue
-                .hurry(&message, &delivery.user_id, Duration::ZERO)
-                .await;
+            let message =
+                DeliveryMessage { execution_id: delivery.execution_id, part: delivery.part };
+            self.webhook_queue.hurry(&message, &delivery.user_id, Duration::ZERO).await;
         }
         Ok(Settled::Applied(Box::new(after)))
+    }
+
+    /// Whether `observed` would move its row.
+    pub async fn is_news(&self, observed: &Observation) -> Result<bool, Error> {
+        Ok(self.before(observed).await?.is_ok())
+    }
+
+    /// The row that `observed` moves, or why it moves none.
+    async fn before(&self, observed: &Observation) -> Result<Result<Execution, Settled>, Error> {
+        let id = &observed.execution_id;
+        Ok(match self.executions.find(id, Consistency::Strong).await? {
+            None => Err(Settled::Unknown),
+            Some(row) if row.execution_arn() != observed.execution_arn => Err(Settled::Foreign),
+            Some(row) if !observed.position().may_follow(row.position()) => Err(Settled::Stale),
+            Some(row) => Ok(row),
+        })
+    }
+
+    /// Stores how the run ended, if it has.
+    async fn store_outcome(
+        &self,
+        after: &Execution,
+        observed: &Observation,
+    ) -> Result<Step, Error> {
+        let Some(ttl) = after.ttl else { return Ok(Step::Applied) };
+        let outcome = Outcome {
+            output: observed.output.clone(),
+            error: observed.error.clone(),
+            cause: observed.cause.clone(),
+            redrive_count: observed.redrive_count,
+        };
+        self.executions.put_outcome(&after.execution_id, &outcome, ttl).await
     }
 
     fn moved(&self, before: &Execution, observed: &Observation) -> Execution {
@@ -145,19 +167,20 @@ impl Settle {
             started_at: observed.started_at.or(before.started_at),
             completed_at: None,
             error_code: None,
-            due_at: Some(now.plus(self.news_overdue)),
+            due_at: Some(before.look_again(now, self.news_overdue)),
             shard: Some(before.execution_id.shard()),
             ttl: None,
             ..before.clone()
         };
         if observed.status.is_end() {
+            // Aborted by us because its time was up, it has timed out.
+            if let (Status::Cancelled, Some(reason)) = (observed.status, before.stop_reason) {
+                after.status = reason.status();
+            }
             after.completed_at = Some(observed.completed_at.unwrap_or(now));
-            after.error_code = (observed.status != Status::Completed).then(|| {
+            after.error_code = (after.status != Status::Completed).then(|| {
                 let code = observed.error.as_deref().filter(|code| !code.is_empty());
-                code.unwrap_or(default_code(observed.status))
-                    .chars()
-                    .take(MAX_ERROR_CODE)
-                    .collect()
+                code.unwrap_or(default_code(after.status)).chars().take(MAX_ERROR_CODE).collect()
             });
             // A run that has ended owes nothing itself: it leaves the `due` index, and expires.
             after.due_at = None;

@@ -54,10 +54,7 @@ impl Start {
         let item = key.map(|key| key.item(&caller.user_id));
         let refusal = match self.accept(caller, &request, item.as_deref()).await {
             Ok(Some(receipt)) => {
-                return Ok(Accepted {
-                    receipt,
-                    replayed: false,
-                });
+                return Ok(Accepted { receipt, replayed: false });
             }
             // The key is taken.
             Ok(None) => Error::Busy("store an execution"),
@@ -80,11 +77,7 @@ impl Start {
     ) -> Result<Option<Receipt>, Error> {
         // Permission first, so that nobody can probe for agents.
         caller.require(Action::Execute, &request.agent_name)?;
-        let agent = self
-            .agents
-            .find(&request.agent_name)
-            .await?
-            .ok_or(Error::NotFound("agent"))?;
+        let agent = self.agents.find(&request.agent_name).await?.ok_or(Error::NotFound("agent"))?;
         if agent.status == AgentStatus::Inactive {
             return Err(Error::Conflict(Cow::Owned(format!(
                 "agent {} is inactive",
@@ -96,10 +89,7 @@ impl Start {
         let input = request.input(&caller.user_id, now)?;
 
         let execution = self.new_execution(caller, request, &agent, idempotency_item, now);
-        let counted = self
-            .limits
-            .count_start(&caller.key_id, caller.rate_limit, now)
-            .await?;
+        let counted = self.limits.count_start(&caller.key_id, caller.rate_limit, now).await?;
         let new = NewExecution {
             execution: &execution,
             input: &input,
@@ -115,19 +105,9 @@ impl Start {
         if stored? == Accept::KeyTaken {
             return Ok(None);
         }
-        let Execution {
-            execution_id,
-            agent_name,
-            estimated_ms,
-            user_id,
-            ..
-        } = execution;
-        let message = LaunchMessage {
-            execution_id: execution_id.clone(),
-        };
-        self.launch_queue
-            .hurry(&message, &user_id, Duration::ZERO)
-            .await;
+        let Execution { execution_id, agent_name, estimated_ms, user_id, .. } = execution;
+        let message = LaunchMessage { execution_id: execution_id.clone() };
+        self.launch_queue.hurry(&message, &user_id, Duration::ZERO).await;
         info!(execution.id = %execution_id, key.id = caller.key_id, "accepted execution {execution_id}");
         Ok(Some(Receipt::new(execution_id, agent_name, estimated_ms)))
     }
@@ -141,7 +121,7 @@ impl Start {
         now: Timestamp,
     ) -> Execution {
         let execution_id = ExecutionId::generate(&agent.agent_name);
-        Execution {
+        let mut execution = Execution {
             shard: Some(execution_id.shard()),
             execution_id,
             user_id: caller.user_id.clone(),
@@ -160,10 +140,17 @@ impl Start {
             callback_events: request.callback_events.clone(),
             idempotency_item: idempotency_item.map(str::to_owned),
             claimed_at: None,
-            launch_before: now.plus(self.queue_timeout),
-            due_at: Some(now.plus(self.launch_overdue)),
+            launch_before: now.plus(request.queue_timeout.unwrap_or(self.queue_timeout)),
+            launch_delays: 0,
+            cancel_requested_at: None,
+            deadline: request.timeout.map(|timeout| now.plus(timeout)),
+            stop_reason: None,
+            due_at: None,
             ttl: None,
-        }
+        };
+        let due_at = execution.look_again(now, self.launch_overdue);
+        execution.due_at = Some(due_at.min(execution.launch_before));
+        execution
     }
 
     /// The first answer again, if the key was used for this same request; 422 for another one;
@@ -179,10 +166,9 @@ impl Start {
                 receipt: Receipt::new(first.accepted_id, first.agent_name, first.estimated_ms),
                 replayed: true,
             }),
-            Ok(Some(_)) => Err(Error::invalid(
-                "Idempotency-Key",
-                "was used for another request before",
-            )),
+            Ok(Some(_)) => {
+                Err(Error::invalid("Idempotency-Key", "was used for another request before"))
+            }
             Ok(None) | Err(_) => Err(refusal),
         }
     }
@@ -201,12 +187,6 @@ fn check_parameters(agent: &Agent, request: &StartRequest) -> Result<(), Error> 
     let Err(error) = validator.validate(&parameters) else {
         return Ok(());
     };
-    let field = format!(
-        "parameters{}",
-        error.instance_path().to_string().replace('/', ".")
-    );
-    Err(Error::invalid(
-        field,
-        format!("does not fit the agent: {error}"),
-    ))
+    let field = format!("parameters{}", error.instance_path().to_string().replace('/', "."));
+    Err(Error::invalid(field, format!("does not fit the agent: {error}")))
 }

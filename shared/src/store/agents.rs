@@ -6,9 +6,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use aws_sdk_dynamodb::{Client, operation::update_item::UpdateItemError};
+use aws_sdk_dynamodb::Client;
 
-use super::{from_item, number, text};
+use super::{from_item, is_refused, number, text};
 use crate::{
     agent::{Agent, AgentName},
     error::Error,
@@ -27,11 +27,7 @@ pub struct Agents {
 impl Agents {
     #[must_use]
     pub fn new(client: Client, table: String) -> Self {
-        Self {
-            client,
-            table,
-            cache: Mutex::default(),
-        }
+        Self { client, table, cache: Mutex::default() }
     }
 
     /// An agent, at most a minute old. Only hits are kept: a new agent is there at once.
@@ -76,11 +72,7 @@ impl Agents {
             .into_paginator()
             .send();
         while let Some(page) = pages.next().await {
-            for item in page
-                .map_err(Error::aws("list agents"))?
-                .items
-                .unwrap_or_default()
-            {
+            for item in page.map_err(Error::aws("list agents"))?.items.unwrap_or_default() {
                 agents.push(from_item(item)?);
             }
         }
@@ -102,13 +94,7 @@ impl Agents {
         match updated {
             Ok(_) => Ok(()),
             // Removed meanwhile: nothing to keep an average of.
-            Err(error)
-                if error
-                    .as_service_error()
-                    .is_some_and(UpdateItemError::is_conditional_check_failed_exception) =>
-            {
-                Ok(())
-            }
+            Err(error) if is_refused(&error) => Ok(()),
             Err(error) => Err(Error::aws("store an agent's average")(error)),
         }
     }

@@ -9,9 +9,9 @@ use aws_sdk_dynamodb::{
 };
 use ulid::Ulid;
 
-use super::{Item, from_item, number, text, to_item};
+use super::{Item, from_item, is_refused, number, text, to_item, transitions::Step};
 use crate::{
-    delivery::{Attempt, Delivery, DeliveryState},
+    delivery::{Attempt, Delivery, DeliveryState, PART_PREFIX},
     error::Error,
     execution::ExecutionId,
     time::Timestamp,
@@ -48,6 +48,56 @@ impl Deliveries {
     #[must_use]
     pub fn new(client: Client, table: String) -> Self {
         Self { client, table }
+    }
+
+    /// All deliveries of a run.
+    pub async fn list(&self, id: &ExecutionId) -> Result<Vec<Delivery>, Error> {
+        let mut deliveries = Vec::new();
+        let mut items = self
+            .client
+            .query()
+            .table_name(&self.table)
+            .key_condition_expression("execution_id = :id AND begins_with(part, :prefix)")
+            .expression_attribute_values(":id", text(id.as_str()))
+            .expression_attribute_values(":prefix", text(PART_PREFIX))
+            .consistent_read(true)
+            .into_paginator()
+            .items()
+            .send();
+        while let Some(item) = items.next().await {
+            deliveries.push(from_item(item.map_err(Error::aws("list deliveries"))?)?);
+        }
+        Ok(deliveries)
+    }
+
+    /// Owes a delivery again that is over, from the first step of its schedule, with the same
+    /// `webhook-id`. `Stale` when it is still owed.
+    pub async fn owe_again(&self, delivery: &Delivery, due_at: Timestamp) -> Result<Step, Error> {
+        let updated = self
+            .client
+            .update_item()
+            .table_name(&self.table)
+            .key("execution_id", text(delivery.execution_id.as_str()))
+            .key("part", text(&delivery.part))
+            .update_expression(
+                "SET #state = :pending, attempt_count = :zero, next_attempt_at = :now, \
+                 due_at = :due_at, #shard = :shard REMOVE leased_until",
+            )
+            .condition_expression("#state <> :pending AND attribute_exists(execution_id)")
+            .expression_attribute_names("#state", "state")
+            .expression_attribute_names("#shard", "shard")
+            .expression_attribute_values(":pending", text("pending"))
+            .expression_attribute_values(":zero", number(0))
+            .expression_attribute_values(":now", number(Timestamp::now().millis()))
+            .expression_attribute_values(":due_at", number(due_at.millis()))
+            .expression_attribute_values(":shard", number(delivery.execution_id.shard()))
+            .send()
+            .await;
+        match updated {
+            Ok(_) => Ok(Step::Applied),
+            Err(error) if is_refused(&error) => Ok(Step::Stale),
+            Err(error) => Err(Error::aws("owe a delivery again")(error)),
+        }
     }
 
     /// Takes the lease of the next attempt for `hold`, and counts the attempt.
@@ -138,10 +188,9 @@ impl Deliveries {
             Ok(_) => Ok(true),
             Err(error) => match error.as_service_error() {
                 // Our token without a lease: the record was written, and only its reply was lost.
-                Some(UpdateItemError::ConditionalCheckFailedException(refused)) => Ok(refused
-                    .item
-                    .as_ref()
-                    .is_some_and(|item| held_by(item, token))),
+                Some(UpdateItemError::ConditionalCheckFailedException(refused)) => {
+                    Ok(refused.item.as_ref().is_some_and(|item| held_by(item, token)))
+                }
                 _ => Err(Error::aws("record a delivery")(error)),
             },
         }
@@ -149,9 +198,7 @@ impl Deliveries {
 }
 
 fn held_by(item: &Item, token: &str) -> bool {
-    item.get("lease")
-        .and_then(|lease| lease.as_s().ok())
-        .is_some_and(|lease| lease == token)
+    item.get("lease").and_then(|lease| lease.as_s().ok()).is_some_and(|lease| lease == token)
 }
 
 /// A delivery that is over owes nothing, and leaves the `due` index.

@@ -4,12 +4,7 @@ use std::{collections::HashMap, time::Duration};
 
 use aws_sdk_dynamodb::{
     Client,
-    error::SdkError,
-    operation::{put_item::PutItemError, update_item::UpdateItemError},
-    types::{
-        AttributeValue, KeysAndAttributes, Put, ReturnValue, ReturnValuesOnConditionCheckFailure,
-        TransactWriteItem, Update,
-    },
+    types::{AttributeValue, KeysAndAttributes, Put, TransactWriteItem},
 };
 use serde::{Deserialize, Serialize};
 use ulid::Ulid;
@@ -19,22 +14,17 @@ use crate::{
     agent::AgentName,
     callback::Callback,
     caller::UserId,
-    delivery::Delivery,
     error::Error,
-    execution::{Execution, ExecutionId, Position, Rank, Status},
+    execution::{Execution, ExecutionId, Status},
     outcome::Outcome,
     time::Timestamp,
 };
 
-const STATE: &str = "state";
-const INPUT: &str = "input";
-const CALLBACK: &str = "callback";
-const OUTPUT: &str = "output";
-const IDEMPOTENCY: &str = "idem";
-
-/// The one transition rule in DynamoDB's words; see [`Position::may_follow`].
-const MAY_FOLLOW: &str =
-    "redrive_count < :redrive_count OR (redrive_count = :redrive_count AND #rank < :rank)";
+pub(super) const STATE: &str = "state";
+pub(super) const INPUT: &str = "input";
+pub(super) const CALLBACK: &str = "callback";
+pub(super) const OUTPUT: &str = "output";
+pub(super) const IDEMPOTENCY: &str = "idem";
 
 /// How fresh a read must be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,23 +69,6 @@ pub enum Accept {
     KeyTaken,
 }
 
-#[derive(Debug)]
-pub enum Claim {
-    /// The run is ours to launch; claiming it again is harmless.
-    Claimed(Box<Execution>),
-    /// It is launched already, has ended, or may not be launched any more.
-    Refused,
-    Unknown,
-}
-
-/// What became of a conditional step.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Step {
-    Applied,
-    /// The row has moved on already.
-    Stale,
-}
-
 /// A run with what its results are made of.
 #[derive(Debug)]
 pub struct Finished {
@@ -122,8 +95,8 @@ pub struct PageKey {
 
 #[derive(Debug, Clone)]
 pub struct Executions {
-    client: Client,
-    table: String,
+    pub(super) client: Client,
+    pub(super) table: String,
 }
 
 impl Executions {
@@ -137,13 +110,7 @@ impl Executions {
         let id = &new.execution.execution_id;
         let mut items = vec![
             self.put(id.as_str(), STATE, new.execution)?,
-            self.put(
-                id.as_str(),
-                INPUT,
-                &Input {
-                    input: new.input.to_owned(),
-                },
-            )?,
+            self.put(id.as_str(), INPUT, &Input { input: new.input.to_owned() })?,
         ];
         if let Some(callback) = new.callback {
             items.push(self.put(id.as_str(), CALLBACK, callback)?);
@@ -169,7 +136,7 @@ impl Executions {
     }
 
     /// A new part; an expired one that DynamoDB has not deleted yet counts as gone.
-    fn put(
+    pub(super) fn put(
         &self,
         id: &str,
         part: &str,
@@ -195,32 +162,22 @@ impl Executions {
         id: &ExecutionId,
         consistency: Consistency,
     ) -> Result<Option<Execution>, Error> {
-        let item = self
-            .part(id.as_str(), STATE, consistency, "read an execution")
-            .await?;
+        let item = self.part(id.as_str(), STATE, consistency, "read an execution").await?;
         let execution: Option<Execution> = item.map(from_item).transpose()?;
         Ok(execution.filter(|execution| is_live(execution.ttl)))
     }
 
     /// What an idempotency key was used for.
     pub async fn find_idempotency(&self, item: &str) -> Result<Option<Idempotency>, Error> {
-        let item = self
-            .part(
-                item,
-                IDEMPOTENCY,
-                Consistency::Strong,
-                "read an idempotency key",
-            )
-            .await?;
+        let item =
+            self.part(item, IDEMPOTENCY, Consistency::Strong, "read an idempotency key").await?;
         let idempotency: Option<Idempotency> = item.map(from_item).transpose()?;
         Ok(idempotency.filter(|idempotency| is_live(idempotency.ttl)))
     }
 
     /// The frozen input.
     pub async fn find_input(&self, id: &ExecutionId) -> Result<Option<Input>, Error> {
-        let item = self
-            .part(id.as_str(), INPUT, Consistency::Strong, "read an input")
-            .await?;
+        let item = self.part(id.as_str(), INPUT, Consistency::Strong, "read an input").await?;
         item.map(from_item).transpose()
     }
 
@@ -293,11 +250,7 @@ impl Executions {
         id: &ExecutionId,
         with_input: bool,
     ) -> Result<Option<Finished>, Error> {
-        let wanted: &[&str] = if with_input {
-            &[STATE, OUTPUT, INPUT]
-        } else {
-            &[STATE, OUTPUT]
-        };
+        let wanted: &[&str] = if with_input { &[STATE, OUTPUT, INPUT] } else { &[STATE, OUTPUT] };
         let mut parts = self.parts(id, wanted, "read results").await?;
         let Some(state) = parts.remove(STATE) else {
             return Ok(None);
@@ -319,201 +272,11 @@ impl Executions {
         &self,
         id: &ExecutionId,
     ) -> Result<(Option<Callback>, Option<Outcome>), Error> {
-        let mut parts = self
-            .parts(id, &[CALLBACK, OUTPUT], "read a callback")
-            .await?;
+        let mut parts = self.parts(id, &[CALLBACK, OUTPUT], "read a callback").await?;
         Ok((
             parts.remove(CALLBACK).map(from_item).transpose()?,
             parts.remove(OUTPUT).map(from_item).transpose()?,
         ))
-    }
-
-    /// Claims a queued run for launching. From the first claim on, only Step Functions settles
-    /// it; an unclaimed run is not claimed after its `launch_before`. Repeating it is harmless,
-    /// so a lost reply is too.
-    pub async fn claim(&self, id: &ExecutionId, due_at: Timestamp) -> Result<Claim, Error> {
-        let claimed = self
-            .client
-            .update_item()
-            .table_name(&self.table)
-            .set_key(Some(key(id.as_str(), STATE)))
-            .update_expression("SET claimed_at = if_not_exists(claimed_at, :now), due_at = :due_at")
-            .condition_expression(
-                "#status = :queued AND (attribute_exists(claimed_at) OR launch_before > :now)",
-            )
-            .expression_attribute_names("#status", "status")
-            .expression_attribute_values(":queued", text(Status::Queued.as_str()))
-            .expression_attribute_values(":now", number(Timestamp::now().millis()))
-            .expression_attribute_values(":due_at", number(due_at.millis()))
-            .return_values(ReturnValue::AllNew)
-            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
-            .send()
-            .await;
-        match claimed {
-            Ok(output) => Ok(Claim::Claimed(Box::new(from_item(
-                output.attributes.unwrap_or_default(),
-            )?))),
-            Err(error) => match error.as_service_error() {
-                Some(UpdateItemError::ConditionalCheckFailedException(refused)) => {
-                    Ok(if refused.item.is_some() {
-                        Claim::Refused
-                    } else {
-                        Claim::Unknown
-                    })
-                }
-                _ => Err(Error::aws("claim an execution")(error)),
-            },
-        }
-    }
-
-    /// Records that `StartExecution` has answered. Repeating it is harmless.
-    pub async fn launched(
-        &self,
-        id: &ExecutionId,
-        started_at: Timestamp,
-        due_at: Timestamp,
-    ) -> Result<Step, Error> {
-        let updated = self
-            .client
-            .update_item()
-            .table_name(&self.table)
-            .set_key(Some(key(id.as_str(), STATE)))
-            .update_expression(
-                "SET #status = :running, #rank = :rank, started_at = :started_at, updated_at = :now, due_at = :due_at",
-            )
-            .condition_expression(MAY_FOLLOW)
-            .expression_attribute_names("#status", "status")
-            .expression_attribute_names("#rank", "rank")
-            .expression_attribute_values(":running", text(Status::Running.as_str()))
-            .expression_attribute_values(":rank", number(Rank::Launched as u8))
-            .expression_attribute_values(":redrive_count", number(0))
-            .expression_attribute_values(":started_at", number(started_at.millis()))
-            .expression_attribute_values(":now", number(Timestamp::now().millis()))
-            .expression_attribute_values(":due_at", number(due_at.millis()))
-            .send()
-            .await;
-        match updated {
-            Ok(_) => Ok(Step::Applied),
-            Err(error) if is_refused(&error) => Ok(Step::Stale),
-            Err(error) => Err(Error::aws("record a launch")(error)),
-        }
-    }
-
-    /// Stores how a run ended, ahead of the transition that makes it visible. The outcome of an
-    /// older redrive never replaces that of a newer one.
-    pub async fn put_outcome(
-        &self,
-        id: &ExecutionId,
-        outcome: &Outcome,
-        ttl: i64,
-    ) -> Result<Step, Error> {
-        let mut item = to_item(outcome)?;
-        item.extend(key(id.as_str(), OUTPUT));
-        item.insert("ttl".to_owned(), number(ttl));
-        let stored = self
-            .client
-            .put_item()
-            .table_name(&self.table)
-            .set_item(Some(item))
-            .condition_expression(
-                "attribute_not_exists(execution_id) OR redrive_count <= :redrive_count",
-            )
-            .expression_attribute_values(":redrive_count", number(outcome.redrive_count))
-            .send()
-            .await;
-        match stored {
-            Ok(_) => Ok(Step::Applied),
-            Err(error)
-                if error
-                    .as_service_error()
-                    .is_some_and(PutItemError::is_conditional_check_failed_exception) =>
-            {
-                Ok(Step::Stale)
-            }
-            Err(error) => Err(Error::aws("store an output")(error)),
-        }
-    }
-
-    /// Moves a run to where `after` says, if the transition rule lets it, and with it stores the
-    /// deliveries that are owed for that and the expiry of all its parts: one write when there is
-    /// nothing else to store, else one transaction.
-    pub async fn advance(
-        &self,
-        before: &Execution,
-        after: &Execution,
-        owed: &[Delivery],
-    ) -> Result<Step, Error> {
-        let state = Change::to(after);
-        let mut others = Vec::new();
-        for delivery in owed {
-            others.push(self.put(delivery.execution_id.as_str(), &delivery.part, delivery)?);
-        }
-        if before.ttl != after.ttl {
-            for (id, part) in parts_that_expire_with(after) {
-                others.push(self.expire(id, part, after.ttl)?);
-            }
-        }
-        if others.is_empty() {
-            return self.advance_alone(&after.execution_id, state).await;
-        }
-        let update = Update::builder()
-            .table_name(&self.table)
-            .set_key(Some(key(after.execution_id.as_str(), STATE)))
-            .update_expression(state.expression)
-            .condition_expression(MAY_FOLLOW)
-            .set_expression_attribute_names(Some(state.names))
-            .set_expression_attribute_values(Some(state.values))
-            .build()
-            .map_err(|error| Error::corrupt("a transition", error))?;
-        others.insert(0, TransactWriteItem::builder().update(update).build());
-        match transact(
-            &self.client,
-            &Ulid::generate().to_string(),
-            others,
-            "advance an execution",
-        )
-        .await?
-        {
-            Transaction::Committed => Ok(Step::Applied),
-            // Either the row has moved on, or the delivery is owed already, which says the same.
-            Transaction::Refused(_) => Ok(Step::Stale),
-        }
-    }
-
-    async fn advance_alone(&self, id: &ExecutionId, state: Change) -> Result<Step, Error> {
-        let updated = self
-            .client
-            .update_item()
-            .table_name(&self.table)
-            .set_key(Some(key(id.as_str(), STATE)))
-            .update_expression(state.expression)
-            .condition_expression(MAY_FOLLOW)
-            .set_expression_attribute_names(Some(state.names))
-            .set_expression_attribute_values(Some(state.values))
-            .send()
-            .await;
-        match updated {
-            Ok(_) => Ok(Step::Applied),
-            Err(error) if is_refused(&error) => Ok(Step::Stale),
-            Err(error) => Err(Error::aws("advance an execution")(error)),
-        }
-    }
-
-    fn expire(&self, id: &str, part: &str, ttl: Option<i64>) -> Result<TransactWriteItem, Error> {
-        let update = Update::builder()
-            .table_name(&self.table)
-            .set_key(Some(key(id, part)));
-        let update = match ttl {
-            Some(ttl) => update
-                .update_expression("SET #ttl = :ttl")
-                .expression_attribute_values(":ttl", number(ttl)),
-            None => update.update_expression("REMOVE #ttl"),
-        };
-        let update = update
-            .expression_attribute_names("#ttl", "ttl")
-            .build()
-            .map_err(|error| Error::corrupt("an expiry", error))?;
-        Ok(TransactWriteItem::builder().update(update).build())
     }
 
     /// One page of a user's runs, newest first, from behind `after`. It may hold fewer than
@@ -561,89 +324,14 @@ impl Executions {
                 executions.push(execution);
             }
         }
-        Ok((
-            executions,
-            page.last_evaluated_key.map(from_item).transpose()?,
-        ))
+        Ok((executions, page.last_evaluated_key.map(from_item).transpose()?))
     }
 }
 
-/// An update of the attributes by which a run moves.
-struct Change {
-    expression: String,
-    names: HashMap<String, String>,
-    values: HashMap<String, AttributeValue>,
-}
-
-impl Change {
-    fn to(after: &Execution) -> Self {
-        let Position {
-            redrive_count,
-            rank,
-        } = after.position();
-        let millis = |time: Option<Timestamp>| time.map(|time| number(time.millis()));
-        let attributes = [
-            ("status", Some(text(after.status.as_str()))),
-            ("redrive_count", Some(number(redrive_count))),
-            ("rank", Some(number(rank as u8))),
-            ("updated_at", millis(Some(after.updated_at))),
-            ("started_at", millis(after.started_at)),
-            ("completed_at", millis(after.completed_at)),
-            ("error_code", after.error_code.as_deref().map(text)),
-            ("due_at", millis(after.due_at)),
-            ("shard", after.shard.map(number)),
-            ("ttl", after.ttl.map(number)),
-        ];
-        let (mut set, mut removed) = (Vec::new(), Vec::new());
-        let (mut names, mut values) = (HashMap::new(), HashMap::new());
-        for (name, value) in attributes {
-            names.insert(format!("#{name}"), name.to_owned());
-            if let Some(value) = value {
-                set.push(format!("#{name} = :{name}"));
-                values.insert(format!(":{name}"), value);
-            } else {
-                removed.push(format!("#{name}"));
-            }
-        }
-        let mut expression = format!("SET {}", set.join(", "));
-        if !removed.is_empty() {
-            expression = format!("{expression} REMOVE {}", removed.join(", "));
-        }
-        Self {
-            expression,
-            names,
-            values,
-        }
-    }
-}
-
-/// The parts that live as long as the run, and so expire with it. The outcome and the deliveries
-/// are written with an expiry of their own.
-fn parts_that_expire_with(execution: &Execution) -> Vec<(&str, &'static str)> {
-    let id = execution.execution_id.as_str();
-    let mut parts = vec![(id, INPUT)];
-    if !execution.callback_events.is_empty() {
-        parts.push((id, CALLBACK));
-    }
-    if let Some(item) = &execution.idempotency_item {
-        parts.push((item, IDEMPOTENCY));
-    }
-    parts
-}
-
-fn key(id: &str, part: &str) -> Item {
-    HashMap::from([
-        ("execution_id".to_owned(), text(id)),
-        ("part".to_owned(), text(part)),
-    ])
+pub(super) fn key(id: &str, part: &str) -> Item {
+    HashMap::from([("execution_id".to_owned(), text(id)), ("part".to_owned(), text(part))])
 }
 
 fn is_live(ttl: Option<i64>) -> bool {
     ttl.is_none_or(|ttl| ttl > Timestamp::now().seconds())
-}
-
-fn is_refused<R>(error: &SdkError<UpdateItemError, R>) -> bool {
-    error
-        .as_service_error()
-        .is_some_and(UpdateItemError::is_conditional_check_failed_exception)
 }

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use aws_sdk_dynamodb::{Client, operation::update_item::UpdateItemError};
+use aws_sdk_dynamodb::Client;
 use ulid::Ulid;
 
-use super::{number, text};
+use super::{is_refused, number, text};
 use crate::{error::Error, time::Timestamp};
 
 const MINUTE: i64 = 60_000;
@@ -63,11 +63,7 @@ impl Limits {
             .await;
         match updated {
             Ok(_) => Ok(Counted(counter)),
-            Err(error)
-                if error
-                    .as_service_error()
-                    .is_some_and(UpdateItemError::is_conditional_check_failed_exception) =>
-            {
+            Err(error) if is_refused(&error) => {
                 let next_minute = Timestamp::from_millis((minute + 1) * MINUTE);
                 Err(Error::RateLimited {
                     limit,
@@ -136,13 +132,7 @@ impl Limits {
             .await;
         match taken {
             Ok(_) => Ok(true),
-            Err(error)
-                if error
-                    .as_service_error()
-                    .is_some_and(UpdateItemError::is_conditional_check_failed_exception) =>
-            {
-                Ok(false)
-            }
+            Err(error) if is_refused(&error) => Ok(false),
             Err(error) => Err(Error::aws("take a waiter's slot")(error)),
         }
     }
@@ -162,13 +152,7 @@ impl Limits {
             .await;
         match freed {
             Ok(_) => Ok(()),
-            Err(error)
-                if error
-                    .as_service_error()
-                    .is_some_and(UpdateItemError::is_conditional_check_failed_exception) =>
-            {
-                Ok(())
-            }
+            Err(error) if is_refused(&error) => Ok(()),
             Err(error) => Err(Error::aws("free a waiter's slot")(error)),
         }
     }

@@ -1,0 +1,139 @@
+//! What a sweep found, as CloudWatch metrics.
+
+use aws_sdk_cloudwatch::{
+    Client,
+    types::{Dimension, MetricDatum, StandardUnit},
+};
+use relay::error::Error;
+
+use crate::handler::Paid;
+
+const NAMESPACE: &str = "MCPServer/Agents";
+
+/// What was done or hurried for an item whose message or event did not do it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Repair {
+    Launch,
+    News,
+    Stop,
+    Delivery,
+}
+
+impl Repair {
+    pub(crate) const ALL: [Self; 4] = [Self::Launch, Self::News, Self::Stop, Self::Delivery];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Launch => "launch",
+            Self::News => "news",
+            Self::Stop => "stop",
+            Self::Delivery => "delivery",
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Report {
+    /// Runs that have not ended.
+    pub(crate) open_runs: u64,
+    /// Items that were looked after.
+    pub(crate) overdue: u64,
+    /// Items that could not be looked after.
+    pub(crate) failed: u64,
+    oldest_queued_ms: u64,
+    repaired: [u64; Repair::ALL.len()],
+}
+
+impl Report {
+    pub(crate) fn of(open_runs: u64) -> Self {
+        Self { open_runs, ..Self::default() }
+    }
+
+    pub(crate) fn count(&mut self, paid: Paid) {
+        let repair = match paid {
+            Paid::Elsewhere => return,
+            Paid::Looked => None,
+            Paid::Queued { age_ms } => {
+                self.oldest_queued_ms = self.oldest_queued_ms.max(age_ms);
+                Some(Repair::Launch)
+            }
+            Paid::Repaired(repair) => Some(repair),
+        };
+        self.overdue += 1;
+        if let Some(count) = repair.and_then(|repair| self.repaired.get_mut(repair as usize)) {
+            *count += 1;
+        }
+    }
+
+    pub(crate) fn repaired(&self, kind: Repair) -> u64 {
+        self.repaired.get(kind as usize).copied().unwrap_or_default()
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Reporter {
+    client: Client,
+    stack: String,
+}
+
+impl Reporter {
+    pub(crate) fn new(client: Client, stack: String) -> Self {
+        Self { client, stack }
+    }
+
+    pub(crate) async fn publish(&self, report: &Report) -> Result<(), Error> {
+        let mut data = vec![
+            self.datum("OpenRuns", report.open_runs, StandardUnit::Count, None),
+            self.datum("OverdueItems", report.overdue, StandardUnit::Count, None),
+            self.datum("SweepFailures", report.failed, StandardUnit::Count, None),
+            self.datum(
+                "OldestQueuedAge",
+                report.oldest_queued_ms,
+                StandardUnit::Milliseconds,
+                None,
+            ),
+        ];
+        for kind in Repair::ALL {
+            data.push(self.datum(
+                "Repaired",
+                report.repaired(kind),
+                StandardUnit::Count,
+                Some(kind),
+            ));
+        }
+        self.client
+            .put_metric_data()
+            .namespace(NAMESPACE)
+            .set_metric_data(Some(data))
+            .send()
+            .await
+            .map_err(Error::aws("publish metrics"))?;
+        Ok(())
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "CloudWatch takes floating point numbers")]
+    fn datum(
+        &self,
+        name: &str,
+        value: u64,
+        unit: StandardUnit,
+        kind: Option<Repair>,
+    ) -> MetricDatum {
+        let dimension =
+            |name: &str, value: &str| Dimension::builder().name(name).value(value).build();
+        MetricDatum::builder()
+            .metric_name(name)
+            .value(value as f64)
+            .unit(unit)
+            .set_dimensions(Some(
+                [
+                    Some(dimension("Stack", &self.stack)),
+                    kind.map(|kind| dimension("Kind", kind.as_str())),
+                ]
+                .into_iter()
+                .flatten()
+                .collect(),
+            ))
+            .build()
+    }
+}

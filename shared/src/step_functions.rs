@@ -1,0 +1,150 @@
+//! The calls to Step Functions: start, stop, describe.
+
+use aws_sdk_sfn::{
+    Client,
+    error::ProvideErrorMetadata,
+    operation::{
+        describe_execution::{DescribeExecutionError, DescribeExecutionOutput},
+        start_execution::StartExecutionError,
+        stop_execution::StopExecutionError,
+    },
+    types::ExecutionStatus,
+};
+
+use crate::{
+    answer::default_code,
+    error::Error,
+    execution::{Execution, ExecutionId, Status, StopReason},
+    service::settle::Observation,
+    time::Timestamp,
+};
+
+#[derive(Debug, Clone)]
+pub struct StepFunctions(Client);
+
+/// What came of `StartExecution`.
+#[derive(Debug)]
+pub enum Started {
+    At(Timestamp),
+    /// It cannot be taken now; the same call may succeed later.
+    Delayed(Error),
+    /// It will never start: the error's code and message.
+    Refused {
+        code: String,
+        cause: String,
+    },
+}
+
+impl StepFunctions {
+    #[must_use]
+    pub fn new(client: Client) -> Self {
+        Self(client)
+    }
+
+    /// Starts a run under its id, with its frozen input. The name makes this idempotent: however
+    /// often it is called, one execution runs.
+    pub async fn start(&self, execution: &Execution, input: String) -> Result<Started, Error> {
+        let started = self
+            .0
+            .start_execution()
+            .state_machine_arn(execution.state_machine_arn.as_str())
+            .name(execution.execution_id.as_str())
+            .input(input)
+            .send()
+            .await;
+        let error = match started {
+            Ok(output) => return Ok(Started::At(output.start_date.into())),
+            Err(error) => error,
+        };
+        match error.as_service_error() {
+            // An earlier try of ours has started it; when exactly, its own events will say.
+            Some(StartExecutionError::ExecutionAlreadyExists(_)) => {
+                Ok(Started::At(Timestamp::now()))
+            }
+            Some(
+                refusal @ (StartExecutionError::InvalidArn(_)
+                | StartExecutionError::InvalidExecutionInput(_)
+                | StartExecutionError::InvalidName(_)
+                | StartExecutionError::StateMachineDeleting(_)
+                | StartExecutionError::StateMachineDoesNotExist(_)
+                | StartExecutionError::ValidationException(_)),
+            ) => Ok(Started::Refused {
+                code: refusal.code().unwrap_or("LaunchRefused").to_owned(),
+                cause: refusal.message().unwrap_or("Step Functions refused the launch").to_owned(),
+            }),
+            _ => match Error::aws("start an execution")(error) {
+                error @ Error::Aws { transient: true, .. } => Ok(Started::Delayed(error)),
+                error => Err(error),
+            },
+        }
+    }
+
+    /// Stops a run; one that has ended, or never was, is as good as stopped.
+    pub async fn stop(&self, execution: &Execution, reason: StopReason) -> Result<(), Error> {
+        let stopped = self
+            .0
+            .stop_execution()
+            .execution_arn(execution.execution_arn())
+            .error(default_code(reason.status()))
+            .cause(reason.cause())
+            .send()
+            .await;
+        match stopped {
+            Ok(_) => Ok(()),
+            Err(error)
+                if error
+                    .as_service_error()
+                    .is_some_and(StopExecutionError::is_execution_does_not_exist) =>
+            {
+                Ok(())
+            }
+            Err(error) => Err(Error::aws("stop an execution")(error)),
+        }
+    }
+
+    /// What Step Functions knows of a run, eventually consistent; `None` when it knows nothing.
+    pub async fn describe(
+        &self,
+        id: &ExecutionId,
+        execution_arn: &str,
+    ) -> Result<Option<Observation>, Error> {
+        let described = self.0.describe_execution().execution_arn(execution_arn).send().await;
+        match described {
+            Ok(output) => observed(id, output).map(Some),
+            Err(error)
+                if error
+                    .as_service_error()
+                    .is_some_and(DescribeExecutionError::is_execution_does_not_exist) =>
+            {
+                Ok(None)
+            }
+            Err(error) => Err(Error::aws("describe an execution")(error)),
+        }
+    }
+}
+
+fn observed(id: &ExecutionId, output: DescribeExecutionOutput) -> Result<Observation, Error> {
+    Ok(Observation {
+        status: status(&output.status)?,
+        execution_id: id.clone(),
+        execution_arn: output.execution_arn,
+        redrive_count: output.redrive_count.unwrap_or_default().cast_unsigned(),
+        started_at: Some(output.start_date.into()),
+        completed_at: output.stop_date.map(Timestamp::from),
+        output: output.output,
+        error: output.error,
+        cause: output.cause,
+    })
+}
+
+fn status(status: &ExecutionStatus) -> Result<Status, Error> {
+    match status {
+        // A run that waits for its redrive is on its way, and will be heard of again.
+        ExecutionStatus::Running | ExecutionStatus::PendingRedrive => Ok(Status::Running),
+        ExecutionStatus::Succeeded => Ok(Status::Completed),
+        ExecutionStatus::Failed => Ok(Status::Failed),
+        ExecutionStatus::TimedOut => Ok(Status::Timeout),
+        ExecutionStatus::Aborted => Ok(Status::Cancelled),
+        unknown => Err(Error::corrupt("an execution's status", unknown.as_str().to_owned())),
+    }
+}

@@ -1,0 +1,330 @@
+//! The row is the truth: whatever message is lost, and whoever dies, what is owed is paid.
+
+use std::time::Duration;
+
+use e2e::{Stack, User, eventually, id, receiver::Receiver};
+use relay::{
+    callback::{Callback, NewsType},
+    delivery::{CALLBACK_TARGET, Delivery},
+    execution::{Execution, ExecutionId, Rank},
+    store::{
+        deliveries::Lease,
+        executions::{Accept, Consistency, NewExecution},
+        transitions::{Claim, Step},
+    },
+    time::Timestamp,
+};
+use serde_json::{Value, json};
+use ulid::Ulid;
+
+const EVERYTHING: &[&str] = &["execute:*", "view:*", "cancel:*"];
+const DELIVERY: &str = "delivery#completed#0#callback";
+const HOUR: Duration = Duration::from_hours(1);
+
+/// A run that was accepted, and whose launch message was lost.
+async fn accepted(
+    user: &User,
+    machine: &str,
+    callback_url: Option<&str>,
+    attributes: Value,
+) -> Execution {
+    let stack = &user.stack;
+    let run: ExecutionId = id(&format!("mcp-lost-{}", Ulid::generate()));
+    let now = Timestamp::now();
+    let mut row = json!({
+        "execution_id": run, "user_id": user.id, "agent_name": "lost",
+        "state_machine_arn": stack.output(machine), "status": "queued", "redrive_count": 0, "rank": 0,
+        "created_at": now, "updated_at": now, "launch_before": now.plus(HOUR),
+        "due_at": now, "shard": run.shard(),
+        "callback_events": callback_url.map_or(vec![], |_| NewsType::ENDS.to_vec()),
+    });
+    row.as_object_mut().unwrap().extend(attributes.as_object().unwrap().clone());
+    let execution: Execution = serde_json::from_value(row).unwrap();
+    let callback: Option<Callback> =
+        callback_url.map(|url| serde_json::from_value(json!({"url": url})).unwrap());
+    let input = json!({"messages": [{"role": "user", "content": "lost and found"}], "parameters": {"wait_seconds": 0}});
+    let new = NewExecution {
+        execution: &execution,
+        input: &input.to_string(),
+        callback: callback.as_ref(),
+        request_hash: "hash",
+    };
+    assert_eq!(stack.executions().accept(new).await.unwrap(), Accept::Stored);
+    execution
+}
+
+async fn sweep_until_status(user: &User, id: &ExecutionId, status: &str) -> Value {
+    user.stack
+        .sweep_until(&format!("{id} to be {status}"), async || {
+            let answer = user.monitor(id.as_str()).await;
+            (answer.text("status") == status).then_some(answer.body)
+        })
+        .await
+}
+
+/// What Step Functions knows of a run.
+async fn described(stack: &Stack, execution: &Execution) -> Option<String> {
+    let arn = execution.execution_arn();
+    let described = stack.step_functions.describe_execution().execution_arn(arn).send().await;
+    described.ok().map(|output| output.status.as_str().to_owned())
+}
+
+#[tokio::test]
+async fn a_run_whose_launch_message_was_lost_is_launched_and_called_back() {
+    let stack = Stack::connect().await;
+    let user = stack.user(EVERYTHING).await;
+    let receiver = Receiver::start().await;
+    let run = accepted(&user, "EchoMachineArn", Some(&receiver.url()), json!({})).await;
+
+    sweep_until_status(&user, &run.execution_id, "completed").await;
+
+    assert_eq!(user.results(run.execution_id.as_str()).await.body["result"], "lost and found");
+    assert_eq!(receiver.wait_for(1).await[0].body()["type"], "execution.completed");
+}
+
+#[tokio::test]
+async fn a_run_whose_launch_died_after_the_claim_or_after_the_start_is_launched_once() {
+    let stack = Stack::connect().await;
+    let user = stack.user(EVERYTHING).await;
+    let claimed = accepted(&user, "EchoMachineArn", None, json!({})).await;
+    let started = accepted(&user, "EchoMachineArn", None, json!({})).await;
+    for run in [&claimed, &started] {
+        let claim = stack.executions().claim(&run.execution_id, Timestamp::now()).await.unwrap();
+        assert!(matches!(claim, Claim::Claimed(_)));
+    }
+    let input = stack.executions().find_input(&started.execution_id).await.unwrap().unwrap().input;
+    stack
+        .step_functions
+        .start_execution()
+        .state_machine_arn(started.state_machine_arn.as_str())
+        .name(started.execution_id.as_str())
+        .input(input)
+        .send()
+        .await
+        .unwrap();
+
+    for run in [&claimed, &started] {
+        sweep_until_status(&user, &run.execution_id, "completed").await;
+    }
+}
+
+#[tokio::test]
+async fn a_delivery_whose_message_was_lost_or_whose_attempt_died_is_made() {
+    let stack = Stack::connect().await;
+    let user = stack.user(EVERYTHING).await;
+    for died in [false, true] {
+        let receiver = Receiver::start().await;
+        let before =
+            accepted(&user, "EchoMachineArn", Some(&receiver.url()), json!({"launch_before": 0}))
+                .await;
+        let ended = Execution {
+            rank: Rank::Ended as u8,
+            status: relay::execution::Status::Completed,
+            due_at: None,
+            shard: None,
+            ..before.clone()
+        };
+        let owed =
+            Delivery::owed(&ended, NewsType::Completed, CALLBACK_TARGET, Duration::ZERO, HOUR);
+        let step = stack.executions().advance(&before, &ended, std::slice::from_ref(&owed)).await;
+        assert_eq!(step.unwrap(), Step::Applied);
+        if died {
+            let lease =
+                stack.deliveries().lease(&owed.execution_id, &owed.part, Duration::ZERO).await;
+            assert!(matches!(lease.unwrap(), Lease::Held(_)));
+        }
+
+        let delivery = stack
+            .sweep_until("the delivery", async || {
+                let mut parts = stack.parts(owed.execution_id.as_str()).await;
+                parts.remove(DELIVERY).filter(|part| part["state"] == "delivered")
+            })
+            .await;
+        assert_eq!(delivery["attempt_count"], if died { 2 } else { 1 });
+        assert_eq!(receiver.received().await.len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_run_that_could_not_be_launched_in_time_fails_and_never_starts() {
+    let stack = Stack::connect().await;
+    let user = stack.user(EVERYTHING).await;
+    let receiver = Receiver::start().await;
+    let late = json!({"launch_before": Timestamp::now()});
+    let run = accepted(&user, "EchoMachineArn", Some(&receiver.url()), late).await;
+
+    sweep_until_status(&user, &run.execution_id, "failed").await;
+
+    let results = user.results(run.execution_id.as_str()).await;
+    assert_eq!(results.body["error"]["code"], "queue_timeout");
+    assert_eq!(receiver.wait_for(1).await[0].body()["data"], results.body);
+    assert_eq!(described(&stack, &run).await, None);
+}
+
+#[tokio::test]
+async fn a_run_that_step_functions_does_not_know_is_lost_once_that_is_certain() {
+    let stack = Stack::connect().await;
+    let user = stack.user(EVERYTHING).await;
+    let ago = |minutes| Timestamp::now().minus(Duration::from_mins(minutes));
+    let running = |claimed_at| json!({"status": "running", "rank": 10, "claimed_at": claimed_at, "started_at": ago(20)});
+    let fresh = accepted(&user, "EchoMachineArn", None, running(ago(5))).await;
+    let old = accepted(&user, "EchoMachineArn", None, running(ago(16))).await;
+    let unlaunched =
+        json!({"claimed_at": ago(90), "launch_before": ago(31), "created_at": ago(91)});
+    let never = accepted(&user, "EchoMachineArn", None, unlaunched).await;
+
+    for run in [&old, &never] {
+        sweep_until_status(&user, &run.execution_id, "failed").await;
+        let results = user.results(run.execution_id.as_str()).await;
+        assert_eq!(results.body["error"]["code"], "execution_lost");
+        assert_eq!(described(&stack, run).await, None);
+    }
+    assert_eq!(user.monitor(fresh.execution_id.as_str()).await.text("status"), "running");
+}
+
+#[tokio::test]
+async fn a_cancelled_run_is_never_started_or_is_stopped_and_an_ended_one_says_so() {
+    let stack = Stack::connect().await;
+    let user = stack.user(EVERYTHING).await;
+    let other = stack.user(EVERYTHING).await;
+    let narrow = User { key: stack.key(&user.id, &["view:*"], json!({})).await, ..user.clone() };
+    let cancel = async |user: &User, id: &str| {
+        user.send(reqwest::Method::POST, &format!("/v1/executions/{id}/cancel"), &[], "").await
+    };
+
+    let unclaimed =
+        accepted(&user, "EchoMachineArn", None, json!({"due_at": Timestamp::now().plus(HOUR)}))
+            .await;
+    let name = unclaimed.execution_id.as_str();
+    assert_eq!(cancel(&other, name).await.status, 404);
+    assert_eq!(cancel(&narrow, name).await.status, 403);
+    assert_eq!(
+        cancel(&user, name).await.body,
+        json!({"execution_id": name, "status": "cancelling"})
+    );
+    user.wait_for(name, "cancelled").await;
+    assert_eq!(described(&stack, &unclaimed).await, None);
+
+    let slow = user.start(&json!({"agent_name": "slow", "input_message": "x"})).await;
+    user.wait_for(&slow, "running").await;
+    assert_eq!(cancel(&user, &slow).await.status, 202);
+    // Again is harmless, until it has ended.
+    assert!([202, 409].contains(&cancel(&user, &slow).await.status));
+    user.wait_for(&slow, "cancelled").await;
+    assert_eq!(user.results(&slow).await.body["error"]["code"], "Cancelled");
+    let refused = cancel(&user, &slow).await;
+    assert_eq!(
+        (refused.status, refused.text("detail").as_str()),
+        (409, "the execution has ended: cancelled")
+    );
+    assert_eq!(cancel(&user, "mcp-nobody-1").await.status, 404);
+
+    // Cancelled, and its message lost.
+    let slow = user.start(&json!({"agent_name": "slow", "input_message": "x"})).await;
+    user.wait_for(&slow, "running").await;
+    let past = Timestamp::now();
+    stack.executions().request_cancel(&id(&slow), past).await.unwrap();
+    sweep_until_status(&user, &id(&slow), "cancelled").await;
+}
+
+#[tokio::test]
+async fn a_run_past_its_deadline_is_stopped_and_has_timed_out() {
+    let stack = Stack::connect().await;
+    let user = stack.user(EVERYTHING).await;
+    let receiver = Receiver::start().await;
+    let body = json!({"agent_name": "slow", "input_message": "x", "timeout_seconds": 1, "callback_url": receiver.url()});
+    let slow = user.start(&body).await;
+    let unclaimed =
+        accepted(&user, "EchoMachineArn", None, json!({"deadline": Timestamp::now()})).await;
+
+    sweep_until_status(&user, &id(&slow), "timeout").await;
+    assert_eq!(user.results(&slow).await.body["error"]["code"], "States.Timeout");
+    assert_eq!(receiver.wait_for(1).await[0].body()["type"], "execution.timeout");
+    sweep_until_status(&user, &unclaimed.execution_id, "timeout").await;
+    assert_eq!(described(&stack, &unclaimed).await, None);
+}
+
+#[tokio::test]
+async fn a_redriven_run_is_reopened_and_told_again() {
+    let stack = Stack::connect().await;
+    let user = stack.user(EVERYTHING).await;
+    let receiver = Receiver::start().await;
+    let run = user
+        .start(&json!({"agent_name": "fail", "input_message": "x", "callback_url": receiver.url()}))
+        .await;
+    user.wait_for(&run, "failed").await;
+    let row = stack.executions().find(&id(&run), Consistency::Strong).await.unwrap().unwrap();
+    let event = |status: &str, redrive_count: u32| {
+        json!({"detail": {
+            "executionArn": row.execution_arn(), "name": run, "status": status, "redriveCount": redrive_count,
+            "startDate": 1_767_225_600_000_i64, "stopDate": 1_767_225_660_000_i64, "output": "{\"result\": \"at last\"}",
+        }})
+    };
+
+    stack.invoke("StatusFunctionName", &event("RUNNING", 1)).await.unwrap();
+    assert_eq!(user.monitor(&run).await.text("status"), "running");
+    assert_eq!(user.results(&run).await.text("message"), "Execution not yet complete");
+    let parts = stack.parts(&run).await;
+    assert!(parts["state"].get("ttl").is_none() && parts["input"].get("ttl").is_none());
+    // The old end comes late, and again.
+    stack.invoke("StatusFunctionName", &event("FAILED", 0)).await.unwrap();
+    stack.invoke("StatusFunctionName", &event("SUCCEEDED", 1)).await.unwrap();
+
+    assert_eq!(user.results(&run).await.body["result"], "at last");
+    let received = receiver.wait_for(2).await;
+    let types: Vec<_> = received.iter().map(|it| it.body()["type"].clone()).collect();
+    assert_eq!(types, ["execution.failed", "execution.completed"]);
+    assert!(stack.parts(&run).await["input"]["ttl"].is_i64());
+}
+
+#[tokio::test]
+async fn a_malformed_event_is_an_error_with_its_reason_and_no_row_changes() {
+    let stack = Stack::connect().await;
+    for event in [json!({}), json!({"detail": {"status": "DANCING"}}), json!("text"), json!(null)] {
+        let error = stack.invoke("StatusFunctionName", &event).await.unwrap_err();
+        assert_eq!(error["errorType"], "Corrupt");
+        assert!(error["errorMessage"].as_str().unwrap().contains("a status event"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn deliveries_are_shown_and_made_again_on_request() {
+    let stack = Stack::connect().await;
+    let user = stack.user(EVERYTHING).await;
+    let other = stack.user(EVERYTHING).await;
+    let receiver = Receiver::answering(&[410, 200]).await;
+    let body = json!({
+        "agent_name": "echo", "input_message": "x", "parameters": {"wait_seconds": 0}, "callback_url": receiver.url(),
+    });
+    let run = user.start(&body).await;
+    let path = format!("/v1/executions/{run}/deliveries");
+    let in_state = async |state: &str| {
+        eventually(&format!("a delivery to be {state}"), async || {
+            let shown = user.get(&path).await.body["deliveries"][0].clone();
+            (shown["state"] == state).then_some(shown)
+        })
+        .await
+    };
+
+    let shown = in_state("undelivered").await;
+    assert_eq!(
+        (&shown["type"], &shown["target"]),
+        (&json!("execution.completed"), &json!("callback"))
+    );
+    assert_eq!(shown["attempts"][0]["status"], 410);
+    assert!(shown.get("next_attempt_at").is_none() && shown.get("url").is_none());
+    assert_eq!(other.get(&path).await.status, 404);
+
+    let redeliver = format!("{path}/{}/redeliver", shown["id"].as_str().unwrap());
+    let again = user.send(reqwest::Method::POST, &redeliver, &[], "").await;
+    assert_eq!((again.status, again.body["state"].as_str()), (202, Some("pending")));
+    assert_eq!(other.send(reqwest::Method::POST, &redeliver, &[], "").await.status, 404);
+    let nothing =
+        user.send(reqwest::Method::POST, &format!("{path}/msg_0/redeliver"), &[], "").await;
+    assert_eq!(nothing.status, 404);
+
+    let shown = in_state("delivered").await;
+    assert_eq!(shown["attempts"].as_array().unwrap().len(), 2);
+    let received = receiver.received().await;
+    assert_eq!(received[0].header("webhook-id"), received[1].header("webhook-id"));
+}
