@@ -19,6 +19,13 @@ impl AgentName {
     }
 }
 
+/// The name under which a subscription is tried, of an agent that need not exist.
+impl Default for AgentName {
+    fn default() -> Self {
+        Self("test".to_owned())
+    }
+}
+
 /// The text is not an [`AgentName`].
 #[derive(Debug, thiserror::Error)]
 #[error("must be 1 to 80 characters of A-Z, a-z, 0-9, _ and -")]

@@ -195,20 +195,21 @@ impl Results {
         )
     }
 
-    /// As they were when the delivered news came about, also after a later redrive.
+    /// As they were when the delivered news came about, also after a later redrive. `None` for
+    /// news of no run.
     #[must_use]
-    pub fn delivered(delivery: &Delivery, outcome: Option<&Outcome>) -> Self {
-        Self::from_facts(
+    pub fn delivered(delivery: &Delivery, outcome: Option<&Outcome>) -> Option<Self> {
+        Some(Self::from_facts(
             &Facts {
                 execution_id: &delivery.execution_id,
                 agent_name: &delivery.agent_name,
-                status: delivery.news.status(),
+                status: delivery.news.status()?,
                 redrive_count: delivery.redrive_count,
                 started_at: delivery.started_at,
                 completed_at: delivery.completed_at,
             },
             outcome,
-        )
+        ))
     }
 
     fn from_facts(facts: &Facts<'_>, outcome: Option<&Outcome>) -> Self {

@@ -1,12 +1,20 @@
 //! A callback: where the news of a run goes, and which news.
 
-use std::{collections::BTreeMap, fmt, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    net::IpAddr,
+};
 
 use lambda_http::http::{HeaderName, HeaderValue};
 use serde::{Deserialize, Serialize};
-use url::{Host, Url};
+use url::{Host, Position, Url};
 
-use crate::{error::Error, execution::Status, network::CallbackAllow};
+use crate::{
+    error::Error,
+    execution::Status,
+    network::{CallbackAllow, is_host_name, is_public, is_public_name},
+};
 
 /// What a webhook tells; its text is the `type` of the body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,6 +29,9 @@ pub enum NewsType {
     Timeout,
     #[serde(rename = "execution.cancelled")]
     Cancelled,
+    /// Of no run: a subscription is tried.
+    #[serde(rename = "subscription.test")]
+    Test,
 }
 
 impl NewsType {
@@ -40,14 +51,16 @@ impl NewsType {
         }
     }
 
+    /// The status that a run has moved to by this news.
     #[must_use]
-    pub const fn status(self) -> Status {
+    pub const fn status(self) -> Option<Status> {
         match self {
-            Self::Running => Status::Running,
-            Self::Completed => Status::Completed,
-            Self::Failed => Status::Failed,
-            Self::Timeout => Status::Timeout,
-            Self::Cancelled => Status::Cancelled,
+            Self::Running => Some(Status::Running),
+            Self::Completed => Some(Status::Completed),
+            Self::Failed => Some(Status::Failed),
+            Self::Timeout => Some(Status::Timeout),
+            Self::Cancelled => Some(Status::Cancelled),
+            Self::Test => None,
         }
     }
 }
@@ -84,8 +97,10 @@ const MAX_URL: usize = 2048;
 const MAX_HEADERS: usize = 20;
 const MAX_HEADER_BYTES: usize = 4096;
 
-/// Headers that the delivery sets itself, or that would change how the request is framed.
-const RESERVED_HEADERS: [&str; 11] = [
+/// Headers that the delivery sets itself, or that would change how the request is framed or the
+/// answer encoded.
+const RESERVED_HEADERS: [&str; 12] = [
+    "accept-encoding",
     "connection",
     "content-encoding",
     "content-length",
@@ -101,22 +116,31 @@ const RESERVED_HEADERS: [&str; 11] = [
 
 impl CallbackUrl {
     /// Accepts a public https URL, or one to a host that the operator has named.
+    ///
+    /// What the parser would have to repair is refused, so that the bytes of path and query that
+    /// were given are those that will be sent: a resume URL is signed as it stands.
     pub fn parse(text: &str, allow: &CallbackAllow) -> Result<Self, Error> {
         let invalid = |reason: &'static str| Error::invalid(URL_FIELD, reason);
         if text.len() > MAX_URL {
             return Err(invalid("is longer than 2048 bytes"));
         }
+        // The parser drops tabs and line breaks, and takes a backslash for a slash.
+        if !text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\') {
+            return Err(invalid("holds a character that must be percent-encoded"));
+        }
         let mut url =
             Url::parse(text).map_err(|error| Error::invalid(URL_FIELD, error.to_string()))?;
         // The parser knows every notation of an address (hexadecimal, octal, a single number),
         // so what is checked here is what would be connected to.
-        let (named, literal) = match url.host() {
-            Some(Host::Domain(name)) => (allow.names(name), None),
-            Some(Host::Ipv4(address)) => (false, Some(IpAddr::V4(address))),
-            Some(Host::Ipv6(address)) => (false, Some(IpAddr::V6(address))),
+        let (named, public) = match url.host() {
+            Some(Host::Domain(name)) if !is_host_name(name) => {
+                return Err(invalid("has a host that is no host name"));
+            }
+            Some(Host::Domain(name)) => (allow.names(name), is_public_name(name)),
+            Some(Host::Ipv4(address)) => literal(address.into(), allow),
+            Some(Host::Ipv6(address)) => literal(address.into(), allow),
             None => return Err(invalid("has no host")),
         };
-        let named = named || literal.is_some_and(|address| allow.holds(address));
         match url.scheme() {
             "https" => {}
             "http" if named => {}
@@ -127,15 +151,19 @@ impl CallbackUrl {
         if !url.username().is_empty() || url.password().is_some() {
             return Err(invalid("must not hold credentials; use callback_headers"));
         }
-        let private_name = url.host_str().is_none_or(|name| {
-            let name = name.trim_end_matches('.');
-            !name.contains('.') || name.ends_with(".localhost")
-        });
-        let private = literal.map_or(private_name, |address| !crate::network::is_public(address));
-        if private && !named {
+        if !public && !named {
             return Err(invalid("must go to a public host, or to one that this deployment allows"));
         }
+        if url.port() == Some(0) {
+            return Err(invalid("has no port that can be connected to"));
+        }
         url.set_fragment(None);
+        if !is_sent_as_written(text, &url) {
+            return Err(invalid(
+                "must be written as it is sent: the host in its usual form, no dot segments, \
+                 special characters percent-encoded",
+            ));
+        }
         Ok(Self(url))
     }
 
@@ -158,6 +186,30 @@ impl CallbackUrl {
     }
 }
 
+/// Whether the operator has named this address, and whether it is public.
+fn literal(address: IpAddr, allow: &CallbackAllow) -> (bool, bool) {
+    (allow.holds(address), is_public(address))
+}
+
+/// Whether the parser has changed nothing but the case of scheme and host, a default port, an
+/// empty path and a fragment, none of which is part of what is sent.
+fn is_sent_as_written(text: &str, url: &Url) -> bool {
+    let text = text.split_once('#').map_or(text, |(before, _)| before);
+    let Some((scheme, rest)) = text.split_once("://") else {
+        return false;
+    };
+    let (authority, target) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+    let default_port = url.port_or_known_default().filter(|_| url.port().is_none());
+    let without_port = default_port.and_then(|port| authority.strip_suffix(&format!(":{port}")));
+    let sent_authority = &url[Position::BeforeHost..Position::AfterPort];
+    let sent_target = &url[Position::BeforePath..Position::AfterQuery];
+
+    scheme.eq_ignore_ascii_case(url.scheme())
+        && without_port.unwrap_or(authority).eq_ignore_ascii_case(sent_authority)
+        && (target == sent_target
+            || (!target.starts_with('/') && sent_target.strip_prefix('/') == Some(target)))
+}
+
 /// Accepts what can be sent as it is: known characters only, nothing that reframes the request.
 pub fn check_headers(headers: &BTreeMap<String, String>) -> Result<(), Error> {
     let invalid = |reason: String| Err(Error::invalid(HEADERS_FIELD, reason));
@@ -168,6 +220,7 @@ pub fn check_headers(headers: &BTreeMap<String, String>) -> Result<(), Error> {
     if size > MAX_HEADER_BYTES {
         return invalid(format!("is larger than {MAX_HEADER_BYTES} bytes"));
     }
+    let mut seen = BTreeSet::new();
     for (name, value) in headers {
         let lower = name.to_ascii_lowercase();
         if HeaderName::try_from(name).is_err() {
@@ -181,6 +234,10 @@ pub fn check_headers(headers: &BTreeMap<String, String>) -> Result<(), Error> {
         if HeaderValue::try_from(value).is_err() || !value.is_ascii() {
             return invalid(format!("has a value of `{lower}` that is no valid header value"));
         }
+        // Two spellings are one header, of which only one value would be sent.
+        if !seen.insert(lower) {
+            return invalid("names a header twice".to_owned());
+        }
     }
     Ok(())
 }
@@ -193,8 +250,11 @@ pub fn wanted_news(
     let Some(mut asked) = asked else {
         return Ok(NewsType::ENDS.to_vec());
     };
+    if asked.contains(&NewsType::Test) {
+        return Err(Error::invalid("callback_events", "may not name subscription.test"));
+    }
     if url.resumes_n8n() {
-        asked.retain(|news| news.status().is_end());
+        asked.retain(|news| news.status().is_some_and(Status::is_end));
     }
     if asked.is_empty() {
         return Err(Error::invalid(
@@ -219,40 +279,97 @@ mod tests {
         CallbackUrl::parse(url, &allow.parse().unwrap()).is_ok()
     }
 
-    #[test]
-    fn public_https_is_accepted_and_everything_else_refused() {
-        for url in ["https://example.com/hook?a=b", "https://example.com:8443/", "https://1.1.1.1/"]
-        {
-            assert!(accepts(url, ""), "{url}");
+    /// The lines of a table that are URLs, each with the heading above it.
+    fn table(text: &str) -> Vec<(&str, &str)> {
+        let mut heading = "";
+        let mut rows = Vec::new();
+        for line in text.lines().filter(|line| !line.is_empty()) {
+            match line.strip_prefix("# ") {
+                Some(title) => heading = title,
+                None => rows.push((heading, line)),
+            }
         }
+        rows
+    }
+
+    #[test]
+    fn every_hostile_url_is_refused_for_the_reason_above_it() {
+        let rows = table(include_str!("callback/hostile_urls.txt"));
+        assert!(rows.len() >= 100, "{}", rows.len());
+        let mut odd = Vec::new();
+        for (reason, url) in rows {
+            match CallbackUrl::parse(url, &CallbackAllow::default()) {
+                Ok(taken) => odd.push(format!("{url} is taken as {}", taken.url())),
+                Err(error) if error.to_string() != format!("callback_url {reason}") => {
+                    odd.push(format!("{url} is refused with: {error}"));
+                }
+                Err(_) => {}
+            }
+        }
+        assert!(odd.is_empty(), "{}", odd.join("\n"));
+    }
+
+    #[test]
+    fn a_url_with_what_a_line_of_a_table_cannot_show_is_refused() {
         for url in [
             "",
-            "nonsense",
-            "http://example.com/",
-            "ftp://example.com/",
-            "file:///etc/passwd",
-            "https://user@example.com/",
-            "https://user:password@example.com/",
-            "https://localhost/",
-            "https://LOCALHOST/",
-            "https://localhost./",
-            "https://a.localhost/",
-            "https://intranet/",
-            "https://127.0.0.1/",
-            "https://127.1/",
-            "https://2130706433/",
-            "https://0x7f.0.0.1/",
-            "https://0177.0.0.1/",
-            "https://10.0.0.1/",
-            "https://169.254.169.254/latest/meta-data/",
-            "https://[::1]/",
-            "https://[::ffff:127.0.0.1]/",
-            "https://[fd00:ec2::254]/",
-            "https://①②⑦.⓪.⓪.①/",
-            "https:///nohost",
-            "javascript:alert(1)",
+            " ",
+            " https://example.com/",
+            "https://example.com/ ",
+            "https://example.com/\n",
+            "\nhttps://example.com/",
+            "https://exam\tple.com/",
+            "https://example.com\t.evil.example.net/",
+            "ht\ntps://example.com/",
+            "https://127.0.\n0.1/",
+            "https://example.com/a\tb",
+            "https://example.com/\r\nX-Injected: 1",
+            "https://example.com/?a=\r\n\r\nPOST / HTTP/1.1",
+            "https://example.com/\0",
+            "https://example.com\0.evil.example.net/",
+            "https://example.com/\u{7f}",
+            "https://example.com/\u{1b}[31m",
+            "\u{feff}https://example.com/",
+            "https://example.com/\u{a0}",
+            "https://example.com\u{200b}/",
+            "https://loc\u{ad}alhost/",
+            "https://example.com/\u{2028}",
+            "https://example.com/\u{202e}moc.live",
+            &format!("https://example.com/{}", "a".repeat(MAX_URL)),
+            &format!("https://{}.com/", "a".repeat(64)),
+            &format!("https://{}com/", "a.".repeat(126)),
         ] {
-            assert!(!accepts(url, ""), "{url}");
+            assert!(!accepts(url, ""), "{url:?}");
+        }
+        let longest = format!("https://example.com/{}", "a".repeat(MAX_URL - 20));
+        assert!(accepts(&longest, ""));
+    }
+
+    #[test]
+    fn every_good_url_is_kept_byte_for_byte() {
+        let rows = table(include_str!("callback/good_urls.txt"));
+        assert!(rows.len() >= 25, "{}", rows.len());
+        for (_, text) in rows {
+            let url = CallbackUrl::parse(text, &CallbackAllow::default());
+            assert_eq!(url.unwrap().url().as_str(), text);
+        }
+    }
+
+    #[test]
+    fn only_what_is_not_sent_may_change() {
+        for (given, kept) in [
+            ("HTTPS://Example.COM/Path?Q=Ab", "https://example.com/Path?Q=Ab"),
+            ("https://example.com", "https://example.com/"),
+            ("https://example.com?a=b", "https://example.com/?a=b"),
+            ("https://example.com:443/a", "https://example.com/a"),
+            ("https://example.com:443", "https://example.com/"),
+            ("https://example.com/a#b?c", "https://example.com/a"),
+            ("https://example.com/a?b=c#/d", "https://example.com/a?b=c"),
+            ("https://example.com#@127.0.0.1/", "https://example.com/"),
+            ("https://[2606:4700:4700::1ABC]/", "https://[2606:4700:4700::1abc]/"),
+        ] {
+            let url = CallbackUrl::parse(given, &CallbackAllow::default()).unwrap();
+            assert_eq!(url.url().as_str(), kept);
         }
     }
 
@@ -261,7 +378,21 @@ mod tests {
         assert!(accepts("http://127.0.0.1:5678/webhook-waiting/1", "127.0.0.1"));
         assert!(accepts("http://n8n:5678/webhook", "n8n"));
         assert!(!accepts("http://127.0.0.2/", "127.0.0.1"));
-        assert!(!accepts("http://user@127.0.0.1/", "127.0.0.1"));
+        assert!(accepts("https://n8n.internal/", "*.internal"));
+        assert!(accepts("https://[::1]/", "::1"));
+        assert!(!accepts("http://example.com/", "n8n"));
+        // What is opened is the host, and nothing of the other rules.
+        for url in [
+            "http://user@127.0.0.1/",
+            "http://127.1/",
+            "http://127.0.0.1./",
+            "http://0x7f000001/",
+            "http://127.0.0.1:0/",
+            "http://127.0.0.1/a/../b",
+            "ftp://127.0.0.1/",
+        ] {
+            assert!(!accepts(url, "127.0.0.1"), "{url}");
+        }
     }
 
     #[test]
@@ -279,24 +410,97 @@ mod tests {
         let check =
             |name: &str, value: &str| check_headers(&[(name.to_owned(), value.to_owned())].into());
 
-        assert!(check("Authorization", "Bearer abc").is_ok());
         for (name, value) in [
-            ("Host", "a"),
-            ("content-length", "1"),
-            ("Transfer-Encoding", "chunked"),
-            ("Webhook-Id", "x"),
-            ("a b", "c"),
-            ("", "c"),
-            ("a\r\nb", "c"),
-            ("a", "b\r\nc: d"),
-            ("a", "b\0"),
-            ("a", "é"),
+            ("Authorization", "Bearer abc"),
+            ("X-N8N-Key", "a b\tc"),
+            ("x-empty", ""),
+            ("x_odd~name!", "\"quoted\", {braces}; a=b"),
+            ("User-Agent", "mine"),
+            ("webhook", "not one of ours"),
         ] {
-            assert!(check(name, value).is_err(), "{name:?}: {value:?}");
+            assert!(check(name, value).is_ok(), "{name:?}: {value:?}");
         }
-        let many = (0..21).map(|n| (format!("x-{n}"), String::new())).collect();
-        assert!(check_headers(&many).is_err());
-        assert!(check("a", &"b".repeat(5000)).is_err());
+        for name in [
+            "",
+            " ",
+            "a b",
+            " a",
+            "a ",
+            "a:",
+            ":a",
+            ":authority",
+            "a:b",
+            "a\r\nb",
+            "a\nb",
+            "a\rb",
+            "a\0",
+            "a\tb",
+            "a\u{7f}",
+            "é",
+            "ａ",
+            "a/b",
+            "a(b)",
+            "a,b",
+            "a;b",
+            "a=b",
+            "a@b",
+            "a[b]",
+            "a{b}",
+            "a\"b\"",
+            "a\\b",
+            "a<b>",
+            "a?b",
+        ] {
+            assert!(check(name, "c").is_err(), "{name:?}");
+        }
+        for value in [
+            "b\r\nc: d",
+            "b\nc: d",
+            "b\rc: d",
+            "\r\n",
+            "\n",
+            "\r",
+            "b\r\n c",
+            "b\r\n\tc",
+            "b\n c",
+            "b\0",
+            "\0",
+            "b\u{b}",
+            "b\u{c}",
+            "b\u{1b}",
+            "b\u{7f}",
+            "b\u{85}c: d",
+            "é",
+            "b\u{2028}c",
+            "b\u{560d}\u{560a}c: d",
+        ] {
+            assert!(check("a", value).is_err(), "{value:?}");
+        }
+        let ours = ["webhook-id", "webhook-timestamp", "webhook-signature", "webhook-other"];
+        let hops = ["proxy-authorization", "proxy-connection"];
+        for name in RESERVED_HEADERS.into_iter().chain(ours).chain(hops) {
+            let capital = name[..1].to_uppercase() + &name[1..];
+            for name in [name, &name.to_uppercase(), &capital] {
+                assert!(check(name, "1").is_err(), "{name:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn headers_are_few_small_and_named_once() {
+        let headers = |names: &[&str]| -> BTreeMap<_, _> {
+            names.iter().map(|name| ((*name).to_owned(), "a".to_owned())).collect()
+        };
+        assert!(check_headers(&headers(&["X-A", "X-B"])).is_ok());
+        assert!(check_headers(&headers(&["X-A", "x-a"])).is_err());
+        assert!(check_headers(&headers(&["AUTHORIZATION", "Authorization"])).is_err());
+
+        let many = |count| (0..count).map(|n| (format!("x-{n}"), String::new())).collect();
+        assert!(check_headers(&many(20)).is_ok());
+        assert!(check_headers(&many(21)).is_err());
+        let large = |bytes: usize| [("a".to_owned(), "b".repeat(bytes - 1))].into();
+        assert!(check_headers(&large(4096)).is_ok());
+        assert!(check_headers(&large(4097)).is_err());
     }
 
     #[test]

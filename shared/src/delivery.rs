@@ -37,6 +37,9 @@ pub struct Attempt {
     /// The HTTP status; missing when no answer came.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
+    /// Whether the receiver may have taken it, whatever the answer says, or although none came.
+    #[serde(default)]
+    pub may_have_arrived: bool,
     /// The start of the answer, or why there was none.
     pub detail: String,
 }
@@ -95,7 +98,8 @@ impl Delivery {
         overdue: Duration,
         retention: Duration,
     ) -> Self {
-        let part = format!("{PART_PREFIX}{}#{}#{target}", news.status(), execution.redrive_count);
+        let redrive_count = execution.redrive_count;
+        let part = format!("{PART_PREFIX}{}#{redrive_count}#{target}", execution.status);
         let now = execution.updated_at;
         Self {
             webhook_id: webhook_id(&execution.execution_id, &part),
@@ -104,7 +108,7 @@ impl Delivery {
             user_id: execution.user_id.clone(),
             agent_name: execution.agent_name.clone(),
             news,
-            redrive_count: execution.redrive_count,
+            redrive_count,
             occurred_at: execution.completed_at.or(execution.started_at).unwrap_or(now),
             started_at: execution.started_at,
             completed_at: execution.completed_at,
@@ -117,6 +121,41 @@ impl Delivery {
             due_at: Some(now.plus(overdue)),
             shard: Some(execution.execution_id.shard()),
             ttl: now.plus(retention).seconds(),
+        }
+    }
+}
+
+/// How long a test delivery is kept.
+const TEST_KEPT_FOR: Duration = Duration::from_hours(48);
+
+impl Delivery {
+    /// The debt to try a subscription. It stands under an id of its own, as if of a run.
+    #[must_use]
+    pub fn test(user_id: &UserId, target: &str, overdue: Duration) -> Self {
+        let agent_name = AgentName::default();
+        let execution_id = ExecutionId::generate(&agent_name);
+        let part = format!("{PART_PREFIX}test#0#{target}");
+        let now = Timestamp::now();
+        Self {
+            webhook_id: webhook_id(&execution_id, &part),
+            shard: Some(execution_id.shard()),
+            execution_id,
+            part,
+            user_id: user_id.clone(),
+            agent_name,
+            news: NewsType::Test,
+            redrive_count: 0,
+            occurred_at: now,
+            started_at: None,
+            completed_at: None,
+            state: DeliveryState::Pending,
+            attempts: Vec::new(),
+            attempt_count: 0,
+            next_attempt_at: now,
+            lease: None,
+            leased_until: None,
+            due_at: Some(now.plus(overdue)),
+            ttl: now.plus(TEST_KEPT_FOR).seconds(),
         }
     }
 }

@@ -57,6 +57,15 @@ impl Error {
         Self::Invalid { field: field.into(), reason: reason.into() }
     }
 
+    /// The same refusal of another request's field.
+    #[must_use]
+    pub fn at(self, field: &'static str) -> Self {
+        match self {
+            Self::Invalid { reason, .. } => Self::invalid(field, reason),
+            other => other,
+        }
+    }
+
     pub fn corrupt(what: &'static str, source: impl Into<Source>) -> Self {
         Self::Corrupt { what, source: source.into() }
     }

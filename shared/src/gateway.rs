@@ -4,7 +4,7 @@ use std::{convert::Infallible, time::Duration};
 
 use lambda_http::{
     Request, RequestExt, Response,
-    http::{HeaderMap, HeaderName, HeaderValue, header},
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
     request::RequestContext,
 };
 use serde::Serialize;
@@ -18,6 +18,7 @@ use crate::{
     problem,
     request::IdempotencyKey,
     service::start::Accepted,
+    subscription::SubscriptionId,
     telemetry::Invocation,
 };
 
@@ -80,6 +81,15 @@ pub fn idempotency_key(headers: &HeaderMap) -> Result<Option<IdempotencyKey>, Er
     IdempotencyKey::parse(value.to_str().unwrap_or_default()).map(Some)
 }
 
+/// The subscription's id in the path.
+pub fn subscription_id(request: &Request) -> Result<SubscriptionId, Error> {
+    request
+        .path_parameters_ref()
+        .and_then(|parameters| parameters.first("subscription_id"))
+        .and_then(|text| text.parse().ok())
+        .ok_or(Error::NotFound("subscription"))
+}
+
 /// How long the caller would like to be held: `Prefer: wait=N` in seconds (RFC 7240), up to 25.
 #[must_use]
 pub fn preferred_wait(headers: &HeaderMap) -> Option<Duration> {
@@ -102,6 +112,14 @@ pub fn reply(status: u16, body: &impl Serialize) -> Response<String> {
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// 204: it is done, and there is nothing to tell.
+#[must_use]
+pub fn nothing() -> Response<String> {
+    let mut response = Response::new(String::new());
+    *response.status_mut() = StatusCode::NO_CONTENT;
     response
 }
 

@@ -33,5 +33,6 @@ pub mod service;
 pub mod signature;
 pub mod step_functions;
 pub mod store;
+pub mod subscription;
 pub mod telemetry;
 pub mod time;

@@ -9,11 +9,12 @@ use std::{
 };
 
 use ipnet::IpNet;
+use url::Host;
 
 /// The hosts and networks that callbacks may reach besides public https, also over http.
 ///
-/// Read from a comma-separated list of names (`n8n.internal`), names with all below them
-/// (`*.corp.example`), addresses, and networks (`10.0.0.0/8`).
+/// Read from a comma-separated list of names (`n8n.internal`), all names below one
+/// (`*.corp.example`), addresses, and networks (`10.0.0.0/8`). No entry opens everything.
 #[derive(Debug, Clone, Default)]
 pub struct CallbackAllow {
     names: Vec<String>,
@@ -21,9 +22,9 @@ pub struct CallbackAllow {
     networks: Vec<IpNet>,
 }
 
-/// An entry of the list is neither a name, nor an address, nor a network.
+/// An entry of the list opens nothing, or perhaps more than was meant.
 #[derive(Debug, thiserror::Error)]
-#[error("`{0}` is neither a host name, nor an address, nor a network")]
+#[error("`{0}` is not a host name, an address, or a network written from its first address")]
 pub struct InvalidAllow(String);
 
 impl FromStr for CallbackAllow {
@@ -32,27 +33,78 @@ impl FromStr for CallbackAllow {
     fn from_str(list: &str) -> Result<Self, Self::Err> {
         let mut allow = Self::default();
         for entry in list.split(',').map(str::trim).filter(|entry| !entry.is_empty()) {
-            if let Ok(network) = entry.parse::<IpNet>() {
-                allow.networks.push(network);
-            } else if let Ok(address) = entry.parse::<IpAddr>() {
-                allow.networks.push(address.into());
-            } else if let Some(suffix) = entry.strip_prefix("*.").filter(|it| is_name(it)) {
-                allow.suffixes.push(format!(".{}", suffix.to_ascii_lowercase()));
-            } else if is_name(entry) {
-                allow.names.push(entry.to_ascii_lowercase());
+            let invalid = || InvalidAllow(entry.to_owned());
+            let network =
+                entry.parse::<IpNet>().or_else(|_| entry.parse::<IpAddr>().map(IpNet::from));
+            if let Ok(network) = network {
+                allow.networks.push(opened(network).ok_or_else(invalid)?);
+            } else if let Some(suffix) = entry.strip_prefix("*.") {
+                allow.suffixes.push(format!(".{}", name(suffix).ok_or_else(invalid)?));
             } else {
-                return Err(InvalidAllow(entry.to_owned()));
+                allow.names.push(name(entry).ok_or_else(invalid)?);
             }
         }
         Ok(allow)
     }
 }
 
-fn is_name(text: &str) -> bool {
-    !text.is_empty()
-        && text
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_'))
+/// A network that an entry may open. `10.0.0.5/8` is a slip that would open too much, and an
+/// IPv4-mapped form would open nothing, since addresses are compared in their own family.
+fn opened(network: IpNet) -> Option<IpNet> {
+    let mapped = matches!(network.addr(), IpAddr::V6(it) if it.to_ipv4_mapped().is_some());
+    (network.trunc() == network && network.prefix_len() > 0 && !mapped).then_some(network)
+}
+
+/// A name as hosts are compared. What a URL would read as an address (`127.1`) is none.
+fn name(text: &str) -> Option<String> {
+    let lower = text.to_ascii_lowercase();
+    match Host::parse(&lower) {
+        Ok(Host::Domain(host)) if host == lower && is_host_name(&host) => Some(host),
+        _ => None,
+    }
+}
+
+/// Whether a name can stand in DNS and in a certificate, without the root's dot at its end. An
+/// underscore is no letter of host names, but stands in many.
+#[must_use]
+pub(crate) fn is_host_name(name: &str) -> bool {
+    let is_label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+            && label.bytes().all(|it| it.is_ascii_alphanumeric() || matches!(it, b'-' | b'_'))
+    };
+    name.len() <= 253 && name.split('.').all(is_label)
+}
+
+/// Top-level names under which nothing is public.
+const NEVER_PUBLIC: [&str; 15] = [
+    // Special use, as IANA has registered them (RFC 6761, 6762, 7686, 9476); under `arpa` there
+    // is only infrastructure, and `home.arpa` (RFC 8375).
+    "alt",
+    "arpa",
+    "example",
+    "invalid",
+    "local",
+    "localhost",
+    "onion",
+    "test",
+    // Reserved by ICANN for private use; `metadata.google.internal` is one of them.
+    "internal",
+    // Not delegated, and used in private networks (RFC 6762, appendix G) and hosts files.
+    "corp",
+    "home",
+    "intranet",
+    "lan",
+    "localdomain",
+    "private",
+];
+
+/// Whether a name in lower case may be a public one: not a single label, which is searched in
+/// the resolver's own domain, and not by its registration private.
+#[must_use]
+pub(crate) fn is_public_name(name: &str) -> bool {
+    name.rsplit_once('.').is_some_and(|(_, top)| !NEVER_PUBLIC.contains(&top))
 }
 
 impl CallbackAllow {
@@ -78,6 +130,9 @@ impl CallbackAllow {
 
 /// Whether an address is a global unicast one, as the IANA special-purpose registries have it
 /// (<https://www.iana.org/assignments/iana-ipv4-special-registry>, and the same for IPv6).
+///
+/// The protocol assignments (`192.0.0.0/24`, `2001::/23`) and NAT64 are refused as a whole,
+/// although parts of them can be reached: no receiver lives there.
 #[must_use]
 pub fn is_public(address: IpAddr) -> bool {
     match address {
@@ -125,60 +180,146 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
 mod tests {
     use super::*;
 
+    /// The registries' special ranges, without those that lie in another one listed here.
+    const SPECIAL_V4: [&str; 15] = [
+        "0.0.0.0/8",       // "this network"
+        "10.0.0.0/8",      // private
+        "100.64.0.0/10",   // shared address space
+        "127.0.0.0/8",     // loopback
+        "169.254.0.0/16",  // link-local
+        "172.16.0.0/12",   // private
+        "192.0.0.0/24",    // protocol assignments
+        "192.0.2.0/24",    // documentation
+        "192.88.99.0/24",  // 6to4 relays
+        "192.168.0.0/16",  // private
+        "198.18.0.0/15",   // benchmarks
+        "198.51.100.0/24", // documentation
+        "203.0.113.0/24",  // documentation
+        "224.0.0.0/4",     // multicast, in a registry of its own
+        "240.0.0.0/4",     // reserved, and the broadcast address
+    ];
+    const SPECIAL_V6: [&str; 25] = [
+        "::/3",            // not global unicast, like all outside of 2000::/3
+        "::/128",          // unspecified
+        "::1/128",         // loopback
+        "::/96",           // IPv4-compatible
+        "::ffff:0:0/96",   // IPv4-mapped
+        "::ffff:0:0:0/96", // IPv4-translated
+        "64:ff9b::/96",    // NAT64
+        "64:ff9b:1::/48",  // NAT64 of local use
+        "100::/64",        // discarded
+        "100:0:0:1::/64",  // dummy prefix
+        "2001::/23",       // protocol assignments
+        "2001::/32",       // Teredo
+        "2001:2::/48",     // benchmarks
+        "2001:10::/28",    // ORCHID
+        "2001:20::/28",    // ORCHID, version 2
+        "2001:db8::/32",   // documentation
+        "2002::/16",       // 6to4
+        "3fff::/20",       // documentation
+        "4000::/2",        // not global unicast
+        "5f00::/16",       // segment routing
+        "8000::/1",        // not global unicast
+        "fc00::/7",        // unique local
+        "fe80::/10",       // link-local
+        "fec0::/10",       // site-local
+        "ff00::/8",        // multicast
+    ];
+
     #[test]
-    fn only_global_unicast_addresses_are_public() {
-        for public in [
-            "1.1.1.1",
-            "8.8.8.8",
-            "100.63.0.1",
-            "172.32.0.1",
-            "192.1.0.1",
-            "2606:4700::1",
-            "2a00::1",
-        ] {
+    fn every_special_ipv4_range_is_refused_up_to_its_very_ends() {
+        let special: Vec<ipnet::Ipv4Net> = SPECIAL_V4.map(|it| it.parse().unwrap()).into();
+        let ends = special.iter().flat_map(|range| {
+            let (first, last) = (u32::from(range.network()), u32::from(range.broadcast()));
+            [first.wrapping_sub(1), first, last, last.wrapping_add(1)]
+        });
+        // And both ends of each /16, so that nothing is refused which is not in the list.
+        let rest = (0..=0xffff_u32).flat_map(|high| [high << 16, high << 16 | 0xffff]);
+        for address in ends.chain(rest).map(Ipv4Addr::from) {
+            let public = !special.iter().any(|range| range.contains(&address));
+            assert_eq!(is_public(address.into()), public, "{address}");
+            // The same address in IPv6's words is never dialled.
+            assert!(!is_public(address.to_ipv6_mapped().into()), "::ffff:{address}");
+        }
+    }
+
+    #[test]
+    fn every_special_ipv6_range_is_refused_up_to_its_very_ends() {
+        let special: Vec<ipnet::Ipv6Net> = SPECIAL_V6.map(|it| it.parse().unwrap()).into();
+        let ends = special.iter().flat_map(|range| {
+            let (first, last) = (u128::from(range.network()), u128::from(range.broadcast()));
+            [first.wrapping_sub(1), first, last, last.wrapping_add(1)]
+        });
+        // And both ends of each /16, and of each /32 where the special ones lie.
+        let wide = (0..=0xffff_u128).map(|high| (high << 112, 112));
+        let close = [0x2000_u128, 0x2001, 0x2002, 0x3fff]
+            .into_iter()
+            .flat_map(|high| (0..=0xffff).map(move |low| ((high << 16 | low) << 96, 96)));
+        let rest = wide.chain(close).flat_map(|(first, bits)| [first, first | ((1 << bits) - 1)]);
+        for address in ends.chain(rest).map(Ipv6Addr::from) {
+            let public = !special.iter().any(|range| range.contains(&address));
+            assert_eq!(is_public(address.into()), public, "{address}");
+        }
+    }
+
+    #[test]
+    fn well_known_addresses_are_what_they_are_known_for() {
+        for public in
+            ["1.1.1.1", "8.8.8.8", "192.31.196.1", "2606:4700:4700::1111", "2620:4f:8000::1"]
+        {
             assert!(is_public(public.parse().unwrap()), "{public}");
         }
         for special in [
-            "0.0.0.0",
-            "10.1.2.3",
-            "100.64.0.1",
-            "127.0.0.1",
-            "127.255.0.1",
             "169.254.169.254",
-            "172.16.0.1",
-            "172.31.255.255",
-            "192.0.0.8",
-            "192.0.2.1",
-            "192.88.99.1",
-            "192.168.1.1",
-            "198.18.0.1",
-            "198.19.255.255",
-            "198.51.100.1",
-            "203.0.113.1",
-            "224.0.0.1",
-            "240.0.0.1",
-            "255.255.255.255",
-            "::",
-            "::1",
+            "169.254.170.2",
+            "100.100.100.200",
+            "192.0.0.192",
+            "192.0.0.9",
             "::ffff:8.8.8.8",
-            "::ffff:127.0.0.1",
-            "::7f00:1",
             "64:ff9b::808:808",
-            "64:ff9b:1::1",
-            "100::1",
-            "2001::1",
-            "2001:db8::1",
-            "2001:1ff::1",
-            "2002:7f00:1::",
-            "3fff::1",
-            "5f00::1",
-            "fc00::1",
+            "2001:4:112::1",
             "fd00:ec2::254",
-            "fe80::1",
-            "fec0::1",
-            "ff02::1",
         ] {
             assert!(!is_public(special.parse().unwrap()), "{special}");
+        }
+    }
+
+    #[test]
+    fn a_name_is_public_unless_its_registration_says_otherwise() {
+        for public in ["example.com", "localhost.example.com", "internal.com", "xn--bcher-kva.com"]
+        {
+            assert!(is_public_name(public), "{public}");
+        }
+        for top in NEVER_PUBLIC {
+            assert!(!is_public_name(top) && !is_public_name(&format!("a.b.{top}")), "{top}");
+        }
+        for private in ["", "intranet", "metadata.google.internal", "router.home.arpa"] {
+            assert!(!is_public_name(private), "{private}");
+        }
+    }
+
+    #[test]
+    fn a_host_name_has_labels_of_known_letters() {
+        let long = "a".repeat(63);
+        for name in ["a", "a-b.c_d.e1", "_dmarc.example.com", &format!("{long}.com")] {
+            assert!(is_host_name(name), "{name}");
+        }
+        let whole = [long.as_str(); 4].join(".");
+        for name in [
+            "",
+            ".",
+            "a.",
+            ".a",
+            "a..b",
+            "-a.b",
+            "a-.b",
+            "a b",
+            "a*b",
+            "é",
+            &format!("{long}a"),
+            &whole,
+        ] {
+            assert!(!is_host_name(name), "{name}");
         }
     }
 
@@ -198,6 +339,52 @@ mod tests {
         assert!(allow.may_connect("n8n.internal", "192.168.0.1".parse().unwrap()));
         assert!(!allow.may_connect("public.example", "192.168.0.1".parse().unwrap()));
         assert!("".parse::<CallbackAllow>().is_ok());
-        assert!("http://n8n".parse::<CallbackAllow>().is_err());
+    }
+
+    #[test]
+    fn an_entry_that_opens_nothing_or_too_much_is_refused() {
+        for entry in [
+            "http://n8n",
+            "n8n:5678",
+            "127.0.0.1:5678",
+            "[::1]",
+            "fe80::1%eth0",
+            "n8n/",
+            "user@n8n",
+            "n8n n8n2",
+            "n8n.internal.",
+            "bücher.example",
+            "xn--\u{e9}",
+            "-n8n",
+            "*",
+            "*.",
+            "*..",
+            "*.*",
+            "*.a.*",
+            "a.*.b",
+            "*a.example",
+            "*.127.0.0.1",
+            ".",
+            "..",
+            ".example",
+            "127.1",
+            "010.0.0.1",
+            "0x7f000001",
+            "2130706433",
+            "256.0.0.1",
+            "0.0.0.0/0",
+            "::/0",
+            "10.0.0.5/8",
+            "10.0.0.0/33",
+            "10.0.0.0/-1",
+            "10.0.0.0/",
+            "10/8",
+            "/8",
+            "::ffff:10.0.0.1",
+            "::ffff:10.0.0.0/104",
+            "::ffff:0:0/96",
+        ] {
+            assert!(format!("n8n.internal,{entry}").parse::<CallbackAllow>().is_err(), "{entry:?}");
+        }
     }
 }

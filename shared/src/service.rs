@@ -4,6 +4,7 @@ pub mod change;
 pub mod read;
 pub mod settle;
 pub mod start;
+pub mod subscribe;
 
 use aws_config::SdkConfig;
 
@@ -11,7 +12,10 @@ use crate::{
     bus::Bus,
     env::{self, InvalidVariable},
     queue::Queue,
-    store::{agents::Agents, deliveries::Deliveries, executions::Executions, limits::Limits},
+    store::{
+        agents::Agents, deliveries::Deliveries, executions::Executions, generations::Generations,
+        limits::Limits, subscriptions::Subscriptions,
+    },
 };
 
 /// For the functions that accept starts; all that they do reads runs, too.
@@ -52,6 +56,7 @@ impl read::Reader {
         Ok(Self {
             executions: Executions::new(dynamodb.clone(), table.clone()),
             deliveries: Deliveries::new(dynamodb.clone(), table.clone()),
+            subscriptions: Subscriptions::new(dynamodb.clone(), table.clone()),
             agents: Agents::new(dynamodb.clone(), env::required("AGENTS_TABLE")?),
             limits: Limits::new(dynamodb, table),
             max_waiters: env::parsed("MAX_WAITERS")?,
@@ -76,11 +81,32 @@ impl change::Change {
     }
 }
 
+impl subscribe::Subscribe {
+    /// Wires it by the variables that the template sets.
+    pub fn from_env(aws: &SdkConfig) -> Result<Self, InvalidVariable> {
+        let dynamodb = aws_sdk_dynamodb::Client::new(aws);
+        let table = env::required("EXECUTIONS_TABLE")?;
+        let queue_url = env::required("WEBHOOK_QUEUE_URL")?;
+        Ok(Self {
+            subscriptions: Subscriptions::new(dynamodb.clone(), table.clone()),
+            deliveries: Deliveries::new(dynamodb.clone(), table.clone()),
+            generations: Generations::new(dynamodb, table),
+            webhook_queue: Queue::new(aws_sdk_sqs::Client::new(aws), queue_url),
+            callback_allow: env::parsed("CALLBACK_ALLOW")?,
+            delivery_overdue: env::seconds("DELIVERY_OVERDUE_SECONDS")?,
+        })
+    }
+}
+
 impl settle::Settle {
     /// Wires it by the variables that the template sets.
     pub fn from_env(aws: &SdkConfig) -> Result<Self, InvalidVariable> {
         Ok(Self {
             executions: Executions::new(
+                aws_sdk_dynamodb::Client::new(aws),
+                env::required("EXECUTIONS_TABLE")?,
+            ),
+            subscriptions: Subscriptions::new(
                 aws_sdk_dynamodb::Client::new(aws),
                 env::required("EXECUTIONS_TABLE")?,
             ),

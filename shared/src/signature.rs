@@ -1,16 +1,54 @@
 //! How webhooks are signed: Standard Webhooks (<https://www.standardwebhooks.com>), with a
 //! secret per user that is derived and stored nowhere.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use base64::{
     Engine,
     engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
 };
 use hmac::{Hmac, KeyInit, Mac};
+use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 
-use crate::caller::UserId;
+use crate::{caller::UserId, time::Timestamp};
+
+/// For how long after a rotation the secret before it signs, too.
+pub const OVERLAP: Duration = Duration::from_hours(7 * 24);
+
+/// Which of a user's secrets is in use. A user who has never rotated has no row.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Generation {
+    pub generation: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rotated_at: Option<Timestamp>,
+}
+
+impl Generation {
+    /// The generation before this one, and until when it signs, too.
+    #[must_use]
+    pub fn previous(self, now: Timestamp) -> Option<(u32, Timestamp)> {
+        let until = self.rotated_at?.plus(OVERLAP);
+        Some((self.generation.checked_sub(1)?, until)).filter(|_| now < until)
+    }
+}
+
+/// The header `webhook-signature`: one signature, or two while a secret rotates.
+#[must_use]
+pub fn signatures(
+    master: &[u8],
+    user: &UserId,
+    generation: Generation,
+    webhook_id: &str,
+    at: Timestamp,
+    body: &str,
+) -> String {
+    let previous = generation.previous(at).map(|(generation, _)| generation);
+    let signed = [Some(generation.generation), previous].into_iter().flatten().map(|generation| {
+        SigningSecret::derive(master, user, generation).sign(webhook_id, at.seconds(), body)
+    });
+    signed.collect::<Vec<_>>().join(" ")
+}
 
 /// The key of a user's signatures: 43 printable ASCII characters, so that tools which take a
 /// secret as text (n8n's Crypto node) can use it as it is.
@@ -84,5 +122,20 @@ mod tests {
             secret("a", 0).0.as_bytes()
         );
         assert_eq!(format!("{:?}", secret("a", 0)), "SigningSecret(..)");
+    }
+
+    #[test]
+    fn both_secrets_sign_for_a_week_after_a_rotation() {
+        let user: UserId = "a".to_owned().into();
+        let rotated_at = Timestamp::from_millis(1_000_000);
+        let generation = Generation { generation: 2, rotated_at: Some(rotated_at) };
+        let count = |generation, at| {
+            signatures(b"master", &user, generation, "msg_1", at, "{}").split(' ').count()
+        };
+
+        assert_eq!(count(Generation::default(), rotated_at), 1);
+        assert_eq!(count(generation, rotated_at), 2);
+        assert_eq!(count(generation, rotated_at.plus(OVERLAP)), 1);
+        assert_eq!(generation.previous(rotated_at), Some((1, rotated_at.plus(OVERLAP))));
     }
 }

@@ -5,7 +5,9 @@ pub mod api_keys;
 pub mod deliveries;
 pub mod due;
 pub mod executions;
+pub mod generations;
 pub mod limits;
+pub mod subscriptions;
 pub mod transitions;
 
 use std::{collections::HashMap, fmt::Display, time::Duration};

@@ -232,7 +232,13 @@ async fn owed(stack: &Stack) -> Delivery {
 }
 
 fn attempt() -> Attempt {
-    Attempt { at: Timestamp::now(), duration_ms: 1, status: Some(500), detail: "no".to_owned() }
+    Attempt {
+        at: Timestamp::now(),
+        duration_ms: 1,
+        status: Some(500),
+        may_have_arrived: false,
+        detail: "no".to_owned(),
+    }
 }
 
 #[tokio::test]

@@ -14,6 +14,8 @@ const EXECUTION: &str = "/v1/executions/{execution_id}";
 const RESULTS: &str = "/v1/executions/{execution_id}/results";
 const DELIVERIES: &str = "/v1/executions/{execution_id}/deliveries";
 const EXECUTIONS: &str = "/v1/executions";
+const SUBSCRIPTIONS: &str = "/v1/subscriptions";
+const SUBSCRIPTION: &str = "/v1/subscriptions/{subscription_id}";
 const AGENTS: &str = "/v1/agents";
 
 /// The name under which a request is counted.
@@ -23,6 +25,7 @@ pub(crate) fn operation(request: &Request) -> &'static str {
         RESULTS => "get_agent_results",
         DELIVERIES => "list_deliveries",
         EXECUTIONS => "list_executions",
+        SUBSCRIPTIONS | SUBSCRIPTION => "list_subscriptions",
         AGENTS => "list_available_agents",
         _ => "unknown",
     }
@@ -52,6 +55,14 @@ pub(crate) async fn handle(reader: &Reader, request: &Request) -> Result<Respons
             Ok(gateway::reply(200, &json!({"deliveries": deliveries})))
         }
         EXECUTIONS => Ok(gateway::reply(200, &reader.list(&caller, list_request(request)?).await?)),
+        SUBSCRIPTIONS => {
+            let subscriptions = reader.subscriptions(&caller).await?;
+            Ok(gateway::reply(200, &json!({"subscriptions": subscriptions})))
+        }
+        SUBSCRIPTION => {
+            let id = gateway::subscription_id(request)?;
+            Ok(gateway::reply(200, &reader.subscription(&caller, &id).await?))
+        }
         AGENTS => Ok(gateway::reply(200, &json!({"agents": reader.agents(&caller).await?}))),
         _ => Err(Error::NotFound("route")),
     }

@@ -1,20 +1,33 @@
-//! One request: accept a start (and hold the caller where that is asked for), or change a run.
+//! One request: accept a start (and hold the caller where that is asked for), or change what the
+//! caller has.
 
 use lambda_http::{Request, RequestExt, Response};
 use relay::{
+    caller::Caller,
     error::Error,
     gateway,
     request::{StartBody, parse_object},
-    service::{Services, change::Change},
+    service::{Services, change::Change, subscribe::Subscribe},
+    subscription::SubscribeBody,
 };
+
+use crate::master::MasterSecret;
 
 const START: &str = "/v1/executions";
 const CANCEL: &str = "/v1/executions/{execution_id}/cancel";
 const REDELIVER: &str = "/v1/executions/{execution_id}/deliveries/{delivery_id}/redeliver";
 
+const SUBSCRIBE: &str = "/v1/subscriptions";
+const UNSUBSCRIBE: &str = "/v1/subscriptions/{subscription_id}";
+const TEST: &str = "/v1/subscriptions/{subscription_id}/test";
+const SECRET: &str = "/v1/webhook-secret";
+const ROTATE: &str = "/v1/webhook-secret/rotate";
+
 pub(crate) struct Api {
     pub(crate) services: Services,
     pub(crate) change: Change,
+    pub(crate) subscribe: Subscribe,
+    pub(crate) master: MasterSecret,
     pub(crate) public_url: String,
 }
 
@@ -24,36 +37,59 @@ pub(crate) fn operation(request: &Request) -> &'static str {
         START => "start_agent",
         CANCEL => "stop_agent",
         REDELIVER => "redeliver",
+        SUBSCRIBE => "subscribe",
+        UNSUBSCRIBE => "unsubscribe",
+        TEST => "test_subscription",
+        SECRET => "webhook_secret",
+        ROTATE => "rotate_webhook_secret",
         _ => "unknown",
     }
 }
 
 impl Api {
     pub(crate) async fn handle(&self, request: &Request) -> Result<Response<String>, Error> {
+        let caller = gateway::caller(request)?;
         match gateway::route(request) {
-            START => self.start(request).await,
+            START => self.start(&caller, request).await,
             CANCEL => {
-                let caller = gateway::caller(request)?;
                 let id = gateway::execution_id(request)?;
                 Ok(gateway::reply(202, &self.change.cancel(&caller, &id).await?))
             }
             REDELIVER => {
-                let caller = gateway::caller(request)?;
                 let id = gateway::execution_id(request)?;
                 let parameters = request.path_parameters();
                 let delivery = parameters.first("delivery_id").unwrap_or_default();
                 Ok(gateway::reply(202, &self.change.redeliver(&caller, &id, delivery).await?))
             }
+            SUBSCRIBE => {
+                let body: SubscribeBody = parse_object(request.body())?;
+                Ok(gateway::reply(201, &self.subscribe.add(&caller, body).await?))
+            }
+            UNSUBSCRIBE => {
+                self.subscribe.remove(&caller, &gateway::subscription_id(request)?).await?;
+                Ok(gateway::nothing())
+            }
+            TEST => {
+                let id = gateway::subscription_id(request)?;
+                Ok(gateway::reply(202, &self.subscribe.test(&caller, &id).await?))
+            }
+            SECRET => {
+                let master = self.master.read().await?;
+                Ok(gateway::reply(200, &self.subscribe.secret(&caller, master).await?))
+            }
+            ROTATE => {
+                let master = self.master.read().await?;
+                Ok(gateway::reply(200, &self.subscribe.rotate_secret(&caller, master).await?))
+            }
             _ => Err(Error::NotFound("route")),
         }
     }
 
-    async fn start(&self, request: &Request) -> Result<Response<String>, Error> {
+    async fn start(&self, caller: &Caller, request: &Request) -> Result<Response<String>, Error> {
         let Self { services, public_url, .. } = self;
-        let caller = gateway::caller(request)?;
         let key = gateway::idempotency_key(request.headers())?;
         let body: StartBody = parse_object(request.body())?;
-        let accepted = services.start.start(&caller, body, key.as_ref()).await?;
+        let accepted = services.start.start(caller, body, key.as_ref()).await?;
 
         let Some(wait) = gateway::preferred_wait(request.headers()) else {
             return Ok(gateway::accepted(request, public_url, &accepted));
@@ -64,7 +100,7 @@ impl Api {
         match services.reader.wait_for_end(&receipt.execution_id, wait).await {
             Ok(Some(_))
                 if let Ok(results) =
-                    services.reader.results(&caller, &receipt.execution_id, false).await =>
+                    services.reader.results(caller, &receipt.execution_id, false).await =>
             {
                 Ok(gateway::waited(gateway::ended(request, public_url, receipt, &results), wait))
             }

@@ -1,14 +1,17 @@
-//! `POST /v1/…`: accepts starts, cancels runs, owes deliveries again.
+//! All that callers change: starts, cancellations, redeliveries, subscriptions, signing secrets.
 
 mod handler;
+mod master;
 
 use aws_config::BehaviorVersion;
 use lambda_http::{Error, Request, lambda_runtime::tracing, run, service_fn};
 use relay::{
     env, gateway,
-    service::{Services, change::Change},
+    service::{Services, change::Change, subscribe::Subscribe},
     telemetry,
 };
+
+use crate::master::MasterSecret;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
@@ -19,6 +22,11 @@ async fn main() -> Result<(), Error> {
     let api = &handler::Api {
         services: Services::from_env(&aws)?,
         change: Change::from_env(&aws)?,
+        subscribe: Subscribe::from_env(&aws)?,
+        master: MasterSecret::new(
+            aws_sdk_secretsmanager::Client::new(&aws),
+            env::required("WEBHOOK_SECRET_ARN")?,
+        ),
         public_url: env::required("PUBLIC_URL")?,
     };
 

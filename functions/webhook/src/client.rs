@@ -16,7 +16,7 @@ use rustls::{ClientConfig, RootCertStore, pki_types::ServerName};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpStream, lookup_host},
-    time::timeout,
+    time::{Instant, timeout, timeout_at},
 };
 use tokio_rustls::TlsConnector;
 use url::Url;
@@ -41,10 +41,12 @@ pub(crate) struct Post<'a> {
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
+    pub(crate) content_type: Option<String>,
+    pub(crate) retry_after: Option<String>,
     pub(crate) body_start: String,
 }
 
-/// Why there was no answer.
+/// Why there was no answer. The receiver may have the request only where it says so.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Unanswered {
     #[error("the host has no address that a callback may go to")]
@@ -53,10 +55,12 @@ pub(crate) enum Unanswered {
     Unresolved,
     #[error("cannot connect")]
     Unconnected,
-    #[error("no answer in time")]
-    TimedOut,
     #[error("the certificate or the TLS handshake is not accepted")]
     Tls,
+    /// It may have arrived.
+    #[error("no answer in time")]
+    TimedOut,
+    /// It may have arrived.
     #[error("the connection broke")]
     Broken,
     #[error("the callback cannot be written as a request")]
@@ -66,6 +70,7 @@ pub(crate) enum Unanswered {
 pub(crate) struct Client {
     allow: CallbackAllow,
     tls: TlsConnector,
+    whole_timeout: Duration,
 }
 
 impl fmt::Debug for Client {
@@ -88,27 +93,31 @@ impl Client {
             .with_safe_default_protocol_versions()?
             .with_root_certificates(roots)
             .with_no_client_auth();
-        Ok(Self { allow, tls: TlsConnector::from(Arc::new(config)) })
+        let tls = TlsConnector::from(Arc::new(config));
+        Ok(Self { allow, tls, whole_timeout: WHOLE_TIMEOUT })
     }
 
     /// Sends one POST and reads the start of its answer, all within 15 s.
     pub(crate) async fn post(&self, post: Post<'_>) -> Result<Answer, Unanswered> {
-        timeout(WHOLE_TIMEOUT, self.attempt(post)).await.map_err(|_| Unanswered::TimedOut)?
-    }
-
-    async fn attempt(&self, post: Post<'_>) -> Result<Answer, Unanswered> {
+        let deadline = Instant::now() + self.whole_timeout;
         let url = post.callback.url.url();
         let host = url.host_str().ok_or(Unanswered::Unwritable)?;
-        let stream = self.connect(url, host).await?;
         let request = request(&post, url)?;
+        // Only `exchange` sends the request: what goes wrong before it has not arrived.
+        let stream = timeout_at(deadline, self.connect(url, host))
+            .await
+            .map_err(|_| Unanswered::Unconnected)??;
         if url.scheme() == "https" {
             // A literal IPv6 address stands in brackets in a URL, and without them here.
             let name = host.trim_start_matches('[').trim_end_matches(']').to_owned();
             let name = ServerName::try_from(name).map_err(|_| Unanswered::Tls)?;
-            let stream = self.tls.connect(name, stream).await.map_err(|_| Unanswered::Tls)?;
-            exchange(stream, request).await
+            let stream = timeout_at(deadline, self.tls.connect(name, stream))
+                .await
+                .map_err(|_| Unanswered::Tls)?
+                .map_err(|_| Unanswered::Tls)?;
+            exchange(stream, request, deadline).await
         } else {
-            exchange(stream, request).await
+            exchange(stream, request, deadline).await
         }
     }
 
@@ -131,8 +140,7 @@ impl Client {
         for address in allowed {
             match timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await {
                 Ok(Ok(stream)) => return Ok(stream),
-                Ok(Err(_)) => refusal = Unanswered::Unconnected,
-                Err(_) => refusal = Unanswered::TimedOut,
+                Ok(Err(_)) | Err(_) => refusal = Unanswered::Unconnected,
             }
         }
         Err(refusal)
@@ -173,13 +181,22 @@ fn request(post: &Post<'_>, url: &Url) -> Result<Request<Full<Bytes>>, Unanswere
 async fn exchange(
     stream: impl AsyncRead + AsyncWrite + Unpin,
     request: Request<Full<Bytes>>,
+    deadline: Instant,
 ) -> Result<Answer, Unanswered> {
     let (mut sender, connection) =
         http1::handshake(TokioIo::new(stream)).await.map_err(|_| Unanswered::Broken)?;
     let talk = async {
-        let response = sender.send_request(request).await.map_err(|_| Unanswered::Broken)?;
-        let status = response.status().as_u16();
-        Ok(Answer { status, body_start: start_of(response.into_body()).await })
+        let response = timeout_at(deadline, sender.send_request(request))
+            .await
+            .map_err(|_| Unanswered::TimedOut)?
+            .map_err(|_| Unanswered::Broken)?;
+        let text = |name| Some(response.headers().get(name)?.to_str().ok()?.to_owned());
+        Ok(Answer {
+            status: response.status().as_u16(),
+            content_type: text(header::CONTENT_TYPE),
+            retry_after: text(header::RETRY_AFTER),
+            body_start: start_of(response.into_body(), deadline).await,
+        })
     };
     // The connection does the reading and writing while `talk` waits. It may end first, with the
     // whole answer already read.
@@ -190,11 +207,12 @@ async fn exchange(
     }
 }
 
-/// The first 64 KB. A body that breaks off has still answered.
-async fn start_of(mut body: Incoming) -> String {
+/// The first 64 KB. A body that breaks off, or does not end in time, has still answered: a success
+/// that is sent again would resume a workflow twice.
+async fn start_of(mut body: Incoming, deadline: Instant) -> String {
     let mut start = Vec::new();
     while start.len() < MAX_ANSWER && !body.is_end_stream() {
-        let Some(Ok(frame)) = body.frame().await else {
+        let Ok(Some(Ok(frame))) = timeout_at(deadline, body.frame()).await else {
             break;
         };
         if let Ok(data) = frame.into_data() {
@@ -271,13 +289,18 @@ mod tests {
         let mut roots = RootCertStore::empty();
         roots.add(key.cert.der().clone()).unwrap();
         let client = Client::trusting(roots, "localhost".parse().unwrap()).unwrap();
-        let (port, served) =
-            serve(&key, "HTTP/1.1 201 Created\r\ncontent-length: 4\r\n\r\ndone").await;
+        let (port, served) = serve(
+            &key,
+            "HTTP/1.1 201 Created\r\ncontent-type: text/plain\r\nretry-after: 7\r\ncontent-length: 4\r\n\r\ndone",
+        )
+        .await;
 
         let answer =
             post(&client, &format!("https://localhost:{port}/a%2Fb?c=%20d")).await.unwrap();
 
         assert_eq!((answer.status, answer.body_start.as_str()), (201, "done"));
+        assert_eq!(answer.content_type.as_deref(), Some("text/plain"));
+        assert_eq!(answer.retry_after.as_deref(), Some("7"));
         let asked = served.await.unwrap();
         assert!(asked.starts_with("POST /a%2Fb?c=%20d HTTP/1.1\r\n"), "{asked}");
         for line in [
@@ -333,5 +356,78 @@ mod tests {
         let answer = post(&client, &format!("http://127.0.0.1:{port}/")).await.unwrap();
 
         assert_eq!((answer.status, answer.body_start.len()), (200, MAX_ANSWER));
+    }
+
+    /// Takes one connection, says this when something has come, and goes away after a while.
+    async fn half_a_server(says: &'static str, after: Duration) -> u16 {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut head = [0; 2048];
+            let _ = stream.read(&mut head).await;
+            let _ = stream.write_all(says.as_bytes()).await;
+            tokio::time::sleep(after).await;
+        });
+        port
+    }
+
+    #[tokio::test]
+    async fn what_goes_wrong_is_told_apart_by_whether_the_request_may_have_arrived() {
+        let mut client = Client::new("127.0.0.1,localhost".parse().unwrap()).unwrap();
+        client.whole_timeout = Duration::from_millis(300);
+        let at = async |scheme: &str, says, after| {
+            let port = half_a_server(says, after).await;
+            let url = format!("{scheme}://127.0.0.1:{port}/");
+            timeout(Duration::from_secs(5), post(&client, &url)).await.unwrap()
+        };
+        let (now, late) = (Duration::ZERO, Duration::from_mins(1));
+
+        // No resolver has to be asked about that.
+        let unresolved = post(&client, "https://a..b/").await;
+        assert!(matches!(unresolved, Err(Unanswered::Unresolved)), "{unresolved:?}");
+        // Nothing listens there.
+        let refused = post(&client, "http://127.0.0.1:1/").await;
+        assert!(matches!(refused, Err(Unanswered::Unconnected)), "{refused:?}");
+        for after in [now, late] {
+            let no_tls = at("https", "", after).await;
+            assert!(matches!(no_tls, Err(Unanswered::Tls)), "{no_tls:?}");
+        }
+        for says in ["", "HTTP/1.1 200 O", "SSH-2.0-OpenSSH_9.9\r\n"] {
+            let broken = at("http", says, now).await;
+            assert!(matches!(broken, Err(Unanswered::Broken)), "{says:?}: {broken:?}");
+        }
+        for says in ["", "HTTP/1.1 200 O"] {
+            let silent = at("http", says, late).await;
+            assert!(matches!(silent, Err(Unanswered::TimedOut)), "{says:?}: {silent:?}");
+        }
+        // An answer has come, although its body breaks off or does not end.
+        for after in [now, late] {
+            let cut = at("http", "HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhalf", after).await;
+            let cut = cut.unwrap();
+            assert_eq!((cut.status, cut.body_start.as_str()), (200, "half"));
+        }
+    }
+
+    #[test]
+    fn every_good_url_can_be_asked_for_byte_for_byte() {
+        for text in include_str!("../../../shared/src/callback/good_urls.txt").lines() {
+            if text.starts_with('#') {
+                continue;
+            }
+            let value = serde_json::json!({"url": text});
+            let callback: Callback = serde_json::from_value(value).unwrap();
+            let post = Post {
+                callback: &callback,
+                webhook_id: "msg_1",
+                timestamp: 7,
+                signature: String::new(),
+                body: String::new(),
+            };
+            let request = request(&post, callback.url.url()).unwrap();
+
+            let host = request.headers()["host"].to_str().unwrap();
+            assert_eq!(format!("https://{host}{}", request.uri()), text);
+        }
     }
 }

@@ -11,25 +11,23 @@ use relay::{
     delivery::{Attempt, Delivery, Schedule},
     env,
     error::Error,
+    outcome::Outcome,
     queue::{self, DeliveryMessage, MAX_DELAY, Queue},
-    signature::SigningSecret,
+    signature::{Generation, signatures},
     store::{
         deliveries::{Deliveries, Lease, Verdict},
-        executions::Executions,
+        executions::{Delivered, Executions},
     },
     telemetry::Invocation,
     time::Timestamp,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use tracing::{info, warn};
 
 use crate::{
     client::{Client, Post},
-    verdict::{self, Judgement},
+    verdict::{self, Circumstances, Judgement},
 };
-
-/// The generation of all signing secrets until they can be rotated.
-const GENERATION: u32 = 0;
 
 #[derive(Debug)]
 pub(crate) struct Courier {
@@ -79,24 +77,40 @@ impl Courier {
                 return Ok(());
             }
         };
-        let (callback, outcome) = self.executions.find_delivered(&id).await?;
-        let callback = callback.ok_or_else(|| Error::corrupt("a callback", "it is missing"))?;
+        let Delivered { callback, outcome, generation } =
+            self.executions.find_delivered(&delivery).await?;
+        let Some(callback) = callback else {
+            return self.give_up(&delivery).await;
+        };
         let body = json!({
             "type": delivery.news,
             "timestamp": delivery.occurred_at.rfc3339(),
-            "data": Results::delivered(&delivery, outcome.as_ref()),
+            "data": data(&delivery, outcome.as_ref()),
         })
         .to_string();
 
         let at = Timestamp::now();
         let clock = Instant::now();
-        let answer = self.client.post(self.post(&delivery, &callback, at, body)).await;
+        let answer = self.client.post(self.post(&delivery, &callback, generation, at, body)).await;
         let duration_ms = u64::try_from(clock.elapsed().as_millis()).unwrap_or(u64::MAX);
 
-        let Judgement { outcome, detail } = verdict::judge(&answer);
-        let attempt =
-            Attempt { at, duration_ms, status: answer.ok().map(|answer| answer.status), detail };
-        let verdict = self.verdict(&delivery, outcome);
+        let now = Timestamp::now();
+        let judgement = verdict::judge(
+            &answer,
+            Circumstances {
+                resumes_n8n: callback.url.resumes_n8n(),
+                may_have_arrived_before: verdict::may_have_arrived_before(&delivery),
+                now,
+            },
+        );
+        let verdict = self.verdict(&delivery, &judgement, now);
+        let attempt = Attempt {
+            at,
+            duration_ms,
+            status: answer.ok().map(|answer| answer.status),
+            may_have_arrived: judgement.may_have_arrived,
+            detail: judgement.detail,
+        };
         let host = callback.url.host();
         info!(
             http.status = attempt.status,
@@ -121,40 +135,57 @@ impl Courier {
         Ok(())
     }
 
+    /// Where it was to go is no more: a subscription that was removed since.
+    async fn give_up(&self, delivery: &Delivery) -> Result<(), Error> {
+        info!("nowhere to deliver to: the subscription is gone");
+        let attempt = Attempt {
+            at: Timestamp::now(),
+            duration_ms: 0,
+            status: None,
+            may_have_arrived: false,
+            detail: "the subscription is gone".to_owned(),
+        };
+        self.deliveries.record(delivery, &attempt, Verdict::Undelivered).await?;
+        Ok(())
+    }
+
     fn post<'a>(
         &self,
         delivery: &'a Delivery,
         callback: &'a Callback,
+        generation: Generation,
         at: Timestamp,
         body: String,
     ) -> Post<'a> {
-        let secret =
-            SigningSecret::derive(self.master_secret.as_bytes(), &delivery.user_id, GENERATION);
+        let (master, id) = (self.master_secret.as_bytes(), &delivery.webhook_id);
         Post {
             callback,
-            webhook_id: &delivery.webhook_id,
+            webhook_id: id,
             timestamp: at.seconds(),
-            signature: secret.sign(&delivery.webhook_id, at.seconds(), &body),
+            signature: signatures(master, &delivery.user_id, generation, id, at, &body),
             body,
         }
     }
 
     /// When the delivery is due again, if it is.
-    fn verdict(&self, delivery: &Delivery, outcome: verdict::Outcome) -> Verdict {
-        match outcome {
-            verdict::Outcome::Delivered => Verdict::Delivered,
-            verdict::Outcome::GiveUp => Verdict::Undelivered,
-            verdict::Outcome::Retry => {
-                match self.schedule.pause_after(delivery.attempt_count, &delivery.webhook_id) {
-                    None => Verdict::Undelivered,
-                    Some(pause) => {
-                        let next_attempt_at = Timestamp::now().plus(pause);
-                        let grace = if pause <= MAX_DELAY { self.overdue } else { Duration::ZERO };
-                        Verdict::Again { next_attempt_at, due_at: next_attempt_at.plus(grace) }
-                    }
-                }
-            }
+    fn verdict(&self, delivery: &Delivery, judgement: &Judgement, now: Timestamp) -> Verdict {
+        if judgement.outcome == verdict::Outcome::Delivered {
+            return Verdict::Delivered;
         }
+        let Some(pause) = verdict::pause(&self.schedule, delivery, judgement, now) else {
+            return Verdict::Undelivered;
+        };
+        let next_attempt_at = now.plus(pause);
+        let grace = if pause <= MAX_DELAY { self.overdue } else { Duration::ZERO };
+        Verdict::Again { next_attempt_at, due_at: next_attempt_at.plus(grace) }
+    }
+}
+
+/// The results of the run, or what a test says.
+fn data(delivery: &Delivery, outcome: Option<&Outcome>) -> Value {
+    match Results::delivered(delivery, outcome) {
+        Some(results) => json!(results),
+        None => json!({"message": "This is a test of your subscription."}),
     }
 }
 

@@ -16,7 +16,9 @@ use crate::{
         deliveries::Deliveries,
         executions::{Consistency, Executions, Filter, PageKey},
         limits::Limits,
+        subscriptions::Subscriptions,
     },
+    subscription::{SubscriptionId, SubscriptionView},
     time::Timestamp,
 };
 
@@ -24,6 +26,7 @@ use crate::{
 pub struct Reader {
     pub executions: Executions,
     pub deliveries: Deliveries,
+    pub subscriptions: Subscriptions,
     pub agents: Agents,
     pub limits: Limits,
     /// How many callers may be held at once, over all functions.
@@ -197,6 +200,21 @@ impl Reader {
                 .collect(),
             next_cursor: after.map(|key| encode_cursor(&key)).transpose()?,
         })
+    }
+
+    /// The caller's subscriptions, oldest first.
+    pub async fn subscriptions(&self, caller: &Caller) -> Result<Vec<SubscriptionView>, Error> {
+        self.subscriptions.list(&caller.user_id).await
+    }
+
+    /// One of them.
+    pub async fn subscription(
+        &self,
+        caller: &Caller,
+        id: &SubscriptionId,
+    ) -> Result<SubscriptionView, Error> {
+        let mut found = self.subscriptions.list(&caller.user_id).await?.into_iter();
+        found.find(|it| it.id == *id).ok_or(Error::NotFound("subscription"))
     }
 
     /// The active agents that the caller may view.

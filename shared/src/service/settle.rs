@@ -13,6 +13,7 @@ use crate::{
     queue::{DeliveryMessage, Queue},
     store::{
         executions::{Consistency, Executions},
+        subscriptions::Subscriptions,
         transitions::Step,
     },
     time::Timestamp,
@@ -79,6 +80,7 @@ const MAX_ERROR_CODE: usize = 256;
 #[derive(Debug)]
 pub struct Settle {
     pub executions: Executions,
+    pub subscriptions: Subscriptions,
     pub bus: Bus,
     pub webhook_queue: Queue,
     /// How long a run is kept after its end.
@@ -100,19 +102,16 @@ impl Settle {
         };
         let after = self.moved(&before, observed);
         let change = StatusChange::between(&before, &after);
-        let (stored, published) =
-            tokio::join!(self.store_outcome(&after, observed), self.bus.publish(&change));
+        let (stored, published, owed) = tokio::join!(
+            self.store_outcome(&after, observed),
+            self.bus.publish(&change),
+            self.owed(&after),
+        );
         published?;
+        let owed = owed?;
         if stored? == Step::Stale {
             return Ok(Settled::Stale);
         }
-        let owed: Vec<Delivery> = NewsType::of(after.status)
-            .filter(|news| after.callback_events.contains(news))
-            .map(|news| {
-                Delivery::owed(&after, news, CALLBACK_TARGET, self.delivery_overdue, self.retention)
-            })
-            .into_iter()
-            .collect();
         if self.executions.advance(&before, &after, &owed).await? == Step::Stale {
             return Ok(Settled::Stale);
         }
@@ -122,6 +121,21 @@ impl Settle {
             self.webhook_queue.hurry(&message, &delivery.user_id, Duration::ZERO).await;
         }
         Ok(Settled::Applied(Box::new(after)))
+    }
+
+    /// A delivery to each target that wants to know of this move.
+    async fn owed(&self, after: &Execution) -> Result<Vec<Delivery>, Error> {
+        let Some(news) = NewsType::of(after.status) else { return Ok(Vec::new()) };
+        let interests = self.subscriptions.interests(&after.user_id).await?;
+        let wanted = interests.iter().filter(|interest| interest.wants(news, after));
+        let targets = after
+            .callback_events
+            .contains(&news)
+            .then_some(CALLBACK_TARGET)
+            .into_iter()
+            .chain(wanted.map(|interest| interest.id.as_str()));
+        let (overdue, retention) = (self.delivery_overdue, self.retention);
+        Ok(targets.map(|to| Delivery::owed(after, news, to, overdue, retention)).collect())
     }
 
     /// Whether `observed` would move its row.

@@ -70,6 +70,18 @@ impl Deliveries {
         Ok(deliveries)
     }
 
+    /// Owes a delivery that belongs to no run.
+    pub async fn owe(&self, delivery: &Delivery) -> Result<(), Error> {
+        self.client
+            .put_item()
+            .table_name(&self.table)
+            .set_item(Some(to_item(delivery)?))
+            .send()
+            .await
+            .map_err(Error::aws("store a delivery"))?;
+        Ok(())
+    }
+
     /// Owes a delivery again that is over, from the first step of its schedule, with the same
     /// `webhook-id`. `Stale` when it is still owed.
     pub async fn owe_again(&self, delivery: &Delivery, due_at: Timestamp) -> Result<Step, Error> {

@@ -9,14 +9,23 @@ use aws_sdk_dynamodb::{
 use serde::{Deserialize, Serialize};
 use ulid::Ulid;
 
-use super::{Item, Transaction, from_item, number, text, to_item, transact};
+use super::{
+    Item, Transaction, from_item,
+    generations::{GENERATION, generation_key},
+    number,
+    subscriptions::subscription_key,
+    text, to_item, transact,
+};
 use crate::{
     agent::AgentName,
     callback::Callback,
     caller::UserId,
+    delivery::Delivery,
     error::Error,
     execution::{Execution, ExecutionId, Status},
     outcome::Outcome,
+    signature::Generation,
+    subscription::{Subscription, SubscriptionId},
     time::Timestamp,
 };
 
@@ -76,6 +85,14 @@ pub struct Finished {
     pub outcome: Option<Outcome>,
     /// The frozen input; only when asked for.
     pub input: Option<String>,
+}
+
+/// What a delivery is made of.
+#[derive(Debug)]
+pub struct Delivered {
+    pub callback: Option<Callback>,
+    pub outcome: Option<Outcome>,
+    pub generation: Generation,
 }
 
 /// Which of a user's runs to list.
@@ -200,17 +217,15 @@ impl Executions {
         Ok(found.item)
     }
 
-    /// Several parts in one consistent call, by name.
-    async fn parts(
+    /// Several items in one consistent call, by the name of their part.
+    async fn batch(
         &self,
-        id: &ExecutionId,
-        parts: &[&str],
+        mut keys: Vec<Item>,
         action: &'static str,
     ) -> Result<HashMap<String, Item>, Error> {
         const TRIES: u32 = 4;
 
         let mut found = HashMap::new();
-        let mut keys: Vec<Item> = parts.iter().map(|part| key(id.as_str(), part)).collect();
         for attempt in 0..TRIES {
             let wanted = KeysAndAttributes::builder()
                 .set_keys(Some(keys))
@@ -251,7 +266,8 @@ impl Executions {
         with_input: bool,
     ) -> Result<Option<Finished>, Error> {
         let wanted: &[&str] = if with_input { &[STATE, OUTPUT, INPUT] } else { &[STATE, OUTPUT] };
-        let mut parts = self.parts(id, wanted, "read results").await?;
+        let keys = wanted.iter().map(|part| key(id.as_str(), part)).collect();
+        let mut parts = self.batch(keys, "read results").await?;
         let Some(state) = parts.remove(STATE) else {
             return Ok(None);
         };
@@ -267,16 +283,30 @@ impl Executions {
         }))
     }
 
-    /// What a delivery is made of: where it goes, and the outcome that it tells.
-    pub async fn find_delivered(
-        &self,
-        id: &ExecutionId,
-    ) -> Result<(Option<Callback>, Option<Outcome>), Error> {
-        let mut parts = self.parts(id, &[CALLBACK, OUTPUT], "read a callback").await?;
-        Ok((
-            parts.remove(CALLBACK).map(from_item).transpose()?,
-            parts.remove(OUTPUT).map(from_item).transpose()?,
-        ))
+    /// What a delivery is made of, in one call: where it goes (`None` when that is no more), the
+    /// outcome that it tells, and which secret signs it.
+    pub async fn find_delivered(&self, delivery: &Delivery) -> Result<Delivered, Error> {
+        let id = delivery.execution_id.as_str();
+        let subscription: Option<SubscriptionId> = delivery.target().parse().ok();
+        let target = match &subscription {
+            Some(subscription) => subscription_key(&delivery.user_id, subscription),
+            None => key(id, CALLBACK),
+        };
+        let keys = vec![target, key(id, OUTPUT), generation_key(&delivery.user_id)];
+        let mut parts = self.batch(keys, "read a callback").await?;
+        let callback = match &subscription {
+            Some(subscription) => {
+                let found: Option<Subscription> =
+                    parts.remove(subscription.as_str()).map(from_item).transpose()?;
+                found.map(Callback::from)
+            }
+            None => parts.remove(CALLBACK).map(from_item).transpose()?,
+        };
+        Ok(Delivered {
+            callback,
+            outcome: parts.remove(OUTPUT).map(from_item).transpose()?,
+            generation: parts.remove(GENERATION).map(from_item).transpose()?.unwrap_or_default(),
+        })
     }
 
     /// One page of a user's runs, newest first, from behind `after`. It may hold fewer than

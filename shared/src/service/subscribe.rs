@@ -1,0 +1,116 @@
+//! A user's subscriptions and signing secret.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::{
+    caller::Caller,
+    delivery::Delivery,
+    error::Error,
+    network::CallbackAllow,
+    queue::{DeliveryMessage, Queue},
+    signature::{Generation, SigningSecret},
+    store::{
+        deliveries::Deliveries, generations::Generations, subscriptions::Subscriptions,
+        transitions::Step,
+    },
+    subscription::{MAX_SUBSCRIPTIONS, SubscribeBody, SubscriptionId, SubscriptionView},
+    time::Timestamp,
+};
+
+#[derive(Debug)]
+pub struct Subscribe {
+    pub subscriptions: Subscriptions,
+    pub deliveries: Deliveries,
+    pub generations: Generations,
+    pub webhook_queue: Queue,
+    pub callback_allow: CallbackAllow,
+    /// After which silence `sweep` hurries a delivery again.
+    pub delivery_overdue: Duration,
+}
+
+/// What a user verifies webhooks with.
+#[derive(Debug, Serialize)]
+pub struct SecretView {
+    /// `whsec_…`, as Standard Webhooks has it.
+    pub secret: String,
+    pub generation: u32,
+    /// It signs, too, until its time is up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub previous_secret: Option<String>,
+    #[serde(
+        serialize_with = "Timestamp::as_optional_rfc3339",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub previous_until: Option<Timestamp>,
+}
+
+/// That a test delivery is owed.
+#[derive(Debug, Serialize)]
+pub struct TestView {
+    pub delivery_id: String,
+}
+
+impl Subscribe {
+    /// Adds a subscription.
+    pub async fn add(
+        &self,
+        caller: &Caller,
+        body: SubscribeBody,
+    ) -> Result<SubscriptionView, Error> {
+        let subscription = body.check(&self.callback_allow)?;
+        match self.subscriptions.add(&caller.user_id, &subscription).await? {
+            Step::Applied => Ok(subscription.into()),
+            Step::Stale => {
+                let reason = format!("there are {MAX_SUBSCRIPTIONS} subscriptions already");
+                Err(Error::Conflict(reason.into()))
+            }
+        }
+    }
+
+    /// Removes one: deliveries to it that are still owed end undelivered.
+    pub async fn remove(&self, caller: &Caller, id: &SubscriptionId) -> Result<(), Error> {
+        match self.subscriptions.remove(&caller.user_id, id).await? {
+            Step::Applied => Ok(()),
+            Step::Stale => Err(Error::NotFound("subscription")),
+        }
+    }
+
+    /// Owes a subscription a delivery of the type `subscription.test`.
+    pub async fn test(&self, caller: &Caller, id: &SubscriptionId) -> Result<TestView, Error> {
+        let found = self.subscriptions.list(&caller.user_id).await?;
+        if !found.iter().any(|subscription| subscription.id == *id) {
+            return Err(Error::NotFound("subscription"));
+        }
+        let delivery = Delivery::test(&caller.user_id, id.as_str(), self.delivery_overdue);
+        self.deliveries.owe(&delivery).await?;
+        let Delivery { execution_id, part, webhook_id, user_id, .. } = delivery;
+        let message = DeliveryMessage { execution_id, part };
+        self.webhook_queue.hurry(&message, &user_id, Duration::ZERO).await;
+        Ok(TestView { delivery_id: webhook_id })
+    }
+
+    /// The caller's signing secret, and the one before it while that still signs.
+    pub async fn secret(&self, caller: &Caller, master: &[u8]) -> Result<SecretView, Error> {
+        let generation = self.generations.find(&caller.user_id).await?;
+        Ok(secret_view(caller, master, generation))
+    }
+
+    /// A new one; the one before it signs, too, for a week.
+    pub async fn rotate_secret(&self, caller: &Caller, master: &[u8]) -> Result<SecretView, Error> {
+        let generation = self.generations.rotate(&caller.user_id).await?;
+        Ok(secret_view(caller, master, generation))
+    }
+}
+
+fn secret_view(caller: &Caller, master: &[u8], generation: Generation) -> SecretView {
+    let secret = |generation| SigningSecret::derive(master, &caller.user_id, generation).whsec();
+    let previous = generation.previous(Timestamp::now());
+    SecretView {
+        secret: secret(generation.generation),
+        generation: generation.generation,
+        previous_secret: previous.map(|(generation, _)| secret(generation)),
+        previous_until: previous.map(|(_, until)| until),
+    }
+}
