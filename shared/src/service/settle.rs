@@ -100,7 +100,8 @@ impl Settle {
             Ok(before) => before,
             Err(settled) => return Ok(settled),
         };
-        let after = self.moved(&before, observed);
+        let now = Timestamp::now();
+        let after = moved(&before, observed, now, self.news_overdue, self.retention);
         let change = StatusChange::between(&before, &after);
         let (stored, published, owed) = tokio::join!(
             self.store_outcome(&after, observed),
@@ -169,38 +170,155 @@ impl Settle {
         };
         self.executions.put_outcome(&after.execution_id, &outcome, ttl).await
     }
+}
 
-    fn moved(&self, before: &Execution, observed: &Observation) -> Execution {
-        let now = Timestamp::now();
-        let position = observed.position();
-        let mut after = Execution {
-            status: observed.status,
-            redrive_count: position.redrive_count,
-            rank: position.rank as u8,
-            updated_at: now,
-            started_at: observed.started_at.or(before.started_at),
-            completed_at: None,
-            error_code: None,
-            due_at: Some(before.look_again(now, self.news_overdue)),
-            shard: Some(before.execution_id.shard()),
-            ttl: None,
-            ..before.clone()
-        };
-        if observed.status.is_end() {
-            // Aborted by us because its time was up, it has timed out.
-            if let (Status::Cancelled, Some(reason)) = (observed.status, before.stop_reason) {
-                after.status = reason.status();
-            }
-            after.completed_at = Some(observed.completed_at.unwrap_or(now));
-            after.error_code = (after.status != Status::Completed).then(|| {
-                let code = observed.error.as_deref().filter(|code| !code.is_empty());
-                code.unwrap_or(default_code(after.status)).chars().take(MAX_ERROR_CODE).collect()
-            });
-            // A run that has ended owes nothing itself: it leaves the `due` index, and expires.
-            after.due_at = None;
-            after.shard = None;
-            after.ttl = Some(now.plus(self.retention).seconds());
+/// The row after `observed`, which may follow it.
+fn moved(
+    before: &Execution,
+    observed: &Observation,
+    now: Timestamp,
+    news_overdue: Duration,
+    retention: Duration,
+) -> Execution {
+    let position = observed.position();
+    let mut after = Execution {
+        status: observed.status,
+        redrive_count: position.redrive_count,
+        rank: position.rank as u8,
+        updated_at: now,
+        started_at: observed.started_at.or(before.started_at),
+        completed_at: None,
+        error_code: None,
+        due_at: Some(before.look_again(now, news_overdue)),
+        shard: Some(before.execution_id.shard()),
+        ttl: None,
+        ..before.clone()
+    };
+    // What was asked of an earlier redrive is done with.
+    if position.redrive_count > before.redrive_count {
+        after.cancel_requested_at = None;
+        after.deadline = None;
+        after.stop_reason = None;
+    }
+    if observed.status.is_end() {
+        // Aborted by us because its time was up, it has timed out.
+        if let (Status::Cancelled, Some(reason)) = (observed.status, after.stop_reason) {
+            after.status = reason.status();
         }
-        after
+        after.completed_at = Some(observed.completed_at.unwrap_or(now));
+        after.error_code = (after.status != Status::Completed).then(|| {
+            let code = observed.error.as_deref().filter(|code| !code.is_empty());
+            code.unwrap_or(default_code(after.status)).chars().take(MAX_ERROR_CODE).collect()
+        });
+        // A run that has ended owes nothing itself: it leaves the `due` index, and expires.
+        after.due_at = None;
+        after.shard = None;
+        after.ttl = Some(now.plus(retention).seconds());
+    }
+    after
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::{prelude::*, sample::subsequence};
+    use serde_json::json;
+
+    use super::*;
+    use crate::execution::StopReason;
+
+    const NOW: Timestamp = Timestamp::from_millis(1_767_225_600_000);
+
+    fn launched(stop_reason: Option<StopReason>) -> Execution {
+        serde_json::from_value(json!({
+            "execution_id": "mcp-echo-1", "user_id": "someone", "agent_name": "echo",
+            "state_machine_arn": "arn:aws:states:eu-west-1:111122223333:stateMachine:echo",
+            "status": "running", "redrive_count": 0, "rank": Rank::Launched as u8,
+            "created_at": NOW, "updated_at": NOW, "started_at": NOW, "claimed_at": NOW,
+            "launch_before": NOW, "due_at": NOW, "shard": 0, "stop_reason": stop_reason,
+            "deadline": NOW.plus(Duration::from_hours(1)),
+        }))
+        .unwrap()
+    }
+
+    fn observed(status: Status, redrive_count: u32) -> Observation {
+        let end = NOW.plus(Duration::from_secs(u64::from(redrive_count) + 1));
+        Observation {
+            execution_id: "mcp-echo-1".parse().unwrap(),
+            execution_arn: String::new(),
+            status,
+            redrive_count,
+            started_at: Some(NOW),
+            completed_at: status.is_end().then_some(end),
+            output: None,
+            error: (status == Status::Failed).then(|| "AgentError".to_owned()),
+            cause: None,
+        }
+    }
+
+    /// What is left of a run after these observations, each of which the rule lets through or not.
+    fn fold(start: &Execution, observations: &[Observation]) -> serde_json::Value {
+        let mut row = start.clone();
+        for observed in observations {
+            if observed.position().may_follow(row.position()) {
+                row = moved(&row, observed, NOW, Duration::from_mins(5), Duration::from_hours(48));
+            }
+        }
+        serde_json::to_value(row).unwrap()
+    }
+
+    /// All that Step Functions says of a run in its order: each redrive runs, and each but perhaps
+    /// the last ends without a result.
+    fn histories() -> impl Strategy<Value = Vec<Observation>> {
+        let ends = [Status::Failed, Status::Timeout, Status::Cancelled];
+        let last = [None, Some(Status::Completed), Some(Status::Failed), Some(Status::Cancelled)];
+        let earlier = prop::collection::vec(prop::sample::select(ends.to_vec()), 0..4);
+        (earlier, prop::sample::select(last.to_vec())).prop_map(|(earlier, last)| {
+            let statuses = earlier.into_iter().map(Some).chain([last]);
+            (0..)
+                .zip(statuses)
+                .flat_map(|(redrive_count, end)| {
+                    [
+                        Some(observed(Status::Running, redrive_count)),
+                        end.map(|end| observed(end, redrive_count)),
+                    ]
+                })
+                .flatten()
+                .collect()
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(100_000))]
+
+        /// Whatever is lost, doubled or reordered before the last event arrives, and however often
+        /// all come again: the row ends as it would have in order.
+        #[test]
+        fn any_order_of_events_ends_as_theirs(
+            (history, noise) in histories().prop_flat_map(|history| {
+                let lost = subsequence(history.clone(), 0..=history.len());
+                let twice: Vec<_> = history.iter().chain(&history).cloned().collect();
+                (Just(history), lost, Just(twice).prop_shuffle()).prop_map(|(history, lost, shuffled)| {
+                    let noise = lost.into_iter().rev().chain(shuffled).collect::<Vec<_>>();
+                    (history, noise)
+                })
+            }),
+            stop_reason in prop::sample::select(vec![None, Some(StopReason::Cancel), Some(StopReason::Deadline)]),
+        ) {
+            let start = launched(stop_reason);
+            prop_assert_eq!(fold(&start, &noise), fold(&start, &history));
+        }
+    }
+
+    #[test]
+    fn a_stopped_run_ends_by_its_reason_unless_it_ended_first_or_was_redriven() {
+        let start = launched(Some(StopReason::Deadline));
+        let status = |status, redrive_count| {
+            fold(&start, &[observed(status, redrive_count)])["status"].clone()
+        };
+
+        assert_eq!(status(Status::Cancelled, 0), "timeout");
+        assert_eq!(status(Status::Completed, 0), "completed");
+        assert_eq!(status(Status::Failed, 0), "failed");
+        assert_eq!(status(Status::Cancelled, 1), "cancelled");
     }
 }
