@@ -1,12 +1,12 @@
 # Every target prints what it does. The work is done by infra/local, in Python.
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help tools build up demo test down lint clean
+.PHONY: help tools build up demo test test-all down lint clean
 
 RUN = @exec .venv/bin/python infra/local
 
 help: ## List the targets.
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile
 
 # Python's tools are installed again only when the list of them has changed.
 tools:
@@ -28,6 +28,9 @@ demo: tools ## Run two agents on the local stack and show what happens.
 
 test: tools ## Run all tests on a fresh stack of their own (TEST_ARGS: more arguments for the runner).
 	$(RUN) test
+
+test-all: tools ## The same, with what takes longer.
+	$(RUN) test-all
 
 down: tools ## Stop the local stack.
 	$(RUN) down

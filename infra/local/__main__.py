@@ -48,7 +48,7 @@ def down() -> None:
     print("The stack is down." if stopped else "No stack was up.")
 
 
-def test() -> None:
+def test(everything: bool = False) -> None:
     # Make, or whatever started us, may be killed: then the tests end too.
     keeper.die_with_parent(signal.SIGTERM)
     build()
@@ -58,7 +58,7 @@ def test() -> None:
     engine.start(outlives_us=False)
     try:
         environment = os.environ | Stack(engine, "agent-relay-test", TEST_PARAMETERS).deploy()
-        for command in test_commands():
+        for command in test_commands(everything):
             with step("Running " + " ".join(command)):
                 if keeper.run(command, env=environment, cwd=ROOT):
                     raise Failure("The tests failed.")
@@ -67,8 +67,9 @@ def test() -> None:
             engine.stop()
 
 
-def test_commands() -> list[list[str]]:
-    more = os.environ.get("TEST_ARGS", "").split()
+def test_commands(everything: bool) -> list[list[str]]:
+    more = ["--features", "e2e/all"] if everything else []
+    more += os.environ.get("TEST_ARGS", "").split()
     nextest = subprocess.run(["cargo", "nextest", "--version"], capture_output=True, cwd=ROOT)
     if nextest.returncode:
         return [["cargo", "test", "--workspace", "--no-fail-fast", *more]]
@@ -89,7 +90,14 @@ def main() -> None:
         del os.environ[name]
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
         signal.signal(number, stop_politely)
-    commands = {"build": build, "up": up, "demo": lambda: demo.run(up()), "test": test, "down": down}
+    commands = {
+        "build": build,
+        "up": up,
+        "demo": lambda: demo.run(up()),
+        "test": test,
+        "test-all": lambda: test(everything=True),
+        "down": down,
+    }
     try:
         commands[sys.argv[1]]()
     except Failure as failure:

@@ -34,6 +34,8 @@ pub struct Invocation {
     #[metrics(name = "APIUsage")]
     usage: usize,
     pub failed: bool,
+    /// Of `webhook`: deliveries that nobody will try again.
+    pub undelivered_callbacks: Option<usize>,
     #[metrics(unit = Millisecond)]
     duration: Timer,
 }
@@ -46,6 +48,7 @@ impl Invocation {
             operation,
             usage: 1,
             failed: true,
+            undelivered_callbacks: None,
             duration: Timer::start_now(),
         }
         .append_on_drop(ServiceMetrics::sink())

@@ -146,6 +146,18 @@ impl Stack {
             .collect()
     }
 
+    /// How many executions of the machine of this output Step Functions has under each name.
+    pub async fn executions_of(&self, machine_output: &str) -> HashMap<String, usize> {
+        let machine = self.output(machine_output);
+        let pages = self.step_functions.list_executions().state_machine_arn(machine);
+        let mut executions = pages.into_paginator().items().send();
+        let mut counts = HashMap::new();
+        while let Some(execution) = executions.next().await {
+            *counts.entry(execution.unwrap().name).or_default() += 1;
+        }
+        counts
+    }
+
     /// How many runs of this user there are, counted in the table itself.
     pub async fn count_rows(&self, user: &User) -> usize {
         let page = self

@@ -44,18 +44,7 @@ async fn every_start_ends_completed_with_one_execution_and_one_callback() {
         let id = callback.body()["data"]["execution_id"].as_str().unwrap().to_owned();
         *callbacks.entry(id).or_default() += 1;
     }
-    let mut executions: HashMap<String, usize> = HashMap::new();
-    let machine = stack.output("EchoMachineArn");
-    let mut pages = stack
-        .step_functions
-        .list_executions()
-        .state_machine_arn(machine)
-        .into_paginator()
-        .items()
-        .send();
-    while let Some(execution) = pages.next().await {
-        *executions.entry(execution.unwrap().name).or_default() += 1;
-    }
+    let executions = stack.executions_of("EchoMachineArn").await;
     for id in &ids {
         assert_eq!(callbacks.get(id), Some(&1), "callbacks of {id}");
         assert_eq!(executions.get(id), Some(&1), "executions of {id}");

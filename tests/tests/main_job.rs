@@ -7,22 +7,6 @@ use serde_json::{Value, json};
 
 const EVERYTHING: &[&str] = &["execute:*", "view:*"];
 
-/// The executions that Step Functions has under this id.
-async fn executions_named(stack: &Stack, machine: &str, id: &str) -> usize {
-    let mut pages = stack
-        .step_functions
-        .list_executions()
-        .state_machine_arn(stack.output(machine))
-        .into_paginator()
-        .items()
-        .send();
-    let mut count = 0;
-    while let Some(execution) = pages.next().await {
-        count += usize::from(execution.unwrap().name == id);
-    }
-    count
-}
-
 async fn arn(stack: &Stack, id: &str) -> String {
     let execution =
         stack.executions().find(&e2e::id(id), relay::store::executions::Consistency::Strong).await;
@@ -83,7 +67,7 @@ async fn an_agent_runs_is_watched_and_its_result_is_read_and_called_back() {
     assert_eq!(callback.body()["timestamp"], results.body["completed_at"]);
     assert_eq!(callback.body()["data"], results.body);
 
-    assert_eq!(executions_named(&stack, "EchoMachineArn", &id).await, 1);
+    assert_eq!(stack.executions_of("EchoMachineArn").await.get(&id), Some(&1));
     delivered_once_and_nothing_is_owed(&stack, &id).await;
 }
 

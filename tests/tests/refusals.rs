@@ -182,11 +182,13 @@ async fn a_key_has_so_many_starts_a_minute_and_replays_are_free() {
     }
     assert_eq!(stack.count_rows(&user).await, accepted);
 
-    let other = stack.user_with(&["execute:*", "view:*"], json!({"rate_limit": 1})).await;
+    let other = stack.user_with(&["execute:*", "view:*"], json!({"rate_limit": 2})).await;
     let key = [("idempotency-key", "once")];
     let first = other.post_with(&key, &body).await;
     assert_eq!(first.status, 202);
     for _ in 0..3 {
         assert_eq!(other.post_with(&key, &body).await.body, first.body);
     }
+    assert_eq!(other.post(&body).await.status, 202, "the replays have not been counted");
+    assert_eq!(other.post_with(&key, &body).await.body, first.body, "also at the limit");
 }

@@ -1,6 +1,9 @@
 //! One message: lease the delivery, make one attempt, record what came of it.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::atomic::{AtomicUsize, Ordering},
+    time::{Duration, Instant},
+};
 
 use aws_config::SdkConfig;
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent};
@@ -40,6 +43,8 @@ pub(crate) struct Courier {
     lease: Duration,
     /// After which silence `sweep` hurries a delivery again.
     overdue: Duration,
+    /// How many deliveries this invocation has given up.
+    undelivered: AtomicUsize,
 }
 
 impl Courier {
@@ -60,6 +65,7 @@ impl Courier {
             master_secret: secret.secret_string.ok_or("the webhook secret is no text")?,
             lease: env::seconds("DELIVERY_LEASE_SECONDS")?,
             overdue: env::seconds("DELIVERY_OVERDUE_SECONDS")?,
+            undelivered: AtomicUsize::default(),
         })
     }
 
@@ -124,12 +130,16 @@ impl Courier {
             warn!("the lease has ended before the attempt was recorded");
             return Ok(());
         }
-        if let Verdict::Again { next_attempt_at, .. } = verdict {
-            let pause = Duration::from_millis(next_attempt_at.millis_since(Timestamp::now()));
-            // What is due later than SQS can wait is sent by `sweep`.
-            if pause <= MAX_DELAY {
-                let message = DeliveryMessage { execution_id: id, part };
-                self.queue.hurry(&message, &delivery.user_id, pause).await;
+        match verdict {
+            Verdict::Delivered => {}
+            Verdict::Undelivered => drop(self.undelivered.fetch_add(1, Ordering::Relaxed)),
+            Verdict::Again { next_attempt_at, .. } => {
+                let pause = Duration::from_millis(next_attempt_at.millis_since(Timestamp::now()));
+                // What is due later than SQS can wait is sent by `sweep`.
+                if pause <= MAX_DELAY {
+                    let message = DeliveryMessage { execution_id: id, part };
+                    self.queue.hurry(&message, &delivery.user_id, pause).await;
+                }
             }
         }
         Ok(())
@@ -195,6 +205,7 @@ pub(crate) async fn handle(
 ) -> Result<SqsBatchResponse, Diagnostic> {
     let mut metrics = Invocation::start("webhook");
     let response = queue::consume(event, |message: DeliveryMessage| courier.deliver(message)).await;
+    metrics.undelivered_callbacks = Some(courier.undelivered.swap(0, Ordering::Relaxed));
     metrics.failed = !response.batch_item_failures.is_empty();
     Ok(response)
 }
