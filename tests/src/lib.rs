@@ -13,6 +13,7 @@ use std::{
 
 use aws_config::{BehaviorVersion, SdkConfig};
 use aws_sdk_dynamodb::types::AttributeValue;
+use aws_sdk_lambda::types::InvocationType;
 use relay::{
     api_key::ApiKeyHash,
     execution::ExecutionId,
@@ -188,26 +189,19 @@ impl Stack {
         if answer.function_error.is_some() { Err(payload) } else { Ok(payload) }
     }
 
-    /// Has the sweep look after what is overdue. One runs at a time: while another test's does,
-    /// this waits for its turn.
-    pub async fn sweep(&self) {
+    /// Hands a function an event as EventBridge does: it is tried again, and then goes to where
+    /// the template sends what failed.
+    pub async fn hand_over(&self, function_output: &str, event: &Value) {
         let client = aws_sdk_lambda::Client::new(&self.aws);
-        eventually("a turn to sweep", async || {
-            let invoked =
-                client.invoke().function_name(self.output("SweepFunctionName")).send().await;
-            match invoked {
-                Ok(answer) => {
-                    assert_eq!(answer.function_error, None, "{answer:?}");
-                    Some(())
-                }
-                Err(error) => {
-                    let error = error.into_service_error();
-                    assert!(error.is_too_many_requests_exception(), "{error:?}");
-                    None
-                }
-            }
-        })
-        .await;
+        let request = client.invoke().function_name(self.output(function_output));
+        let payload = serde_json::to_vec(event).unwrap().into();
+        request.invocation_type(InvocationType::Event).payload(payload).send().await.unwrap();
+    }
+
+    /// Has the sweep look after what is overdue. Those of several tests may run at once.
+    pub async fn sweep(&self) {
+        let swept = self.invoke("SweepFunctionName", &json!({})).await.unwrap();
+        assert_eq!(swept["failed"], 0, "{swept}");
     }
 
     /// Sweeps until `condition` gives a value.

@@ -114,9 +114,13 @@ async fn a_delivery_whose_message_was_lost_or_whose_attempt_died_is_made() {
     let user = stack.user(EVERYTHING).await;
     for died in [false, true] {
         let receiver = Receiver::start().await;
-        let before =
-            accepted(&user, "EchoMachineArn", Some(&receiver.url()), json!({"launch_before": 0}))
-                .await;
+        let before = accepted(
+            &user,
+            "EchoMachineArn",
+            Some(&receiver.url()),
+            json!({"due_at": Timestamp::now().plus(HOUR)}),
+        )
+        .await;
         let ended = Execution {
             rank: Rank::Ended as u8,
             status: relay::execution::Status::Completed,
@@ -278,13 +282,24 @@ async fn a_redriven_run_is_reopened_and_told_again() {
 }
 
 #[tokio::test]
-async fn a_malformed_event_is_an_error_with_its_reason_and_no_row_changes() {
+async fn a_malformed_event_goes_to_the_failures_with_its_reason() {
     let stack = Stack::connect().await;
     for event in [json!({}), json!({"detail": {"status": "DANCING"}}), json!("text"), json!(null)] {
         let error = stack.invoke("StatusFunctionName", &event).await.unwrap_err();
         assert_eq!(error["errorType"], "Corrupt");
         assert!(error["errorMessage"].as_str().unwrap().contains("a status event"), "{error}");
     }
+
+    let mark = Ulid::generate().to_string();
+    stack.hand_over("StatusFunctionName", &json!({"detail": mark})).await;
+    let queue = stack.output("StatusFailuresUrl");
+    let record = eventually("the event among the failures", async || {
+        let received = stack.sqs.receive_message().queue_url(queue).send().await.unwrap();
+        let bodies = received.messages.unwrap_or_default().into_iter().filter_map(|it| it.body);
+        bodies.into_iter().find(|body| body.contains(&mark))
+    })
+    .await;
+    assert!(record.contains("cannot read a status event"), "{record}");
 }
 
 #[tokio::test]
