@@ -49,11 +49,13 @@ impl Timestamp {
         u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or_default()
     }
 
-    /// `2026-01-31T09:00:00.123Z`, as RFC 3339 has it.
+    /// `2026-01-31T09:00:00.120Z`, as RFC 3339 has it, always with three digits behind the point.
     #[must_use]
     pub fn rfc3339(self) -> String {
         // Fails only outside the years 1 to 9999, which no clock of ours shows.
-        DateTime::from_millis(self.0).fmt(DateTimeFormat::DateTime).unwrap_or_default()
+        let time = DateTime::from_secs(self.seconds()).fmt(DateTimeFormat::DateTime);
+        let time = time.unwrap_or_default();
+        format!("{}.{:03}Z", time.trim_end_matches('Z'), self.0.rem_euclid(1000))
     }
 
     /// For `#[serde(serialize_with)]` in what callers read.
@@ -84,7 +86,7 @@ mod tests {
     fn a_time_is_written_as_rfc_3339_and_counted_in_whole_seconds() {
         let time = Timestamp::from_millis(1_767_225_600_250);
 
-        assert_eq!(time.rfc3339(), "2026-01-01T00:00:00.25Z");
+        assert_eq!(time.rfc3339(), "2026-01-01T00:00:00.250Z");
         assert_eq!(time.seconds(), 1_767_225_600);
         assert_eq!(time.plus(Duration::from_secs(2)).millis_since(time), 2000);
         assert_eq!(time.millis_since(time.plus(Duration::from_secs(2))), 0);
