@@ -55,9 +55,11 @@ def test(everything: bool = False) -> None:
     engine = Engine(LOCAL / "test")
     if engine.keeper() is not None:
         raise Failure("Another `make test` runs in this directory.")
-    engine.start(outlives_us=False)
+    engine.start(outlives_us=False, with_faults=everything)
     try:
         environment = os.environ | Stack(engine, "agent-relay-test", TEST_PARAMETERS).deploy()
+        if engine.faults:
+            environment["RELAY_TEST_FAULTS_URL"] = engine.faults
         for command in test_commands(everything):
             with step("Running " + " ".join(command)):
                 if keeper.run(command, env=environment, cwd=ROOT):

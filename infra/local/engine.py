@@ -14,6 +14,7 @@ import urllib.request
 from report import Failure, step
 
 KEEPER = pathlib.Path(__file__).with_name("keeper.py")
+FAULTS = KEEPER.with_name("faults.py")
 REGION = "us-east-1"
 # The engine takes this key for the account's root; every other caller needs what IAM grants it.
 CREDENTIALS = {
@@ -32,6 +33,8 @@ class Engine:
         self.lock = state / "lock"
         self.log = state / "ministack.log"
         self._endpoint = state / "endpoint"
+        # Where the proxy listens through which the functions' AWS calls can be made to fail, if there is one.
+        self.faults: str | None = None
 
     @property
     def endpoint(self) -> str:
@@ -53,13 +56,9 @@ class Engine:
             return int(self.lock.read_text())
 
     def healthy(self) -> bool:
-        try:
-            with urllib.request.urlopen(f"{self.endpoint}/_ministack/health", timeout=2) as answer:
-                return answer.status == 200
-        except OSError:
-            return False
+        return answers(f"{self.endpoint}/_ministack/health")
 
-    def start(self, outlives_us: bool) -> None:
+    def start(self, outlives_us: bool, with_faults: bool = False) -> None:
         """Starts an engine with no state. Unless it outlives us, it ends when we do, however that is."""
         with step("Starting the local engine"):
             shutil.rmtree(self.state, ignore_errors=True)
@@ -77,10 +76,17 @@ class Engine:
                 "AUTH": "true",
                 **self.aws(),
             }
+            command = [sys.executable, "-m", "ministack"]
+            if with_faults:
+                proxy_port = free_port()
+                self.faults = f"http://127.0.0.1:{proxy_port}"
+                # The engine hands its own variable on to the functions, and reads it for nothing else.
+                environment["AWS_ENDPOINT_URL"] = self.faults
+                command = [sys.executable, FAULTS, str(proxy_port), self.endpoint]
             with self.log.open("wb") as log:
                 # Held for as long as this object lives: the keeper stops when its pipe is closed.
                 self._started = subprocess.Popen(
-                    [sys.executable, KEEPER, "--lock", self.lock, sys.executable, "-m", "ministack"],
+                    [sys.executable, KEEPER, "--lock", self.lock, *command],
                     env=environment,
                     stdin=subprocess.DEVNULL if outlives_us else subprocess.PIPE,
                     stdout=log,
@@ -88,7 +94,7 @@ class Engine:
                     start_new_session=True,
                 )
             deadline = time.monotonic() + 30
-            while not self.healthy():
+            while not self.healthy() or (with_faults and not answers(f"{self.faults}/_microburst/health")):
                 if self._started.poll() is not None or time.monotonic() > deadline:
                     raise Failure(f"The local engine does not start; see {self.log}.")
                 time.sleep(0.05)
@@ -103,6 +109,14 @@ class Engine:
             fcntl.flock(file, fcntl.LOCK_SH)
         shutil.rmtree(self.state / "tmp", ignore_errors=True)
         return True
+
+
+def answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=2) as answer:
+            return answer.status == 200
+    except OSError:
+        return False
 
 
 def free_port() -> int:
