@@ -74,6 +74,11 @@ fn list_request(request: &Request) -> Result<ListRequest, Error> {
     if !(1..=ListRequest::MAX_LIMIT).contains(&limit) {
         return Err(Error::invalid("limit", "must be a number from 1 to 100"));
     }
+    let owner: Option<String> = parameter(request, "owner", "must be text")?;
+    // What DynamoDB would refuse as a key.
+    if owner.as_ref().is_some_and(|owner| !(1..=1024).contains(&owner.len())) {
+        return Err(Error::invalid("owner", "must be a user's id"));
+    }
     Ok(ListRequest {
         agent_name: parameter(request, "agent_name", "must be an agent's name")?,
         status: parameter(
@@ -83,7 +88,7 @@ fn list_request(request: &Request) -> Result<ListRequest, Error> {
         )?,
         limit,
         cursor: parameter(request, "cursor", "must be text")?,
-        owner: parameter::<String>(request, "owner", "must be text")?.map(Into::into),
+        owner: owner.map(Into::into),
     })
 }
 
