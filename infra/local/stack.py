@@ -29,6 +29,7 @@ import register  # noqa: E402
 LOCAL_PARAMETERS = {
     "Architecture": "arm64" if platform.machine() in ("aarch64", "arm64") else "x86_64",
     "CallbackAllow": "127.0.0.1,localhost",
+    "McpHosts": "127.0.0.1,localhost",
 }
 
 
@@ -133,10 +134,16 @@ def put_gateway_responses(session: boto3.Session, outputs: dict[str, str], stack
             restApiId=outputs["ApiId"],
             responseType=kind,
             statusCode=str(response["statusCode"]),
-            responseParameters=response["responseParameters"],
+            responseParameters=without_conditions(response["responseParameters"]),
             responseTemplates=response["responseTemplates"],
         )
     gateway.create_deployment(restApiId=outputs["ApiId"], stageName=outputs["StageName"])
+
+
+def without_conditions(headers: dict) -> dict[str, str]:
+    """The headers of a stack without a public URL and without web pages, as every local one is."""
+    values = {name: value["Fn::If"][2] if isinstance(value, dict) else value for name, value in headers.items()}
+    return {name: value for name, value in values.items() if isinstance(value, str)}
 
 
 def answers(environment: dict[str, str]) -> bool:

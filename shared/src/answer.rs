@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -16,10 +17,10 @@ use crate::{
 };
 
 /// How many seconds a caller should let pass between two looks.
-const POLL_INTERVAL: u32 = 5;
+pub const POLL_INTERVAL: u32 = 5;
 
 /// The answer to an accepted start; the same again for a replay of its `Idempotency-Key`.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct Receipt {
     pub execution_id: ExecutionId,
     /// Always `started`.
@@ -50,7 +51,7 @@ impl Receipt {
 }
 
 /// Where a run stands.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct Monitor {
     pub execution_id: ExecutionId,
     pub agent_name: AgentName,
@@ -119,14 +120,14 @@ fn message(execution: &Execution) -> String {
 }
 
 /// Why a run ended without a result.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct RunError {
     pub code: String,
     pub cause: Option<String>,
 }
 
 /// The results of a run, or that it has not ended yet.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct Results {
     pub execution_id: ExecutionId,
     pub status: Status,
@@ -159,7 +160,7 @@ pub struct Results {
 }
 
 /// What `include_metadata` adds.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct Metadata {
     pub user_id: UserId,
     pub input_message: Option<String>,
@@ -270,7 +271,7 @@ pub const fn default_code(status: Status) -> &'static str {
 }
 
 /// A page of a caller's runs, newest first.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct ExecutionList {
     pub executions: Vec<Monitor>,
     /// Give it back as `cursor` for the next page; missing on the last one.
@@ -279,7 +280,7 @@ pub struct ExecutionList {
 }
 
 /// A delivery as the owner of the run sees it.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct DeliveryView {
     /// Its `webhook-id`.
     pub id: String,
@@ -298,7 +299,7 @@ pub struct DeliveryView {
 }
 
 /// One POST and what came of it.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct AttemptView {
     #[serde(serialize_with = "Timestamp::as_rfc3339")]
     pub at: Timestamp,
@@ -334,8 +335,14 @@ impl From<Attempt> for AttemptView {
     }
 }
 
+/// The agents that a caller may view.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct AgentList {
+    pub agents: Vec<AgentView>,
+}
+
 /// An agent as callers see it.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct AgentView {
     pub name: AgentName,
     pub description: String,

@@ -7,6 +7,7 @@ use std::{
 };
 
 use lambda_http::http::{HeaderName, HeaderValue};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use url::{Host, Position, Url};
 
@@ -17,7 +18,7 @@ use crate::{
 };
 
 /// What a webhook tells; its text is the `type` of the body.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum NewsType {
     #[serde(rename = "execution.running")]
     Running,

@@ -24,6 +24,12 @@ pub fn seconds(name: &'static str) -> Result<Duration, InvalidVariable> {
     Ok(Duration::from_secs(parsed(name)?))
 }
 
+/// Texts separated by commas; none when it is empty.
+pub fn list(name: &'static str) -> Result<Vec<String>, InvalidVariable> {
+    let text = required(name)?;
+    Ok(text.split(',').map(str::trim).filter(|it| !it.is_empty()).map(str::to_owned).collect())
+}
+
 pub fn days(name: &'static str) -> Result<Duration, InvalidVariable> {
     let days: u32 = parsed(name)?;
     Ok(Duration::from_secs(u64::from(days) * 24 * 60 * 60))

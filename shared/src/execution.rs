@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, fmt, str::FromStr, time::Duration};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use ulid::Ulid;
 
@@ -20,8 +21,9 @@ pub const NAME_PREFIX: &str = "mcp-";
 ///
 /// Invariant: 1 to 80 characters of `[A-Za-z0-9_-]` that start with `mcp-`
 /// (<https://docs.aws.amazon.com/step-functions/latest/apireference/API_StartExecution.html>).
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
+#[schemars(inline, extend("pattern" = "^mcp-[A-Za-z0-9_-]{1,76}$"))]
 pub struct ExecutionId(String);
 
 impl ExecutionId {
@@ -97,7 +99,7 @@ impl fmt::Display for ExecutionId {
 }
 
 /// The status in the words of the API.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
     Queued,

@@ -135,7 +135,7 @@ pub fn waited(mut response: Response<String>, wait: Duration) -> Response<String
 /// 202 with the place of the new execution.
 #[must_use]
 pub fn accepted(request: &Request, public_url: &str, accepted: &Accepted) -> Response<String> {
-    let Accepted { receipt, replayed } = accepted;
+    let Accepted { receipt, replayed, .. } = accepted;
     let mut response = reply(202, receipt);
     locate(&mut response, request, public_url, receipt);
     if *replayed {

@@ -68,6 +68,22 @@ pub struct StartRequest {
 }
 
 impl StartBody {
+    /// A start with nothing but what it must have.
+    #[must_use]
+    pub fn new(agent_name: String, input_message: String) -> Self {
+        Self {
+            agent_name,
+            input_message,
+            parameters: None,
+            callback_url: None,
+            callback_headers: None,
+            callback_events: None,
+            tags: None,
+            timeout_seconds: None,
+            queue_timeout_seconds: None,
+        }
+    }
+
     /// Checks all that can be checked without I/O.
     pub fn check(self, allow: &CallbackAllow) -> Result<StartRequest, Error> {
         let hash = self.hash()?;

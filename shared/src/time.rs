@@ -1,8 +1,12 @@
 //! Instants as the tables keep them (milliseconds) and as callers read them (RFC 3339).
 
-use std::time::{Duration, SystemTime};
+use std::{
+    borrow::Cow,
+    time::{Duration, SystemTime},
+};
 
 use aws_sdk_dynamodb::primitives::{DateTime, DateTimeFormat};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize, Serializer};
 
 /// Milliseconds since 1970-01-01 UTC: the form that is stored, and that EventBridge sends.
@@ -75,6 +79,21 @@ impl Timestamp {
 impl From<DateTime> for Timestamp {
     fn from(time: DateTime) -> Self {
         Self(time.to_millis().unwrap_or_default())
+    }
+}
+
+/// As callers read it.
+impl JsonSchema for Timestamp {
+    fn schema_name() -> Cow<'static, str> {
+        "Timestamp".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": "string", "format": "date-time"})
     }
 }
 

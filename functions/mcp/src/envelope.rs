@@ -1,7 +1,5 @@
 //! One call: `{"tool", "params"}` in, the tool's plain result or `{"error"}` out.
 
-use std::convert::Infallible;
-
 use lambda_http::{
     Request, Response,
     http::{HeaderName, HeaderValue, header},
@@ -46,10 +44,7 @@ struct ResultsParams {
 #[serde(deny_unknown_fields)]
 struct NoParams {}
 
-pub(crate) async fn serve(
-    services: &Services,
-    request: &Request,
-) -> Result<Response<String>, Infallible> {
+pub(crate) async fn serve(services: &Services, request: &Request) -> Response<String> {
     let mut metrics = Invocation::start("envelope");
     let mut response = match handle(services, request).await {
         Ok(result) => gateway::reply(200, &result),
@@ -59,7 +54,7 @@ pub(crate) async fn serve(
         .headers_mut()
         .insert(HeaderName::from_static("x-mcp-version"), HeaderValue::from_static("1.0"));
     metrics.failed = response.status().is_server_error();
-    Ok(response)
+    response
 }
 
 async fn handle(services: &Services, request: &Request) -> Result<Value, Error> {

@@ -1,10 +1,26 @@
-//! `POST /`: the envelope `{"tool", "params"}`, on the same services as REST.
+//! `POST /mcp`: the MCP server. `POST /`: the envelope `{"tool", "params"}`. Both on the same
+//! services as REST.
 
+mod discovery;
 mod envelope;
+mod prompts;
+mod resources;
+mod server;
+mod tasks;
+mod tools;
+mod transport;
+
+use std::convert::Infallible;
 
 use aws_config::BehaviorVersion;
-use lambda_http::{Error, Request, lambda_runtime::tracing, run, service_fn};
-use relay::{service::Services, telemetry};
+use lambda_http::{Error, Request, Response, lambda_runtime::tracing, run, service_fn};
+use relay::{
+    env, gateway,
+    service::{Services, change::Change},
+    telemetry,
+};
+
+use crate::{discovery::Discovery, server::Server, transport::Transport};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
@@ -12,10 +28,23 @@ async fn main() -> Result<(), Error> {
     let _metrics = telemetry::attach_metrics();
 
     let aws = aws_config::load_defaults(BehaviorVersion::v2026_01_12()).await;
-    let services = &Services::from_env(&aws)?;
+    let public_url = env::required("PUBLIC_URL")?;
+    let server = Server::new(Services::from_env(&aws)?, Change::from_env(&aws)?);
+    let transport = &Transport::new(
+        server.clone(),
+        env::list("MCP_HOSTS")?,
+        env::list("MCP_ORIGINS")?,
+        &public_url,
+    );
+    let discovery = &Discovery::new(&public_url, env::list("OAUTH_ISSUERS")?);
+    let services = &server.services;
 
-    run(service_fn(
-        move |request: Request| async move { envelope::serve(services, &request).await },
-    ))
+    run(service_fn(async |request: Request| {
+        Ok::<Response<String>, Infallible>(match gateway::route(&request) {
+            "/" => envelope::serve(services, &request).await,
+            "/mcp" => transport.serve(request).await,
+            route => discovery.serve(route),
+        })
+    }))
     .await
 }

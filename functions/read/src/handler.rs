@@ -4,6 +4,7 @@ use std::str::FromStr;
 
 use lambda_http::{Request, RequestExt, Response};
 use relay::{
+    answer::AgentList,
     error::Error,
     gateway,
     service::read::{ListRequest, Reader},
@@ -63,7 +64,7 @@ pub(crate) async fn handle(reader: &Reader, request: &Request) -> Result<Respons
             let id = gateway::subscription_id(request)?;
             Ok(gateway::reply(200, &reader.subscription(&caller, &id).await?))
         }
-        AGENTS => Ok(gateway::reply(200, &json!({"agents": reader.agents(&caller).await?}))),
+        AGENTS => Ok(gateway::reply(200, &AgentList { agents: reader.agents(&caller).await? })),
         _ => Err(Error::NotFound("route")),
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::read::permitted;
@@ -32,7 +33,7 @@ pub struct Change {
 }
 
 /// The answer to an accepted cancellation.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Cancelling {
     pub execution_id: ExecutionId,
     /// Always `cancelling`: the end comes as soon as Step Functions has stopped the run, and may

@@ -14,7 +14,7 @@ use crate::{
     store::{
         agents::Agents,
         deliveries::Deliveries,
-        executions::{Consistency, Executions, Filter, PageKey},
+        executions::{Consistency, Executions, Filter, Finished, PageKey},
         limits::Limits,
         subscriptions::Subscriptions,
     },
@@ -88,24 +88,33 @@ impl Reader {
         id: &ExecutionId,
         with_metadata: bool,
     ) -> Result<Results, Error> {
-        let finished = self
-            .executions
-            .find_finished(id, with_metadata)
-            .await?
-            .ok_or(Error::NotFound("execution"))?;
-        let execution = permitted(caller, Action::View, Some(finished.execution))?;
-        let mut results = Results::of(&execution, finished.outcome.as_ref());
+        let Finished { execution, outcome, input } =
+            self.finished(caller, id, with_metadata).await?;
+        let mut results = Results::of(&execution, outcome.as_ref());
         if with_metadata {
-            let raw = finished.outcome.and_then(|outcome| outcome.output);
+            let raw = outcome.and_then(|outcome| outcome.output);
             results.metadata = Some(Metadata {
                 execution_arn: execution.execution_arn(),
                 user_id: execution.user_id,
-                input_message: finished.input.as_deref().and_then(input_message),
+                input_message: input.as_deref().and_then(input_message),
                 tags: execution.tags,
                 raw_output: raw.and_then(|raw| serde_json::from_str(&raw).ok()),
             });
         }
         Ok(results)
+    }
+
+    /// A run as it stands, and its outcome where it has one, read consistently in one call.
+    pub async fn finished(
+        &self,
+        caller: &Caller,
+        id: &ExecutionId,
+        with_input: bool,
+    ) -> Result<Finished, Error> {
+        let found = self.executions.find_finished(id, with_input).await?;
+        let Finished { execution, outcome, input } = found.ok_or(Error::NotFound("execution"))?;
+        let execution = permitted(caller, Action::View, Some(execution))?;
+        Ok(Finished { execution, outcome, input })
     }
 
     /// Holds the caller until the run ends, at most `wait`. `None` when it did not end in time,

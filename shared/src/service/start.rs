@@ -38,6 +38,7 @@ pub struct Start {
 #[derive(Debug, PartialEq)]
 pub struct Accepted {
     pub receipt: Receipt,
+    pub created_at: Timestamp,
     /// The `Idempotency-Key` was used before, for this same request.
     pub replayed: bool,
 }
@@ -53,9 +54,7 @@ impl Start {
         let request = body.check(&self.callback_allow)?;
         let item = key.map(|key| key.item(&caller.user_id));
         let refusal = match self.accept(caller, &request, item.as_deref()).await {
-            Ok(Some(receipt)) => {
-                return Ok(Accepted { receipt, replayed: false });
-            }
+            Ok(Some(accepted)) => return Ok(accepted),
             // The key is taken.
             Ok(None) => Error::Busy("store an execution"),
             Err(refusal) => refusal,
@@ -74,7 +73,7 @@ impl Start {
         caller: &Caller,
         request: &StartRequest,
         idempotency_item: Option<&str>,
-    ) -> Result<Option<Receipt>, Error> {
+    ) -> Result<Option<Accepted>, Error> {
         // Permission first, so that nobody can probe for agents.
         caller.require(Action::Execute, &request.agent_name)?;
         let agent = self.agents.find(&request.agent_name).await?.ok_or(Error::NotFound("agent"))?;
@@ -109,7 +108,8 @@ impl Start {
         let message = LaunchMessage { execution_id: execution_id.clone() };
         self.launch_queue.hurry(&message, &user_id, Duration::ZERO).await;
         info!(execution.id = %execution_id, key.id = caller.key_id, "accepted execution {execution_id}");
-        Ok(Some(Receipt::new(execution_id, agent_name, estimated_ms)))
+        let receipt = Receipt::new(execution_id, agent_name, estimated_ms);
+        Ok(Some(Accepted { receipt, created_at: now, replayed: false }))
     }
 
     fn new_execution(
@@ -164,6 +164,7 @@ impl Start {
         match self.executions.find_idempotency(item).await {
             Ok(Some(first)) if first.request_hash == request.hash => Ok(Accepted {
                 receipt: Receipt::new(first.accepted_id, first.agent_name, first.estimated_ms),
+                created_at: first.created_at,
                 replayed: true,
             }),
             Ok(Some(_)) => {

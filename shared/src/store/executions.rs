@@ -56,6 +56,7 @@ pub struct Idempotency {
     pub agent_name: AgentName,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub estimated_ms: Option<u64>,
+    pub created_at: Timestamp,
     pub request_hash: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ttl: Option<i64>,
@@ -138,6 +139,7 @@ impl Executions {
                 accepted_id: id.clone(),
                 agent_name: new.execution.agent_name.clone(),
                 estimated_ms: new.execution.estimated_ms,
+                created_at: new.execution.created_at,
                 request_hash: new.request_hash.to_owned(),
                 ttl: None,
             };

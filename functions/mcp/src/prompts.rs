@@ -1,0 +1,43 @@
+//! The prompts: one, by which a person has a model hand work over to an agent.
+
+use rmcp::model::{
+    GetPromptRequestParams, GetPromptResult, Prompt, PromptArgument, PromptMessage, Role,
+};
+
+pub(crate) const DELEGATE: &str = "delegate";
+
+pub(crate) fn list() -> Vec<Prompt> {
+    let argument = |name, description| {
+        PromptArgument::new(name).with_description(description).with_required(true)
+    };
+    let arguments = vec![
+        argument("agent_name", "Which agent is to do it."),
+        argument("task", "What it is to do."),
+    ];
+    vec![
+        Prompt::new(
+            DELEGATE,
+            Some("Has an agent do a task, waits for it and reports the result."),
+            Some(arguments),
+        )
+        .with_title("Delegate to an agent"),
+    ]
+}
+
+/// The prompt with its arguments filled in; or what is wrong with them.
+pub(crate) fn get(request: &GetPromptRequestParams) -> Result<GetPromptResult, String> {
+    if request.name != DELEGATE {
+        return Err(format!("unknown prompt: {}", request.name));
+    }
+    let argument = |name: &str| {
+        let value = request.arguments.as_ref().and_then(|arguments| arguments.get(name)?.as_str());
+        value.filter(|text| !text.is_empty()).ok_or_else(|| format!("argument {name} is missing"))
+    };
+    let (agent_name, task) = (argument("agent_name")?, argument("task")?);
+    let text = format!(
+        "Start the agent {agent_name} with the tool start_agent and the message below. Give it a \
+         client_token of your own. Then call monitor_agent every few seconds until it has ended, fetch \
+         the outcome with get_agent_results, and tell me the result, or why there is none.\n\n{task}"
+    );
+    Ok(GetPromptResult::new(vec![PromptMessage::new_text(Role::User, text)]))
+}

@@ -1,0 +1,391 @@
+//! The MCP server as its clients see it, in every revision of the protocol.
+
+use e2e::{Answer, Stack, User, eventually};
+use reqwest::Method;
+use serde_json::{Value, json};
+
+const NEWEST: &str = "2026-07-28";
+const OLDER: [&str; 4] = ["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"];
+const EVERYTHING: &[&str] = &["execute:*", "view:*", "cancel:*"];
+
+/// One request of the newest revision, which says in itself all that the server needs to know.
+async fn send(user: &User, method: &str, mut params: Value, with_tasks: bool) -> Answer {
+    let extensions =
+        if with_tasks { json!({"io.modelcontextprotocol/tasks": {}}) } else { json!({}) };
+    let name = ["name", "uri", "taskId"].iter().find_map(|field| params[field].as_str());
+    let name = name.unwrap_or_default().to_owned();
+    params["_meta"] = json!({
+        "io.modelcontextprotocol/protocolVersion": NEWEST,
+        "io.modelcontextprotocol/clientInfo": {"name": "e2e", "version": "1"},
+        "io.modelcontextprotocol/clientCapabilities": {"extensions": extensions},
+    });
+    let headers =
+        [("mcp-protocol-version", NEWEST), ("mcp-method", method), ("mcp-name", name.as_str())];
+    let headers = if name.is_empty() { &headers[..2] } else { &headers };
+    post(user, headers, &request(method, &params)).await
+}
+
+fn request(method: &str, params: &Value) -> Value {
+    json!({"jsonrpc": "2.0", "id": "one", "method": method, "params": params})
+}
+
+async fn post(user: &User, headers: &[(&str, &str)], body: &Value) -> Answer {
+    let mut all = vec![
+        ("content-type", "application/json"),
+        ("accept", "application/json, text/event-stream"),
+    ];
+    all.extend_from_slice(headers);
+    user.send(Method::POST, "/mcp", &all, body.to_string()).await
+}
+
+/// The result of a request that succeeds.
+async fn result(user: &User, method: &str, params: Value) -> Value {
+    let answer = send(user, method, params, false).await;
+    assert_eq!((answer.status, &answer.body["error"]), (200, &Value::Null), "{answer:?}");
+    assert_eq!(answer.body["id"], "one");
+    answer.body["result"].clone()
+}
+
+/// The value that a tool answers with.
+async fn call(user: &User, tool: &str, arguments: Value) -> Value {
+    let result = result(user, "tools/call", json!({"name": tool, "arguments": arguments})).await;
+    assert_ne!(result["isError"], true, "{result}");
+    let text = result["content"][0]["text"].as_str().unwrap();
+    assert_eq!(serde_json::from_str::<Value>(text).unwrap(), result["structuredContent"]);
+    result["structuredContent"].clone()
+}
+
+/// The sentence with which a tool refuses.
+async fn refused(user: &User, tool: &str, arguments: Value) -> String {
+    let result = result(user, "tools/call", json!({"name": tool, "arguments": arguments})).await;
+    assert_eq!(result["isError"], true, "{result}");
+    result["content"][0]["text"].as_str().unwrap().to_owned()
+}
+
+async fn task(user: &User, method: &str, id: &str) -> Answer {
+    send(user, method, json!({"taskId": id}), true).await
+}
+
+#[tokio::test]
+async fn every_revision_is_served() {
+    let stack = Stack::connect().await;
+    let user = stack.user(EVERYTHING).await;
+
+    let discovered = result(&user, "server/discover", json!({})).await;
+    for version in OLDER {
+        assert!(discovered["supportedVersions"].as_array().unwrap().contains(&json!(version)));
+        let hello = json!({
+            "protocolVersion": version, "capabilities": {}, "clientInfo": {"name": "e2e", "version": "1"},
+        });
+        let answer = post(&user, &[], &request("initialize", &hello)).await;
+        assert_eq!(answer.body["result"]["protocolVersion"], version, "{answer:?}");
+        let ready = json!({"jsonrpc": "2.0", "method": "notifications/initialized"});
+        let version_header = [("mcp-protocol-version", version)];
+        assert_eq!(post(&user, &version_header, &ready).await.status, 202);
+
+        let answer = post(&user, &version_header, &request("tools/list", &json!({}))).await;
+        assert_eq!(answer.body["result"]["tools"].as_array().unwrap().len(), 6, "{answer:?}");
+        let arguments = json!({"name": "start_agent", "arguments": {"agent_name": "echo", "input_message": "x"}});
+        let answer = post(&user, &version_header, &request("tools/call", &arguments)).await;
+        assert_eq!(answer.body["result"]["structuredContent"]["status"], "started", "{answer:?}");
+        // Only the newest revision knows this member.
+        assert!(answer.body["result"].get("resultType").is_none());
+    }
+
+    let ping = |id| json!({"jsonrpc": "2.0", "id": id, "method": "ping"});
+    let batch = json!([ping(1), ping(2)]);
+    let answer = post(&user, &[("mcp-protocol-version", "2025-03-26")], &batch).await;
+    assert_eq!(answer.body[1], json!({"jsonrpc": "2.0", "id": 2, "result": {}}), "{answer:?}");
+    let answer = post(&user, &[("mcp-protocol-version", "2025-06-18")], &batch).await;
+    assert_eq!((answer.status, &answer.body["error"]["code"]), (400, &json!(-32600)));
+}
+
+#[tokio::test]
+async fn what_is_no_request_of_ours_is_refused_by_its_code() {
+    let stack = Stack::connect().await;
+    let user = stack.user(EVERYTHING).await;
+    let post_text = async |headers: &[(&str, &str)], body: &str| {
+        let mut all = vec![("content-type", "application/json")];
+        all.extend_from_slice(headers);
+        let answer = user.send(Method::POST, "/mcp", &all, body.to_owned()).await;
+        (answer.status, answer.body["error"]["code"].as_i64())
+    };
+
+    for body in ["", "{", "nonsense", &"[".repeat(10_000)] {
+        assert_eq!(post_text(&[], body).await, (400, Some(-32700)), "{body:.20}");
+    }
+    for body in ["1", "null", "{}", "[]", r#"{"jsonrpc":"2.0","id":1}"#, r#"{"method":"ping"}"#] {
+        assert_eq!(post_text(&[], body).await, (400, Some(-32600)), "{body}");
+    }
+    let ping = request("ping", &json!({})).to_string();
+    assert_eq!(post_text(&[], &ping).await, (200, None));
+    assert_eq!(post_text(&[("mcp-protocol-version", "1999-01-01")], &ping).await.0, 400);
+    assert_eq!(post_text(&[("origin", "http://evil.example")], &ping).await.0, 403);
+    assert_eq!(post_text(&[("host", "evil.example")], &ping).await.0, 403);
+    assert_eq!(post_text(&[("content-type", "text/plain")], &ping).await.0, 415);
+    let large = request("tools/call", &json!({"name": "x".repeat(400_000)})).to_string();
+    assert_eq!(post_text(&[], &large).await.0, 413);
+
+    for method in [Method::GET, Method::DELETE] {
+        let answer = user.send(method, "/mcp", &[], "").await;
+        assert_eq!((answer.status, answer.header("allow")), (405, "POST"));
+    }
+    let anonymous = stack.request(Method::POST, "/mcp", &[], ping.clone()).await;
+    assert_eq!(anonymous.status, 401);
+    assert!(anonymous.header("www-authenticate").starts_with("Bearer "), "{anonymous:?}");
+    let key = format!("Bearer {}", user.key);
+    let bearer = [("authorization", key.as_str()), ("content-type", "application/json")];
+    assert_eq!(stack.request(Method::POST, "/mcp", &bearer, ping).await.status, 200);
+    // No issuer of tokens is configured here.
+    let metadata = "/.well-known/oauth-protected-resource/mcp";
+    assert_eq!(stack.request(Method::GET, metadata, &[], "").await.status, 404);
+    let preflight = stack.request(Method::OPTIONS, "/mcp", &[("origin", "http://a.example")], "");
+    let preflight = preflight.await;
+    assert_eq!(preflight.status, 204);
+    assert_eq!(preflight.header("access-control-allow-origin"), "");
+
+    let unknown = send(&user, "tools/call", json!({"name": "destroy"}), false).await;
+    assert_eq!(unknown.body["error"]["code"], -32602);
+    let unknown = send(&user, "agents/fly", json!({}), false).await;
+    assert_eq!((unknown.status, &unknown.body["error"]["code"]), (404, &json!(-32601)));
+    let mismatch = [("mcp-protocol-version", NEWEST), ("mcp-method", "tools/list")];
+    let params = json!({"_meta": {"io.modelcontextprotocol/protocolVersion": NEWEST}});
+    let answer = post(&user, &mismatch, &request("resources/list", &params)).await;
+    assert_eq!((answer.status, &answer.body["error"]["code"]), (400, &json!(-32020)));
+}
+
+#[tokio::test]
+async fn rest_and_mcp_show_the_same_and_each_answer_fits_its_schema() {
+    let stack = Stack::connect().await;
+    let user = stack.user(EVERYTHING).await;
+    let tools = result(&user, "tools/list", json!({})).await;
+    let fits = |tool: &str, value: &Value| {
+        let mut tools = tools["tools"].as_array().unwrap().iter();
+        let schema = &tools.find(|it| it["name"] == tool).unwrap()["outputSchema"];
+        jsonschema::validate(schema, value).unwrap_or_else(|error| panic!("{tool}: {error}"));
+    };
+    let start =
+        json!({"agent_name": "echo", "input_message": "x", "parameters": {"wait_seconds": 0}});
+
+    let started = call(&user, "start_agent", start.clone()).await;
+    fits("start_agent", &started);
+    let by_rest = user.post(&start).await;
+    let keys = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    assert_eq!(keys(&started), keys(&by_rest.body));
+
+    for id in [started["execution_id"].as_str().unwrap(), &by_rest.text("execution_id")] {
+        let arguments = json!({"execution_id": id});
+        fits("monitor_agent", &call(&user, "monitor_agent", arguments.clone()).await);
+        fits("get_agent_results", &call(&user, "get_agent_results", arguments.clone()).await);
+        user.wait_for(id, "completed").await;
+
+        let monitor = call(&user, "monitor_agent", arguments.clone()).await;
+        assert_eq!(monitor, user.monitor(id).await.body);
+        fits("monitor_agent", &monitor);
+        let results = call(&user, "get_agent_results", arguments).await;
+        assert_eq!(results, user.results(id).await.body);
+        fits("get_agent_results", &results);
+        let with_metadata = json!({"execution_id": id, "include_metadata": true});
+        let results = call(&user, "get_agent_results", with_metadata).await;
+        let path = format!("/v1/executions/{id}/results?include_metadata=true");
+        assert_eq!(results, user.get(&path).await.body);
+        fits("get_agent_results", &results);
+    }
+    let agents = call(&user, "list_available_agents", json!({})).await;
+    assert_eq!(agents, user.get("/v1/agents").await.body);
+    fits("list_available_agents", &agents);
+    let list = call(&user, "list_executions", json!({"status": "completed", "limit": 1})).await;
+    let rest = user.get("/v1/executions?status=completed&limit=1").await.body;
+    assert_eq!(list, rest);
+    fits("list_executions", &list);
+    let next = json!({"status": "completed", "limit": 1, "cursor": list["next_cursor"]});
+    let next = call(&user, "list_executions", next).await;
+    assert_ne!(next["executions"][0], list["executions"][0]);
+
+    let slow =
+        call(&user, "start_agent", json!({"agent_name": "slow", "input_message": "x"})).await;
+    let id = slow["execution_id"].as_str().unwrap();
+    let stopping = call(&user, "stop_agent", json!({"execution_id": id})).await;
+    assert_eq!(stopping, json!({"execution_id": id, "status": "cancelling"}));
+    fits("stop_agent", &stopping);
+    user.wait_for(id, "cancelled").await;
+}
+
+#[tokio::test]
+async fn a_start_is_repeated_by_its_token_and_may_wait() {
+    let stack = Stack::connect().await;
+    let user = stack.user(EVERYTHING).await;
+    let start = json!({"agent_name": "echo", "input_message": "hello", "client_token": "t-1"});
+
+    let first = call(&user, "start_agent", start.clone()).await;
+    let mut again = start.clone();
+    again["wait_seconds"] = json!(20);
+    let params = json!({"name": "start_agent", "arguments": again});
+    let ended = result(&user, "tools/call", params).await;
+    assert_eq!(ended["structuredContent"]["execution_id"], first["execution_id"]);
+    assert_eq!(ended["structuredContent"]["result"], "hello");
+    let id = first["execution_id"].as_str().unwrap();
+    let link = ended["content"].as_array().unwrap().last().unwrap();
+    assert_eq!(
+        (&link["type"], &link["uri"]),
+        (&json!("resource_link"), &json!(format!("agents://executions/{id}")))
+    );
+    // The key of a REST start is the same thing.
+    let by_rest = json!({"agent_name": "echo", "input_message": "hello"});
+    let by_rest = user.post_with(&[("idempotency-key", "t-1")], &by_rest).await;
+    assert_eq!(by_rest.text("execution_id"), id);
+
+    let fails = json!({"agent_name": "fail", "input_message": "x", "wait_seconds": 20});
+    let sentence = refused(&user, "start_agent", fails).await;
+    assert!(sentence.starts_with("The agent ended without a result: "), "{sentence}");
+}
+
+#[tokio::test]
+async fn a_refused_call_says_what_to_do() {
+    let stack = Stack::connect().await;
+    let user = stack.user(&["execute:echo", "view:*"]).await;
+    let start = |fields: Value| {
+        let mut arguments = json!({"agent_name": "echo", "input_message": "x"});
+        arguments.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        arguments
+    };
+
+    for (arguments, said) in [
+        (json!({}), "missing field `agent_name`"),
+        (start(json!({"input_message": " "})), "input_message must not be empty"),
+        (start(json!({"surprise": 1})), "surprise"),
+        (start(json!({"wait_seconds": 21})), "wait_seconds must be at most 20"),
+        (start(json!({"wait_seconds": "soon"})), "wait_seconds"),
+        (start(json!({"client_token": ""})), "client_token must be 1 to 255"),
+        (start(json!({"callback_url": "http://example.com"})), "callback_url"),
+        (start(json!({"agent_name": "assistant"})), "permission execute:assistant is missing"),
+        (
+            start(json!({"client_token": "t", "input_message": "x".repeat(262_000)})),
+            "input_message is larger",
+        ),
+    ] {
+        let sentence = refused(&user, "start_agent", arguments).await;
+        assert!(sentence.contains(said), "{sentence}");
+    }
+    assert_eq!(stack.count_rows(&user).await, 0);
+    for tool in ["monitor_agent", "get_agent_results", "stop_agent"] {
+        let sentence = refused(&user, tool, json!({"execution_id": "mcp-echo-1"})).await;
+        assert_eq!(sentence, "execution not found. Call list_executions to see yours.");
+    }
+    for arguments in [
+        json!({"limit": 0}),
+        json!({"limit": 101}),
+        json!({"status": "odd"}),
+        json!({"cursor": "x"}),
+    ] {
+        refused(&user, "list_executions", arguments).await;
+    }
+    let everyone = stack.user(EVERYTHING).await;
+    let sentence = refused(&everyone, "start_agent", start(json!({"agent_name": "nobody"}))).await;
+    assert_eq!(
+        sentence,
+        "agent not found. Call list_available_agents to see which agents there are."
+    );
+}
+
+#[tokio::test]
+async fn resources_are_read_and_agents_completed() {
+    let stack = Stack::connect().await;
+    let user = stack.user(EVERYTHING).await;
+    let other = stack.user(EVERYTHING).await;
+    let id = user.start(&json!({"agent_name": "echo", "input_message": "x"})).await;
+    user.wait_for(&id, "completed").await;
+    let read = async |uri: &str| {
+        let read = result(&user, "resources/read", json!({"uri": uri})).await;
+        assert_eq!(
+            (&read["contents"][0]["uri"], &read["cacheScope"]),
+            (&json!(uri), &json!("private"))
+        );
+        serde_json::from_str::<Value>(read["contents"][0]["text"].as_str().unwrap()).unwrap()
+    };
+
+    assert_eq!(read("agents://available").await, user.get("/v1/agents").await.body);
+    assert_eq!(read("agents://executions").await, user.get("/v1/executions").await.body);
+    let execution = format!("agents://executions/{id}");
+    assert_eq!(read(&execution).await, user.monitor(&id).await.body);
+    assert_eq!(read(&format!("{execution}/result")).await, user.results(&id).await.body);
+    assert_eq!(read("agents://agents/echo").await["name"], "echo");
+
+    let denied = send(&other, "resources/read", json!({"uri": execution}), false).await;
+    let error = json!({"code": -32602, "message": "no such resource", "data": {"uri": execution}});
+    assert_eq!(denied.body["error"], error);
+
+    let complete = |reference: Value| json!({"ref": reference, "argument": {"name": "agent_name", "value": "ec"}});
+    for reference in [
+        json!({"type": "ref/resource", "uri": "agents://agents/{agent_name}"}),
+        json!({"type": "ref/prompt", "name": "delegate"}),
+    ] {
+        let completed = result(&user, "completion/complete", complete(reference)).await;
+        assert_eq!(
+            completed["completion"],
+            json!({"values": ["echo"], "total": 1, "hasMore": false})
+        );
+    }
+    let prompt = json!({"name": "delegate", "arguments": {"agent_name": "echo", "task": "Count."}});
+    let prompt = result(&user, "prompts/get", prompt).await;
+    assert!(prompt["messages"][0]["content"]["text"].as_str().unwrap().ends_with("Count."));
+    let incomplete = json!({"name": "delegate", "arguments": {"agent_name": "echo"}});
+    let refused = send(&user, "prompts/get", incomplete, false).await;
+    assert_eq!(refused.body["error"]["message"], "argument task is missing");
+}
+
+#[tokio::test]
+async fn a_task_is_followed_to_its_end_by_its_owner_alone() {
+    let stack = Stack::connect().await;
+    let user = stack.user(EVERYTHING).await;
+    let other = stack.user(EVERYTHING).await;
+    let start = async |agent: &str| {
+        let arguments = json!({"agent_name": agent, "input_message": "hello"});
+        let params = json!({"name": "start_agent", "arguments": arguments});
+        let answer = send(&user, "tools/call", params, true).await;
+        let created = answer.body["result"].clone();
+        assert_eq!(
+            (&created["resultType"], &created["status"]),
+            (&json!("task"), &json!("working"))
+        );
+        // It is there before its id is told.
+        let first = task(&user, "tasks/get", created["taskId"].as_str().unwrap()).await;
+        assert_eq!(first.body["result"]["createdAt"], created["createdAt"], "{first:?}");
+        created["taskId"].as_str().unwrap().to_owned()
+    };
+    let ended = async |id: &str| {
+        eventually(&format!("the end of {id}"), async || {
+            let task = task(&user, "tasks/get", id).await.body["result"].clone();
+            (task["status"] != "working").then_some(task)
+        })
+        .await
+    };
+
+    let id = start("echo").await;
+    let failing = start("fail").await;
+    let slow = start("slow").await;
+    for method in ["tasks/get", "tasks/cancel"] {
+        let denied = task(&other, method, &slow).await;
+        assert_eq!(denied.body["error"]["code"], -32602, "{denied:?}");
+        let unknown = task(&user, method, "mcp-echo-1").await;
+        assert_eq!(unknown.body["error"], denied.body["error"]);
+    }
+    let undeclared = send(&user, "tasks/get", json!({"taskId": id}), false).await;
+    assert_eq!(undeclared.body["error"]["code"], -32021);
+
+    let echo = ended(&id).await;
+    assert_eq!(echo["status"], "completed");
+    assert_eq!(echo["result"]["structuredContent"], user.results(&id).await.body);
+    assert!(echo["ttlMs"].as_u64().unwrap() > 0 && echo["pollIntervalMs"] == 5000);
+    assert_eq!(echo["statusMessage"], "Agent has completed (100 %)");
+    let fail = ended(&failing).await;
+    assert_eq!((&fail["status"], &fail["result"]["isError"]), (&json!("completed"), &json!(true)));
+    let cancelled = task(&user, "tasks/cancel", &slow).await;
+    assert_eq!(cancelled.body["result"], json!({"resultType": "complete"}));
+    assert_eq!(ended(&slow).await["status"], "cancelled");
+    // Of what has ended, nothing is left to cancel.
+    assert_eq!(
+        task(&user, "tasks/cancel", &id).await.body["result"],
+        json!({"resultType": "complete"})
+    );
+}
