@@ -13,7 +13,11 @@ use crate::execution::ExecutionId;
     Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
 )]
 #[serde(try_from = "String", into = "String")]
-#[schemars(inline, extend("pattern" = "^[A-Za-z0-9_-]{1,80}$"))]
+#[schemars(
+    inline,
+    description = "The name of an agent.",
+    extend("pattern" = "^[A-Za-z0-9_-]{1,80}$")
+)]
 pub struct AgentName(String);
 
 impl AgentName {

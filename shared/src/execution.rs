@@ -23,7 +23,11 @@ pub const NAME_PREFIX: &str = "mcp-";
 /// (<https://docs.aws.amazon.com/step-functions/latest/apireference/API_StartExecution.html>).
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
-#[schemars(inline, extend("pattern" = "^mcp-[A-Za-z0-9_-]{1,76}$"))]
+#[schemars(
+    inline,
+    description = "The id of an execution.",
+    extend("pattern" = "^mcp-[A-Za-z0-9_-]{1,76}$")
+)]
 pub struct ExecutionId(String);
 
 impl ExecutionId {

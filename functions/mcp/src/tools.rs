@@ -16,7 +16,7 @@ use rmcp::model::{
     CallToolResponse, CallToolResult, ContentBlock, CreateTaskResult, JsonObject, Tool,
     ToolAnnotations,
 };
-use schemars::{JsonSchema, generate::SchemaSettings};
+use schemars::{JsonSchema, Schema, generate::SchemaSettings, transform::RecursiveTransform};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
@@ -149,12 +149,13 @@ fn tool<Arguments: JsonSchema, Answer: JsonSchema>(
     description: &'static str,
     annotations: ToolAnnotations,
 ) -> Tool {
-    let settings =
-        SchemaSettings::draft2020_12().with(|settings| settings.inline_subschemas = true);
+    let settings = SchemaSettings::draft2020_12()
+        .with(|settings| settings.inline_subschemas = true)
+        .with_transform(RecursiveTransform(simplify));
     let input =
         settings.clone().for_deserialize().into_generator().into_root_schema_for::<Arguments>();
     let output = settings.for_serialize().into_generator().into_root_schema_for::<Answer>();
-    let object = |schema: schemars::Schema| -> Arc<JsonObject> {
+    let object = |schema: Schema| -> Arc<JsonObject> {
         let mut object = schema.as_object().cloned().unwrap_or_default();
         // The type's name and the note on it are for readers of our code.
         object.remove("title");
@@ -166,6 +167,19 @@ fn tool<Arguments: JsonSchema, Answer: JsonSchema>(
         .with_raw_output_schema(object(output))
         .with_annotations(annotations.open_world(false))
 }
+
+/// Writes a schema as every client takes it: the older revisions know no schema `true`, and JSON
+/// Schema knows no format of a number.
+fn simplify(schema: &mut Schema) {
+    if schema.as_bool() == Some(true) {
+        *schema = Schema::default();
+    } else if schema.get("format").is_some_and(|format| NUMBERS.iter().any(|it| format == it)) {
+        schema.remove("format");
+    }
+}
+
+/// Schemars' own formats, of the types in our answers.
+const NUMBERS: [&str; 5] = ["double", "uint", "uint8", "uint32", "uint64"];
 
 /// Calls a tool; `None` when there is none of this name. Whatever the tool refuses is an answer
 /// that a model can read.
@@ -353,6 +367,10 @@ mod tests {
                 jsonschema::validator_for(&Value::Object((**schema).clone())).unwrap();
             }
             assert_eq!(tool.input_schema["additionalProperties"], false, "{}", tool.name);
+            let text = serde_json::to_string(tool).unwrap();
+            for odd in [r#""result":true"#, "uint", "double"] {
+                assert!(!text.contains(odd), "{}: {odd}", tool.name);
+            }
         }
         assert_eq!(tools[0].input_schema["required"], json!(["agent_name", "input_message"]));
         assert_eq!(tools[1].input_schema["required"], json!(["execution_id"]));
