@@ -7,7 +7,7 @@ import sys
 
 import demo
 import keeper
-from engine import Engine
+from engine import Engine, reserved_port
 from report import Failure, step
 from stack import ROOT, Stack, build, shell_lines, write_private
 
@@ -21,6 +21,7 @@ TEST_PARAMETERS = {
     "DeliveryOverdueSeconds": "5",
     # The tests sweep themselves, when something is overdue.
     "SweepSchedule": "rate(1 day)",
+    "OAuthAudiences": "agent-relay-test",
 }
 
 
@@ -57,7 +58,10 @@ def test(everything: bool = False) -> None:
         raise Failure("Another `make test` runs in this directory.")
     engine.start(outlives_us=False, with_faults=everything)
     try:
-        environment = os.environ | Stack(engine, "agent-relay-test", TEST_PARAMETERS).deploy()
+        issuer = f"http://127.0.0.1:{reserved_port()}"
+        parameters = TEST_PARAMETERS | {"OAuthIssuers": f"test={issuer}"}
+        environment = os.environ | Stack(engine, "agent-relay-test", parameters).deploy()
+        environment["RELAY_TEST_ISSUER"] = issuer
         if engine.faults:
             environment["RELAY_TEST_FAULTS_URL"] = engine.faults
         for command in test_commands(everything):

@@ -3,6 +3,7 @@
 import fcntl
 import os
 import pathlib
+import random
 import shutil
 import signal
 import socket
@@ -117,6 +118,18 @@ def answers(url: str) -> bool:
             return answer.status == 200
     except OSError:
         return False
+
+
+def reserved_port() -> int:
+    """A free port that nobody is given by chance, for what starts to listen later."""
+    while True:
+        port = random.randrange(20_000, 32_000)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                continue
 
 
 def free_port() -> int:

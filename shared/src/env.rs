@@ -30,6 +30,14 @@ pub fn list(name: &'static str) -> Result<Vec<String>, InvalidVariable> {
     Ok(text.split(',').map(str::trim).filter(|it| !it.is_empty()).map(str::to_owned).collect())
 }
 
+/// The same of values that are more than text.
+pub fn parsed_list<T: FromStr<Err: Display>>(
+    name: &'static str,
+) -> Result<Vec<T>, InvalidVariable> {
+    let invalid = |error: T::Err| InvalidVariable { name, reason: error.to_string() };
+    list(name)?.iter().map(|text| text.parse().map_err(invalid)).collect()
+}
+
 pub fn days(name: &'static str) -> Result<Duration, InvalidVariable> {
     let days: u32 = parsed(name)?;
     Ok(Duration::from_secs(u64::from(days) * 24 * 60 * 60))

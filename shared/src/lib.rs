@@ -24,6 +24,7 @@ pub mod env;
 pub mod error;
 pub mod execution;
 pub mod gateway;
+pub mod issuer;
 pub mod network;
 pub mod outcome;
 pub mod problem;

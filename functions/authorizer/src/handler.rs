@@ -1,4 +1,4 @@
-//! One decision: the caller behind the request's key, or 401.
+//! One decision: the caller behind the request's key or token, or 401.
 
 use std::collections::HashMap;
 
@@ -9,6 +9,7 @@ use aws_lambda_events::{
 use lambda_runtime::Diagnostic;
 use relay::{
     api_key::{ApiKey, ApiKeyHash},
+    caller::UserId,
     error::Error,
     problem,
     store::api_keys::ApiKeys,
@@ -17,6 +18,8 @@ use relay::{
 };
 use serde::{Deserialize, Serialize};
 use tracing::info;
+
+use crate::token::Tokens;
 
 /// The part of the event that we use. The headers are text here, and not parsed as such, since
 /// a caller may send anything.
@@ -43,30 +46,61 @@ fn unauthorized() -> Diagnostic {
     Diagnostic { error_type: "Unauthorized".to_owned(), error_message: "Unauthorized".to_owned() }
 }
 
-pub(crate) async fn handle(
-    keys: &ApiKeys,
-    request: Request,
-) -> Result<ApiGatewayCustomAuthorizerResponse<Context>, Diagnostic> {
-    let mut metrics = Invocation::start("authorizer");
-    let found = match credential(&request) {
-        Some(key) => keys.find(&ApiKeyHash::of(key)).await.map_err(|error| unavailable(&error))?,
-        None => None,
-    };
-    metrics.failed = false;
-    let key = found.filter(|key| key.is_valid(Timestamp::now())).ok_or_else(unauthorized)?;
-    info!(key.id = key.key_id, "authorized key {}", key.key_id);
-    Ok(allow(&request.method_arn, key))
+/// Who calls, whatever they prove it with.
+pub(crate) struct Identity {
+    pub(crate) user_id: UserId,
+    pub(crate) key_id: String,
+    pub(crate) permissions: Vec<String>,
+    pub(crate) rate_limit: u32,
+}
+
+impl From<ApiKey> for Identity {
+    fn from(key: ApiKey) -> Self {
+        let ApiKey { user_id, key_id, permissions, rate_limit, .. } = key;
+        Self { user_id, key_id, permissions, rate_limit }
+    }
+}
+
+pub(crate) struct Callers {
+    pub(crate) keys: ApiKeys,
+    pub(crate) tokens: Tokens,
+}
+
+impl Callers {
+    pub(crate) async fn handle(
+        &self,
+        request: Request,
+    ) -> Result<ApiGatewayCustomAuthorizerResponse<Context>, Diagnostic> {
+        let mut metrics = Invocation::start("authorizer");
+        let found = match credential(&request) {
+            // A key of ours has no point in it, and a token has two.
+            Some(token) if token.contains('.') => self.tokens.identify(token).await,
+            Some(key) => self.find(key).await,
+            None => Ok(None),
+        };
+        let found = found.map_err(|error| unavailable(&error))?;
+        metrics.failed = false;
+        let identity = found.ok_or_else(unauthorized)?;
+        info!(key.id = identity.key_id, "authorized {}", identity.key_id);
+        Ok(allow(&request.method_arn, identity))
+    }
+
+    /// Whose key this is, if it is valid.
+    async fn find(&self, key: &str) -> Result<Option<Identity>, Error> {
+        let found = self.keys.find(&ApiKeyHash::of(key)).await?;
+        Ok(found.filter(|key| key.is_valid(Timestamp::now())).map(Identity::from))
+    }
 }
 
 fn unavailable(error: &Error) -> Diagnostic {
     problem::log(error);
     Diagnostic {
         error_type: "Unavailable".to_owned(),
-        error_message: "cannot check the key".to_owned(),
+        error_message: "cannot check the key or token".to_owned(),
     }
 }
 
-/// The key in `x-api-key`, or else the one in `Authorization: Bearer`.
+/// The key in `x-api-key`, or else the key or token in `Authorization: Bearer`.
 fn credential(request: &Request) -> Option<&str> {
     let header = |wanted: &str| {
         let mut headers = request.headers.as_ref()?.iter();
@@ -81,7 +115,7 @@ fn credential(request: &Request) -> Option<&str> {
 
 /// Allows the whole API, not the one route that was asked for: the functions check what the
 /// caller may do.
-fn allow(method_arn: &str, key: ApiKey) -> ApiGatewayCustomAuthorizerResponse<Context> {
+fn allow(method_arn: &str, identity: Identity) -> ApiGatewayCustomAuthorizerResponse<Context> {
     // arn:aws:execute-api:<region>:<account>:<api>/<stage>/<method>/<path>
     let stage: Vec<&str> = method_arn.splitn(3, '/').take(2).collect();
     let mut statement = IamPolicyStatement::default();
@@ -93,14 +127,14 @@ fn allow(method_arn: &str, key: ApiKey) -> ApiGatewayCustomAuthorizerResponse<Co
     policy_document.statement = vec![statement];
 
     let mut response = ApiGatewayCustomAuthorizerResponse::default();
-    response.principal_id = Some(key.user_id.to_string());
+    response.principal_id = Some(identity.user_id.to_string());
     response.policy_document = policy_document;
     response.context = Context {
-        user_id: key.user_id.to_string(),
-        key_id: key.key_id,
+        user_id: identity.user_id.to_string(),
+        key_id: identity.key_id,
         // A list of texts always serialises.
-        permissions: serde_json::to_string(&key.permissions).unwrap_or_default(),
-        rate_limit: key.rate_limit.to_string(),
+        permissions: serde_json::to_string(&identity.permissions).unwrap_or_default(),
+        rate_limit: identity.rate_limit.to_string(),
     };
     response
 }
@@ -148,12 +182,12 @@ mod tests {
 
     #[test]
     fn the_policy_covers_the_whole_stage_and_the_context_is_text() {
-        let key = serde_json::from_value(json!({
+        let key: ApiKey = serde_json::from_value(json!({
             "key_id": "ab12cd34", "user_id": "someone", "permissions": ["execute:*"], "created_at": 0,
         }))
         .unwrap();
         let arn = "arn:aws:execute-api:eu-west-1:111122223333:api/live/GET/v1/executions/mcp-echo-1/results";
-        let answer = serde_json::to_value(allow(arn, key)).unwrap();
+        let answer = serde_json::to_value(allow(arn, key.into())).unwrap();
 
         assert_eq!(
             answer["policyDocument"]["Statement"][0]["Resource"][0],

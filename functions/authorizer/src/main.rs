@@ -1,10 +1,14 @@
-//! API Gateway REQUEST authorizer: API key → who calls, and what they may do.
+//! API Gateway REQUEST authorizer: API key or token → who calls, and what they may do.
 
 mod handler;
+mod keys;
+mod token;
 
 use aws_config::BehaviorVersion;
 use lambda_runtime::{Error, LambdaEvent, run, service_fn, tracing};
 use relay::{env, store::api_keys::ApiKeys, telemetry};
+
+use crate::{handler::Callers, token::Tokens};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
@@ -12,11 +16,15 @@ async fn main() -> Result<(), Error> {
     let _metrics = telemetry::attach_metrics();
 
     let aws = aws_config::load_defaults(BehaviorVersion::v2026_01_12()).await;
-    let keys = ApiKeys::new(aws_sdk_dynamodb::Client::new(&aws), env::required("API_KEYS_TABLE")?);
+    let callers = &Callers {
+        keys: ApiKeys::new(aws_sdk_dynamodb::Client::new(&aws), env::required("API_KEYS_TABLE")?),
+        tokens: Tokens::new(
+            env::parsed_list("OAUTH_ISSUERS")?,
+            env::list("OAUTH_AUDIENCES")?,
+            env::parsed("OAUTH_ADMINS")?,
+            env::parsed("OAUTH_RATE_LIMIT")?,
+        ),
+    };
 
-    let keys = &keys;
-    run(service_fn(move |event: LambdaEvent<handler::Request>| {
-        handler::handle(keys, event.payload)
-    }))
-    .await
+    run(service_fn(move |event: LambdaEvent<handler::Request>| callers.handle(event.payload))).await
 }

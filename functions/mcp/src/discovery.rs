@@ -1,7 +1,7 @@
 //! Where an MCP client gets a token: the protected resource's metadata (RFC 9728).
 
 use lambda_http::Response;
-use relay::{error::Error, gateway, problem};
+use relay::{error::Error, gateway, issuer::Issuer, problem};
 use serde_json::json;
 
 const METADATA: &str = "/.well-known/oauth-protected-resource";
@@ -9,11 +9,11 @@ const METADATA_OF_MCP: &str = "/.well-known/oauth-protected-resource/mcp";
 
 pub(crate) struct Discovery {
     public_url: String,
-    issuers: Vec<String>,
+    issuers: Vec<Issuer>,
 }
 
 impl Discovery {
-    pub(crate) fn new(public_url: &str, issuers: Vec<String>) -> Self {
+    pub(crate) fn new(public_url: &str, issuers: Vec<Issuer>) -> Self {
         Self { public_url: public_url.to_owned(), issuers }
     }
 
@@ -27,11 +27,12 @@ impl Discovery {
         if self.issuers.is_empty() || self.public_url.is_empty() {
             return problem::respond(&Error::NotFound("an OAuth issuer"));
         }
+        let issuers: Vec<_> = self.issuers.iter().map(|issuer| &issuer.url).collect();
         gateway::reply(
             200,
             &json!({
                 "resource": format!("{}{path}", self.public_url),
-                "authorization_servers": self.issuers,
+                "authorization_servers": issuers,
                 "bearer_methods_supported": ["header"],
                 "resource_name": "agent-relay",
             }),
@@ -47,8 +48,8 @@ mod tests {
 
     #[test]
     fn the_metadata_names_the_resource_and_its_issuers() {
-        let discovery =
-            Discovery::new("https://relay.example.com", vec!["https://login.example.com".into()]);
+        let issuer: Issuer = "example=https://login.example.com".parse().unwrap();
+        let discovery = Discovery::new("https://relay.example.com", vec![issuer.clone()]);
 
         let body: Value = serde_json::from_str(discovery.serve(METADATA_OF_MCP).body()).unwrap();
         assert_eq!(body["resource"], "https://relay.example.com/mcp");
@@ -56,10 +57,9 @@ mod tests {
         let body: Value = serde_json::from_str(discovery.serve(METADATA).body()).unwrap();
         assert_eq!(body["resource"], "https://relay.example.com");
         assert_eq!(discovery.serve("/.well-known/other").status(), 404);
-        for nothing in [
-            Discovery::new("", vec!["https://login.example.com".into()]),
-            Discovery::new("https://relay.example.com", vec![]),
-        ] {
+        for nothing in
+            [Discovery::new("", vec![issuer]), Discovery::new("https://relay.example.com", vec![])]
+        {
             assert_eq!(nothing.serve(METADATA).status(), 404);
         }
     }

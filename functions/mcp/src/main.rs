@@ -36,7 +36,7 @@ async fn main() -> Result<(), Error> {
         env::list("MCP_ORIGINS")?,
         &public_url,
     );
-    let discovery = &Discovery::new(&public_url, env::list("OAUTH_ISSUERS")?);
+    let discovery = &Discovery::new(&public_url, env::parsed_list("OAUTH_ISSUERS")?);
     let services = &server.services;
 
     run(service_fn(async |request: Request| {
