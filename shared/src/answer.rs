@@ -13,6 +13,7 @@ use crate::{
     delivery::{Attempt, Delivery, DeliveryState},
     execution::{Execution, ExecutionId, Status},
     outcome::{self, Outcome},
+    question::{Question, QuestionId},
     time::Timestamp,
 };
 
@@ -59,6 +60,9 @@ pub struct Monitor {
     /// 0 to 100; null when it is not known.
     pub progress: Option<u8>,
     pub message: String,
+    /// What the agent asks, oldest first, while it waits to be answered; left out of lists.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub questions: Vec<QuestionView>,
     #[serde(serialize_with = "Timestamp::as_rfc3339")]
     pub created_at: Timestamp,
     #[serde(
@@ -81,13 +85,45 @@ impl Monitor {
         Self {
             progress: progress(&execution, now),
             message: message(&execution),
+            questions: Vec::new(),
+            status: execution.shown_status(),
             execution_id: execution.execution_id,
             agent_name: execution.agent_name,
-            status: execution.status,
             created_at: execution.created_at,
             started_at: execution.started_at,
             updated_at: execution.updated_at,
             completed_at: execution.completed_at,
+        }
+    }
+
+    /// The same of a run whose agent asks just this. What is answered is asked no more, although
+    /// the run holds it until the agent has the answer.
+    #[must_use]
+    pub fn asking(mut execution: Execution, questions: Vec<QuestionView>, now: Timestamp) -> Self {
+        execution.open_questions = questions.iter().map(|it| it.id.clone()).collect();
+        Self { questions, ..Self::of(execution, now) }
+    }
+}
+
+/// What an agent asks, for whoever may answer.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct QuestionView {
+    pub id: QuestionId,
+    pub question: String,
+    /// The JSON Schema that an answer must fit.
+    pub schema: Value,
+    #[serde(serialize_with = "Timestamp::as_rfc3339")]
+    pub asked_at: Timestamp,
+}
+
+impl From<&Question> for QuestionView {
+    fn from(question: &Question) -> Self {
+        let schema = question.schema.as_deref().and_then(|text| serde_json::from_str(text).ok());
+        Self {
+            id: question.question_id.clone(),
+            question: question.question.clone(),
+            schema: schema.unwrap_or(Value::Bool(true)),
+            asked_at: question.asked_at,
         }
     }
 }
@@ -95,22 +131,32 @@ impl Monitor {
 fn progress(execution: &Execution, now: Timestamp) -> Option<u8> {
     match execution.status {
         Status::Queued => Some(0),
-        Status::Running => {
+        Status::Running | Status::InputRequired => {
+            if let Some(reported) = execution.progress {
+                return Some(shown_progress(reported));
+            }
             let estimated = execution.estimated_ms.filter(|millis| *millis > 0)?;
             let elapsed = now.millis_since(execution.started_at?);
             let percent = elapsed.saturating_mul(100) / estimated;
-            // An estimate never says that the run is done.
-            Some(u8::try_from(percent).unwrap_or(99).min(99))
+            Some(shown_progress(u8::try_from(percent).unwrap_or(u8::MAX)))
         }
         Status::Completed => Some(100),
         Status::Failed | Status::Timeout | Status::Cancelled => None,
     }
 }
 
+/// Only the end says that the run is done.
+fn shown_progress(percent: u8) -> u8 {
+    percent.min(99)
+}
+
 fn message(execution: &Execution) -> String {
-    match execution.status {
+    match execution.shown_status() {
         Status::Queued => "Waiting to be started".to_owned(),
-        Status::Running => "Agent is running".to_owned(),
+        Status::Running => {
+            execution.message.clone().unwrap_or_else(|| "Agent is running".to_owned())
+        }
+        Status::InputRequired => "Agent waits for an answer".to_owned(),
         Status::Completed => "Agent has completed".to_owned(),
         Status::Failed | Status::Timeout | Status::Cancelled => match &execution.error_code {
             Some(code) => format!("Agent has ended without a result: {code}"),
@@ -170,6 +216,34 @@ pub struct Metadata {
     pub raw_output: Option<Value>,
 }
 
+/// What an agent has said while it ran, be it its progress or a question.
+#[derive(Debug, Clone, Serialize)]
+pub struct Said {
+    pub execution_id: ExecutionId,
+    pub agent_name: AgentName,
+    pub status: Option<Status>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub progress: Option<u8>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub questions: Vec<QuestionView>,
+}
+
+impl Said {
+    #[must_use]
+    pub fn delivered(delivery: &Delivery) -> Self {
+        Self {
+            execution_id: delivery.execution_id.clone(),
+            agent_name: delivery.agent_name.clone(),
+            status: delivery.news.status(),
+            progress: delivery.progress.map(shown_progress),
+            message: delivery.message.clone(),
+            questions: delivery.question.iter().map(QuestionView::from).collect(),
+        }
+    }
+}
+
 /// The facts of a run at one moment, be it now or when its news came about.
 struct Facts<'a> {
     execution_id: &'a ExecutionId,
@@ -187,7 +261,7 @@ impl Results {
             &Facts {
                 execution_id: &execution.execution_id,
                 agent_name: &execution.agent_name,
-                status: execution.status,
+                status: execution.shown_status(),
                 redrive_count: execution.redrive_count,
                 started_at: execution.started_at,
                 completed_at: execution.completed_at,
@@ -266,7 +340,11 @@ pub const fn default_code(status: Status) -> &'static str {
     match status {
         Status::Timeout => "States.Timeout",
         Status::Cancelled => "Cancelled",
-        Status::Queued | Status::Running | Status::Completed | Status::Failed => "Failed",
+        Status::Queued
+        | Status::Running
+        | Status::InputRequired
+        | Status::Completed
+        | Status::Failed => "Failed",
     }
 }
 

@@ -8,10 +8,12 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     agent::AgentName,
+    answer::QuestionView,
     api_key::hex,
     caller::UserId,
     error::Error,
     execution::{Execution, ExecutionId, Status},
+    question::Question,
     time::Timestamp,
 };
 
@@ -22,8 +24,8 @@ pub const SOURCE: &str = "agent-relay";
 pub const DETAIL_TYPE: &str = "Agent Execution Status Change";
 
 /// The `detail` of an event; `infra/events/status-change.schema.json` describes it. An event may
-/// come twice, and out of order: consumers order by `redrive_count` and `rank`. It holds no
-/// results, and nothing secret.
+/// come twice, and out of order: consumers order by `redrive_count`, `rank` and `sequence`. It
+/// holds no results, and nothing secret.
 #[derive(Debug, Serialize)]
 pub struct StatusChange<'a> {
     /// Follows from the run and its position: the same when the event is repeated.
@@ -35,6 +37,8 @@ pub struct StatusChange<'a> {
     pub previous_status: Status,
     pub redrive_count: u32,
     pub rank: u8,
+    /// How many questions were opened and closed until then.
+    pub sequence: u32,
     #[serde(serialize_with = "Timestamp::as_rfc3339")]
     pub created_at: Timestamp,
     #[serde(serialize_with = "Timestamp::as_optional_rfc3339")]
@@ -42,27 +46,44 @@ pub struct StatusChange<'a> {
     #[serde(serialize_with = "Timestamp::as_optional_rfc3339")]
     pub completed_at: Option<Timestamp>,
     pub tags: &'a BTreeMap<String, String>,
+    /// What the agent has just asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub questions: Option<[QuestionView; 1]>,
 }
 
 impl<'a> StatusChange<'a> {
     #[must_use]
     pub fn between(before: &Execution, after: &'a Execution) -> Self {
-        let Execution { execution_id, redrive_count, rank, .. } = after;
-        let hash = Sha256::digest(format!("{execution_id}/{redrive_count}/{rank}"));
+        let Execution { execution_id, redrive_count, rank, sequence, .. } = after;
+        let mut step = format!("{execution_id}/{redrive_count}/{rank}");
+        // Questions come and go without a change of rank.
+        if before.sequence != *sequence {
+            step = format!("{step}/{sequence}");
+        }
+        let hash = Sha256::digest(step);
         Self {
             event_id: hex(hash.get(..16).unwrap_or_default()),
             execution_id,
             agent_name: &after.agent_name,
             user_id: &after.user_id,
-            status: after.status,
-            previous_status: before.status,
+            status: after.shown_status(),
+            previous_status: before.shown_status(),
             redrive_count: *redrive_count,
             rank: *rank,
+            sequence: *sequence,
             created_at: after.created_at,
             started_at: after.started_at,
             completed_at: after.completed_at,
             tags: &after.tags,
+            questions: None,
         }
+    }
+
+    /// That the agent has asked this.
+    #[must_use]
+    pub fn asking(before: &Execution, after: &'a Execution, question: &Question) -> Self {
+        let questions = Some([QuestionView::from(question)]);
+        Self { questions, ..Self::between(before, after) }
     }
 }
 
@@ -96,5 +117,45 @@ impl Bus {
             return Err(Error::Busy("publish an event"));
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::question::Ask;
+
+    #[test]
+    fn events_are_what_is_described_to_subscribers() {
+        let schema = include_str!("../../infra/events/status-change.schema.json");
+        let schema: Value = serde_json::from_str(schema).unwrap();
+        let validator = jsonschema::validator_for(&schema).unwrap();
+        let before: Execution = serde_json::from_value(json!({
+            "execution_id": "mcp-echo-1", "user_id": "someone", "agent_name": "echo",
+            "state_machine_arn": "arn:aws:states:eu-west-1:111122223333:stateMachine:echo",
+            "status": "running", "redrive_count": 0, "rank": 20, "launch_before": 9_000,
+            "created_at": 1_000, "updated_at": 2_000, "tags": {"a": "b"},
+        }))
+        .unwrap();
+        let token = "secret".to_owned().into();
+        let ask = Ask::new(token, "Why?".to_owned(), &json!({"type": "string"}), None).unwrap();
+        let question = Question::asked(&ask, &before, Timestamp::from_millis(3_000));
+        let mut after = Execution { sequence: 1, ..before.clone() };
+        after.open_questions.insert(question.question_id.clone());
+
+        let asked = json!(StatusChange::asking(&before, &after, &question));
+        let answered = json!(StatusChange::between(&after, &before));
+        for event in [&asked, &answered] {
+            assert!(validator.is_valid(event), "{:?}", validator.validate(event));
+        }
+        assert_eq!(
+            (&asked["status"], &asked["previous_status"]),
+            (&json!("input_required"), &json!("running"))
+        );
+        assert_eq!(asked["questions"][0]["question"], "Why?");
+        assert!(!asked.to_string().contains("secret"));
+        assert_ne!(asked["event_id"], answered["event_id"]);
     }
 }

@@ -22,6 +22,12 @@ use crate::{
 pub enum NewsType {
     #[serde(rename = "execution.running")]
     Running,
+    /// The agent has reported how far it is.
+    #[serde(rename = "execution.progress")]
+    Progress,
+    /// The agent asks a question.
+    #[serde(rename = "execution.input_required")]
+    InputRequired,
     #[serde(rename = "execution.completed")]
     Completed,
     #[serde(rename = "execution.failed")]
@@ -45,6 +51,7 @@ impl NewsType {
         match status {
             Status::Queued => None,
             Status::Running => Some(Self::Running),
+            Status::InputRequired => Some(Self::InputRequired),
             Status::Completed => Some(Self::Completed),
             Status::Failed => Some(Self::Failed),
             Status::Timeout => Some(Self::Timeout),
@@ -52,11 +59,12 @@ impl NewsType {
         }
     }
 
-    /// The status that a run has moved to by this news.
+    /// The status of a run of which this is the news.
     #[must_use]
     pub const fn status(self) -> Option<Status> {
         match self {
-            Self::Running => Some(Status::Running),
+            Self::Running | Self::Progress => Some(Status::Running),
+            Self::InputRequired => Some(Status::InputRequired),
             Self::Completed => Some(Status::Completed),
             Self::Failed => Some(Status::Failed),
             Self::Timeout => Some(Status::Timeout),
@@ -243,7 +251,8 @@ pub fn check_headers(headers: &BTreeMap<String, String>) -> Result<(), Error> {
     Ok(())
 }
 
-/// The news that a callback gets: those asked for, else all ends. A resume URL gets ends only.
+/// The news that a callback gets: those asked for, else all ends. A resume URL, which any POST
+/// resumes, gets ends only, and questions where it asks for them.
 pub fn wanted_news(
     url: &CallbackUrl,
     asked: Option<Vec<NewsType>>,
@@ -255,7 +264,7 @@ pub fn wanted_news(
         return Err(Error::invalid("callback_events", "may not name subscription.test"));
     }
     if url.resumes_n8n() {
-        asked.retain(|news| news.status().is_some_and(Status::is_end));
+        asked.retain(|news| *news == NewsType::InputRequired || NewsType::ENDS.contains(news));
     }
     if asked.is_empty() {
         return Err(Error::invalid(

@@ -12,6 +12,7 @@ use crate::{
     callback::NewsType,
     caller::UserId,
     execution::{Execution, ExecutionId},
+    question::Question,
     time::Timestamp,
 };
 
@@ -60,6 +61,14 @@ pub struct Delivery {
     pub started_at: Option<Timestamp>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub completed_at: Option<Timestamp>,
+    /// What the agent has reported, where that is the news.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<u8>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// What the agent asks, where that is the news; without its token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub question: Option<Question>,
     /// The same for all attempts, so that the receiver can tell a repetition.
     pub webhook_id: String,
     pub state: DeliveryState,
@@ -99,8 +108,57 @@ impl Delivery {
         overdue: Duration,
         retention: Duration,
     ) -> Self {
+        let step = execution.status.as_str();
+        let occurred_at = execution.completed_at.or(execution.started_at);
+        Self {
+            occurred_at: occurred_at.unwrap_or(execution.updated_at),
+            ..Self::of_step(execution, step, news, target, overdue, retention)
+        }
+    }
+
+    /// The debt to tell `target` how far the agent says it is: one for each percentage, so that
+    /// a repeated report owes nothing new.
+    #[must_use]
+    pub fn of_progress(
+        execution: &Execution,
+        target: &str,
+        overdue: Duration,
+        retention: Duration,
+    ) -> Self {
+        let step = format!("progress:{}", execution.progress.unwrap_or_default());
+        Self {
+            progress: execution.progress,
+            message: execution.message.clone(),
+            ..Self::of_step(execution, &step, NewsType::Progress, target, overdue, retention)
+        }
+    }
+
+    /// The debt to tell `target` what the agent asks.
+    #[must_use]
+    pub fn of_question(
+        execution: &Execution,
+        question: &Question,
+        target: &str,
+        overdue: Duration,
+        retention: Duration,
+    ) -> Self {
+        let step = format!("input_required:{}", question.question_id);
+        Self {
+            question: Some(question.told()),
+            ..Self::of_step(execution, &step, NewsType::InputRequired, target, overdue, retention)
+        }
+    }
+
+    fn of_step(
+        execution: &Execution,
+        step: &str,
+        news: NewsType,
+        target: &str,
+        overdue: Duration,
+        retention: Duration,
+    ) -> Self {
         let redrive_count = execution.redrive_count;
-        let part = format!("{PART_PREFIX}{}#{redrive_count}#{target}", execution.status);
+        let part = format!("{PART_PREFIX}{step}#{redrive_count}#{target}");
         let now = execution.updated_at;
         Self {
             webhook_id: webhook_id(&execution.execution_id, &part),
@@ -110,9 +168,12 @@ impl Delivery {
             agent_name: execution.agent_name.clone(),
             news,
             redrive_count,
-            occurred_at: execution.completed_at.or(execution.started_at).unwrap_or(now),
+            occurred_at: now,
             started_at: execution.started_at,
             completed_at: execution.completed_at,
+            progress: None,
+            message: None,
+            question: None,
             state: DeliveryState::Pending,
             attempts: Vec::new(),
             attempt_count: 0,
@@ -149,6 +210,9 @@ impl Delivery {
             occurred_at: now,
             started_at: None,
             completed_at: None,
+            progress: None,
+            message: None,
+            question: None,
             state: DeliveryState::Pending,
             attempts: Vec::new(),
             attempt_count: 0,

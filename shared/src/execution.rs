@@ -1,6 +1,11 @@
 //! An execution: its id, its status, and the one rule by which it moves.
 
-use std::{collections::BTreeMap, fmt, str::FromStr, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    str::FromStr,
+    time::Duration,
+};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -10,6 +15,7 @@ use crate::{
     agent::{AgentName, StateMachineArn},
     callback::NewsType,
     caller::UserId,
+    question::QuestionId,
     time::Timestamp,
 };
 
@@ -108,6 +114,9 @@ impl fmt::Display for ExecutionId {
 pub enum Status {
     Queued,
     Running,
+    /// It runs, and waits for the answer to a question. Never stored: it follows from the open
+    /// questions, so that nothing which moves the run can lose or repeat it.
+    InputRequired,
     Completed,
     Failed,
     Timeout,
@@ -115,9 +124,10 @@ pub enum Status {
 }
 
 impl Status {
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Queued,
         Self::Running,
+        Self::InputRequired,
         Self::Completed,
         Self::Failed,
         Self::Timeout,
@@ -129,6 +139,7 @@ impl Status {
         match self {
             Self::Queued => "queued",
             Self::Running => "running",
+            Self::InputRequired => "input_required",
             Self::Completed => "completed",
             Self::Failed => "failed",
             Self::Timeout => "timeout",
@@ -140,7 +151,7 @@ impl Status {
     #[must_use]
     pub const fn is_end(self) -> bool {
         match self {
-            Self::Queued | Self::Running => false,
+            Self::Queued | Self::Running | Self::InputRequired => false,
             Self::Completed | Self::Failed | Self::Timeout | Self::Cancelled => true,
         }
     }
@@ -242,6 +253,7 @@ pub struct Execution {
     pub agent_name: AgentName,
     /// Frozen when the start was accepted: a changed agent row does not change a run.
     pub state_machine_arn: StateMachineArn,
+    /// As it is stored; callers are told [`Execution::shown_status`].
     pub status: Status,
     pub redrive_count: u32,
     /// A [`Rank`] as a number.
@@ -255,6 +267,18 @@ pub struct Execution {
     /// The agent's average execution time when this run was accepted, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub estimated_ms: Option<u64>,
+    /// In percent, as the agent itself has reported it in this redrive.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<u8>,
+    /// The last that is known of what the agent does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// What the agent waits to be answered; the questions are parts of their own.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub open_questions: BTreeSet<QuestionId>,
+    /// Counts the questions opened and closed, which orders what is told of them.
+    #[serde(default)]
+    pub sequence: u32,
     /// The error code of a run that ended without a result; its cause is in the `output` part.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error_code: Option<String>,
@@ -300,6 +324,16 @@ impl Execution {
         // An unknown number comes from a newer version of us, and stands before the next rank.
         let rank = Rank::ALL.into_iter().rev().find(|rank| *rank as u8 <= self.rank);
         Position { redrive_count: self.redrive_count, rank: rank.unwrap_or(Rank::Queued) }
+    }
+
+    /// What callers are told.
+    #[must_use]
+    pub fn shown_status(&self) -> Status {
+        if self.status.is_end() || self.open_questions.is_empty() {
+            self.status
+        } else {
+            Status::InputRequired
+        }
     }
 
     /// Why this run is to end now, if it is: because its caller wants that, or because its time

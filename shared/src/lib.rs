@@ -3,7 +3,7 @@
 //! - Nouns, without I/O: [`execution`] (ids, statuses and the one transition rule), [`agent`],
 //!   [`caller`] (who asks, and what they may do), [`api_key`], [`request`] (what a start asks
 //!   for), [`callback`] and [`network`] (where news may go), [`delivery`] (one debt to one
-//!   target), [`signature`], [`outcome`] (how a run ended), [`answer`] (what callers read),
+//!   target), [`question`] (what an agent asks), [`signature`], [`outcome`] (how a run ended), [`answer`] (what callers read),
 //!   [`time`].
 //! - [`store`]: one file per kind of item, one function per DynamoDB call. [`queue`]: the hints
 //!   that hurry what the rows owe.
@@ -28,6 +28,7 @@ pub mod issuer;
 pub mod network;
 pub mod outcome;
 pub mod problem;
+pub mod question;
 pub mod queue;
 pub mod request;
 pub mod service;

@@ -8,12 +8,27 @@ use futures_util::future::join_all;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tracing::warn;
 
-use crate::{caller::UserId, error::Error, execution::ExecutionId, problem};
+use crate::{caller::UserId, error::Error, execution::ExecutionId, problem, question::QuestionId};
 
-/// "This run is to be launched."
+/// "Step Functions is to be told something of this run": its start or its end, or the answer to
+/// a question.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct LaunchMessage {
     pub execution_id: ExecutionId,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub question_id: Option<QuestionId>,
+}
+
+impl LaunchMessage {
+    #[must_use]
+    pub const fn of(execution_id: ExecutionId) -> Self {
+        Self { execution_id, question_id: None }
+    }
+
+    #[must_use]
+    pub const fn answering(execution_id: ExecutionId, question_id: QuestionId) -> Self {
+        Self { execution_id, question_id: Some(question_id) }
+    }
 }
 
 /// "This delivery is to be attempted."

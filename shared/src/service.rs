@@ -1,6 +1,7 @@
 //! What REST, envelope and MCP all call, and the one way in which a run moves on.
 
 pub mod change;
+pub mod hear;
 pub mod read;
 pub mod settle;
 pub mod start;

@@ -1,10 +1,11 @@
-//! The calls to Step Functions: start, stop, describe.
+//! The calls to Step Functions: start, stop, describe, answer.
 
 use aws_sdk_sfn::{
-    Client,
+    Client, config,
     error::ProvideErrorMetadata,
     operation::{
         describe_execution::{DescribeExecutionError, DescribeExecutionOutput},
+        send_task_success::SendTaskSuccessError,
         start_execution::StartExecutionError,
         stop_execution::StopExecutionError,
     },
@@ -15,6 +16,7 @@ use crate::{
     answer::default_code,
     error::Error,
     execution::{Execution, ExecutionId, Status, StopReason},
+    question::TaskToken,
     service::settle::Observation,
     time::Timestamp,
 };
@@ -33,6 +35,14 @@ pub enum Started {
         code: String,
         cause: String,
     },
+}
+
+/// What came of `SendTaskSuccess`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Given {
+    Taken,
+    /// Nothing waits by this token: no more, or because an earlier try was taken.
+    Gone,
 }
 
 impl StepFunctions {
@@ -99,6 +109,32 @@ impl StepFunctions {
                 Ok(())
             }
             Err(error) => Err(Error::aws("stop an execution")(error)),
+        }
+    }
+
+    /// Gives a waiting agent its answer, by one try: what was taken is told by the same error as
+    /// what came too late, so only the caller, who counts the tries, can tell them apart.
+    pub async fn answer(&self, token: &TaskToken, answer: String) -> Result<Given, Error> {
+        let once = config::retry::RetryConfig::disabled();
+        let given = self
+            .0
+            .send_task_success()
+            .task_token(token.as_str())
+            .output(answer)
+            .customize()
+            .config_override(config::Builder::new().retry_config(once))
+            .send()
+            .await;
+        match given {
+            Ok(_) => Ok(Given::Taken),
+            Err(error) => match error.as_service_error() {
+                Some(
+                    SendTaskSuccessError::InvalidToken(_)
+                    | SendTaskSuccessError::TaskDoesNotExist(_)
+                    | SendTaskSuccessError::TaskTimedOut(_),
+                ) => Ok(Given::Gone),
+                _ => Err(Error::aws("give an answer")(error)),
+            },
         }
     }
 

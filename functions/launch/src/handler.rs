@@ -1,4 +1,4 @@
-//! One message: whatever Step Functions owes a run, be it its start or its end.
+//! One message: whatever Step Functions owes a run, be it its start, an answer or its end.
 
 use std::time::Duration;
 
@@ -8,10 +8,14 @@ use relay::{
     error::Error,
     execution::{Execution, ExecutionId, Status, StopReason},
     problem,
+    question::{Question, QuestionId, QuestionState},
     queue::{self, LaunchMessage, MAX_DELAY, Queue},
     service::settle::{Observation, Settle},
-    step_functions::{Started, StepFunctions},
-    store::transitions::{Claim, Step},
+    step_functions::{Given, Started, StepFunctions},
+    store::{
+        executions::Consistency,
+        transitions::{Claim, Step},
+    },
     telemetry::Invocation,
     time::Timestamp,
 };
@@ -40,6 +44,9 @@ impl Launcher {
     #[tracing::instrument(skip_all, fields(execution.id = %message.execution_id))]
     async fn pay(&self, message: LaunchMessage) -> Result<(), Error> {
         let id = message.execution_id;
+        if let Some(question) = message.question_id {
+            return self.pay_answer(&id, &question).await;
+        }
         let executions = &self.settle.executions;
         let due_at = Timestamp::now().plus(self.launch_overdue);
         // The input never changes, so it can be read while the claim is made.
@@ -61,6 +68,50 @@ impl Launcher {
                 Ok(())
             }
         }
+    }
+
+    /// Gives the agent the answer that it waits for, or takes a question off its run that it has
+    /// stopped waiting for. Whatever the run does not hold any more is owed nothing.
+    async fn pay_answer(&self, id: &ExecutionId, question_id: &QuestionId) -> Result<(), Error> {
+        let executions = &self.settle.executions;
+        let question = executions.find_question(id, question_id).await?;
+        let Some(question) = question.filter(|it| it.state == QuestionState::Open) else {
+            info!("nothing is owed: the question is closed");
+            return Ok(());
+        };
+        let found = executions.find(id, Consistency::Strong).await?;
+        let is_held = found.is_some_and(|run| run.open_questions.contains(question_id));
+        let now = Timestamp::now();
+        let reason = if !is_held {
+            QuestionState::Closed
+        } else if question.answer.is_some() {
+            self.give(id, question).await?
+        } else if question.expires_at.is_some_and(|at| at <= now) {
+            QuestionState::Lapsed
+        } else {
+            info!("nothing is owed: the question is open");
+            return Ok(());
+        };
+        self.settle.close_question(id, question_id, reason).await?;
+        info!("the question {question_id} is {}", reason.as_str());
+        Ok(())
+    }
+
+    /// Gone says of a single try that it came too late; of several, one may have been taken whose
+    /// reply was lost, or is on its way.
+    async fn give(&self, id: &ExecutionId, question: Question) -> Result<QuestionState, Error> {
+        let Question { question_id, task_token: Some(token), answer: Some(answer), .. } = question
+        else {
+            return Err(Error::corrupt("a question", "its token is missing"));
+        };
+        let executions = &self.settle.executions;
+        executions.count_try(id, &question_id).await?;
+        if self.step_functions.answer(&token, answer).await? == Given::Taken {
+            return Ok(QuestionState::Answered);
+        }
+        let tried = executions.find_question(id, &question_id).await?;
+        let was_alone = tried.is_some_and(|question| question.tries == 1);
+        Ok(if was_alone { QuestionState::Lapsed } else { QuestionState::Answered })
     }
 
     async fn launch(&self, execution: &Execution, input: String) -> Result<(), Error> {
@@ -94,7 +145,7 @@ impl Launcher {
         let due_at = Timestamp::now().plus(pause + self.launch_overdue);
         let id = execution.execution_id.clone();
         self.settle.executions.delay_launch(&id, due_at).await?;
-        self.queue.hurry(&LaunchMessage { execution_id: id }, &execution.user_id, pause).await;
+        self.queue.hurry(&LaunchMessage::of(id), &execution.user_id, pause).await;
         Ok(())
     }
 

@@ -41,7 +41,7 @@ pub(crate) async fn get(
     let Finished { execution, outcome: stored, .. } = finished;
     let results = Results::of(&execution, stored.as_ref());
     let payload = match execution.status {
-        Status::Queued | Status::Running => TaskPayload::Working,
+        Status::Queued | Status::Running | Status::InputRequired => TaskPayload::Working,
         Status::Cancelled => TaskPayload::Cancelled,
         Status::Completed | Status::Failed | Status::Timeout => {
             let result = serde_json::to_value(outcome(&results)?);

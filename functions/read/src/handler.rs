@@ -85,7 +85,7 @@ fn list_request(request: &Request) -> Result<ListRequest, Error> {
         status: parameter(
             request,
             "status",
-            "must be queued, running, completed, failed, timeout or cancelled",
+            "must be queued, running, input_required, completed, failed, timeout or cancelled",
         )?,
         limit,
         cursor: parameter(request, "cursor", "must be text")?,

@@ -7,7 +7,11 @@ use relay::{
     error::Error,
     gateway,
     request::{StartBody, parse_object},
-    service::{Services, change::Change, subscribe::Subscribe},
+    service::{
+        Services,
+        change::{AnswerBody, Change},
+        subscribe::Subscribe,
+    },
     subscription::SubscribeBody,
 };
 
@@ -15,6 +19,7 @@ use crate::master::MasterSecret;
 
 const START: &str = "/v1/executions";
 const CANCEL: &str = "/v1/executions/{execution_id}/cancel";
+const INPUT: &str = "/v1/executions/{execution_id}/input";
 const REDELIVER: &str = "/v1/executions/{execution_id}/deliveries/{delivery_id}/redeliver";
 
 const SUBSCRIBE: &str = "/v1/subscriptions";
@@ -36,6 +41,7 @@ pub(crate) fn operation(request: &Request) -> &'static str {
     match gateway::route(request) {
         START => "start_agent",
         CANCEL => "stop_agent",
+        INPUT => "answer_agent",
         REDELIVER => "redeliver",
         SUBSCRIBE => "subscribe",
         UNSUBSCRIBE => "unsubscribe",
@@ -54,6 +60,11 @@ impl Api {
             CANCEL => {
                 let id = gateway::execution_id(request)?;
                 Ok(gateway::reply(202, &self.change.cancel(&caller, &id).await?))
+            }
+            INPUT => {
+                let id = gateway::execution_id(request)?;
+                let body: AnswerBody = parse_object(request.body())?;
+                Ok(gateway::reply(202, &self.change.answer(&caller, &id, body).await?))
             }
             REDELIVER => {
                 let id = gateway::execution_id(request)?;

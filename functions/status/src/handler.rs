@@ -1,9 +1,13 @@
-//! One event: complete it where it is truncated, settle the row, keep the agent's average.
+//! One event: settle the row by what Step Functions says, and keep the agent's average; or apply
+//! what the agent says itself.
 
 use lambda_runtime::Diagnostic;
 use relay::{
     error::Error,
-    service::settle::{Observation, Settle, Settled},
+    service::{
+        hear::{Heard, Saying},
+        settle::{Observation, Settle, Settled},
+    },
     step_functions::StepFunctions,
     telemetry::Invocation,
 };
@@ -11,6 +15,7 @@ use serde_json::Value;
 use tracing::{info, warn};
 
 use crate::{
+    agent_event,
     average::Averages,
     event::{self, Observed},
 };
@@ -24,7 +29,10 @@ pub(crate) struct StatusHandler {
 
 pub(crate) async fn handle(handler: &StatusHandler, event: Value) -> Result<(), Diagnostic> {
     let mut metrics = Invocation::start("status");
-    handler.settle(event).await?;
+    match agent_event::read(&event) {
+        Some(saying) => handler.hear(&saying?).await?,
+        None => handler.settle(event).await?,
+    }
     metrics.failed = false;
     Ok(())
 }
@@ -48,6 +56,28 @@ impl StatusHandler {
                 warn!(execution.id = %id, "foreign event: {id} runs on another state machine");
             }
             Settled::Unknown => warn!(execution.id = %id, "unknown execution {id}"),
+        }
+        Ok(())
+    }
+
+    async fn hear(&self, saying: &Saying) -> Result<(), Error> {
+        let id = &saying.execution_id;
+        let mut heard = self.settle.hear(saying).await?;
+        if let Heard::Ahead(arn) = &heard {
+            if let Some(observation) = self.step_functions.describe(id, arn).await? {
+                self.settle.apply(&observation).await?;
+            }
+            heard = self.settle.hear(saying).await?;
+        }
+        match heard {
+            Heard::Applied => info!(execution.id = %id, "heard the agent of {id}"),
+            Heard::Stale => info!(execution.id = %id, "stale event: {id} has moved on"),
+            Heard::Foreign => {
+                warn!(execution.id = %id, "foreign event: {id} runs on another state machine");
+            }
+            Heard::Unknown => warn!(execution.id = %id, "unknown execution {id}"),
+            // Its launch is about to be recorded: the event is retried.
+            Heard::Ahead(_) => return Err(Error::Busy("hear an agent")),
         }
         Ok(())
     }

@@ -1,5 +1,6 @@
-//! EventBridge (Step Functions status change) → DynamoDB → webhook queue.
+//! EventBridge (Step Functions status change, or an agent's own word) → DynamoDB → webhook queue.
 
+mod agent_event;
 mod average;
 mod event;
 mod handler;

@@ -133,6 +133,15 @@ impl Sweeper {
         match self.due.find(item).await? {
             None => Ok(Paid::Elsewhere),
             Some(Debt::Run(run)) => self.pay_run(item, &run, budget).await,
+            Some(Debt::Question(question, user)) => {
+                let until = Timestamp::now().plus(self.launch_overdue);
+                if self.due.postpone(item, until).await? == Step::Stale {
+                    return Ok(Paid::Elsewhere);
+                }
+                let message = LaunchMessage::answering(item.execution_id.clone(), question);
+                self.launch_queue.hurry(&message, &user, Duration::ZERO).await;
+                Ok(Paid::Repaired(Repair::Answer))
+            }
             Some(Debt::Delivery(delivery)) => {
                 let until = Timestamp::now().plus(self.settle.delivery_overdue);
                 if self.due.postpone(item, until).await? == Step::Stale {
@@ -164,7 +173,7 @@ impl Sweeper {
                 self.hurry_launch(run).await;
                 Ok(Paid::Queued { age_ms: now.millis_since(run.created_at) })
             }
-            Status::Queued | Status::Running => {
+            Status::Queued | Status::Running | Status::InputRequired => {
                 // The stalest come first, so those that the budget leaves out are the freshest.
                 let is_affordable =
                     budget.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
@@ -215,7 +224,7 @@ impl Sweeper {
     }
 
     async fn hurry_launch(&self, run: &Execution) {
-        let message = LaunchMessage { execution_id: run.execution_id.clone() };
+        let message = LaunchMessage::of(run.execution_id.clone());
         self.launch_queue.hurry(&message, &run.user_id, Duration::ZERO).await;
     }
 }
@@ -244,7 +253,9 @@ fn is_past_claiming(run: &Execution, now: Timestamp) -> bool {
 fn is_lost(run: &Execution, now: Timestamp) -> bool {
     match run.status {
         Status::Queued => run.launch_before.plus(CLAIM_GRACE * 2) <= now,
-        Status::Running => run.claimed_at.is_none_or(|at| at.plus(CLAIM_GRACE) <= now),
+        Status::Running | Status::InputRequired => {
+            run.claimed_at.is_none_or(|at| at.plus(CLAIM_GRACE) <= now)
+        }
         Status::Completed | Status::Failed | Status::Timeout | Status::Cancelled => false,
     }
 }

@@ -16,17 +16,20 @@ pub(crate) enum Repair {
     Launch,
     News,
     Stop,
+    Answer,
     Delivery,
 }
 
 impl Repair {
-    pub(crate) const ALL: [Self; 4] = [Self::Launch, Self::News, Self::Stop, Self::Delivery];
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Launch, Self::News, Self::Stop, Self::Answer, Self::Delivery];
 
     const fn as_str(self) -> &'static str {
         match self {
             Self::Launch => "launch",
             Self::News => "news",
             Self::Stop => "stop",
+            Self::Answer => "answer",
             Self::Delivery => "delivery",
         }
     }

@@ -9,8 +9,8 @@ use aws_config::SdkConfig;
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent};
 use lambda_runtime::Diagnostic;
 use relay::{
-    answer::Results,
-    callback::Callback,
+    answer::{Results, Said},
+    callback::{Callback, NewsType},
     delivery::{Attempt, Delivery, Schedule},
     env,
     error::Error,
@@ -191,11 +191,14 @@ impl Courier {
     }
 }
 
-/// The results of the run, or what a test says.
+/// The results of the run, what its agent says, or what a test does.
 fn data(delivery: &Delivery, outcome: Option<&Outcome>) -> Value {
-    match Results::delivered(delivery, outcome) {
-        Some(results) => json!(results),
-        None => json!({"message": "This is a test of your subscription."}),
+    match delivery.news {
+        NewsType::Progress | NewsType::InputRequired => json!(Said::delivered(delivery)),
+        _ => match Results::delivered(delivery, outcome) {
+            Some(results) => json!(results),
+            None => json!({"message": "This is a test of your subscription."}),
+        },
     }
 }
 

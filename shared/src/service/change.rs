@@ -1,9 +1,11 @@
-//! What a caller may change about a run: cancel it, and have a delivery made again.
+//! What a caller may change about a run: cancel it, answer what its agent asks, and have a
+//! delivery made again.
 
 use std::time::Duration;
 
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::read::permitted;
 use crate::{
@@ -11,6 +13,7 @@ use crate::{
     caller::{Action, Caller},
     error::Error,
     execution::{Execution, ExecutionId},
+    question::{Answer, Question, QuestionId, QuestionState},
     queue::{DeliveryMessage, LaunchMessage, Queue},
     store::{
         deliveries::Deliveries,
@@ -41,6 +44,26 @@ pub struct Cancelling {
     pub status: &'static str,
 }
 
+/// The body of `POST /v1/executions/{execution_id}/input`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AnswerBody {
+    /// Any JSON that fits the question's schema.
+    pub answer: Value,
+    /// May be left out where the agent asks one thing only.
+    #[serde(default)]
+    pub question_id: Option<String>,
+}
+
+/// That an answer is stored, and will be given to the agent.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Answered {
+    pub execution_id: ExecutionId,
+    pub question_id: QuestionId,
+    /// Always `answered`.
+    pub status: &'static str,
+}
+
 impl Change {
     /// Asks for the end of a run. Asking again is harmless.
     pub async fn cancel(&self, caller: &Caller, id: &ExecutionId) -> Result<Cancelling, Error> {
@@ -55,9 +78,56 @@ impl Change {
             let found = self.executions.find(id, Consistency::Strong).await?;
             return Err(found.as_ref().map_or(Error::NotFound("execution"), ended));
         }
-        let message = LaunchMessage { execution_id: id.clone() };
+        let message = LaunchMessage::of(id.clone());
         self.launch_queue.hurry(&message, &execution.user_id, Duration::ZERO).await;
         Ok(Cancelling { execution_id: id.clone(), status: "cancelling" })
+    }
+
+    /// Takes the answer to a question, once: the same answer again is harmless. Without
+    /// `question_id` it is to the only one that is open.
+    pub async fn answer(
+        &self,
+        caller: &Caller,
+        id: &ExecutionId,
+        body: AnswerBody,
+    ) -> Result<Answered, Error> {
+        let found = self.executions.find(id, Consistency::Strong).await?;
+        let execution = permitted(caller, Action::Execute, found)?;
+        let answer = Answer::new(body.answer)?;
+        let asked = body.question_id.map(|text| text.parse());
+        let asked = asked.transpose().map_err(|_| Error::NotFound("question"))?;
+
+        let questions = self.executions.questions(id).await?;
+        let question = addressed(&execution, &questions, asked.as_ref(), &answer)?;
+        if !is_given(&execution, question, &answer)? {
+            question.check(&answer)?;
+            let due_at = Timestamp::now().plus(self.launch_overdue);
+            let question_id = &question.question_id;
+            if self.executions.answer(id, question_id, &answer, due_at).await? == Step::Stale {
+                // Somebody else was first, or its time is up.
+                self.look_again(&execution, question_id, &answer).await?;
+            }
+        }
+        let question_id = question.question_id.clone();
+        let message = LaunchMessage::answering(id.clone(), question_id.clone());
+        self.launch_queue.hurry(&message, &execution.user_id, Duration::ZERO).await;
+        Ok(Answered { execution_id: id.clone(), question_id, status: "answered" })
+    }
+
+    /// Whether an answer that could not be stored is there all the same.
+    async fn look_again(
+        &self,
+        execution: &Execution,
+        question_id: &QuestionId,
+        answer: &Answer,
+    ) -> Result<(), Error> {
+        let questions = self.executions.questions(&execution.execution_id).await?;
+        let question = questions.iter().find(|it| it.question_id == *question_id);
+        let question = question.ok_or(Error::NotFound("question"))?;
+        if is_given(execution, question, answer)? {
+            return Ok(());
+        }
+        Err(Error::Busy("store an answer"))
     }
 
     /// Owes a delivery again that is over.
@@ -82,6 +152,49 @@ impl Change {
         let owed = self.deliveries.list(id).await?.into_iter();
         let mut owed = owed.filter(|owed| owed.part == delivery.part);
         owed.next().map(DeliveryView::from).ok_or(Error::NotFound("delivery"))
+    }
+}
+
+/// The question that an answer is to.
+fn addressed<'a>(
+    execution: &Execution,
+    questions: &'a [Question],
+    asked: Option<&QuestionId>,
+    answer: &Answer,
+) -> Result<&'a Question, Error> {
+    if let Some(asked) = asked {
+        let question = questions.iter().find(|it| it.question_id == *asked);
+        return question.ok_or(Error::NotFound("question"));
+    }
+    let is_open = |it: &&Question| it.answer_hash.is_none() && it.is_open_in(execution);
+    let mut open = questions.iter().filter(is_open);
+    match (open.next(), open.next()) {
+        (Some(question), None) => Ok(question),
+        (Some(_), Some(_)) => {
+            Err(Error::invalid("question_id", "is needed: the agent asks more than one question"))
+        }
+        // The one that was answered last, if this is that answer again.
+        (None, _) => questions
+            .iter()
+            .filter(|it| it.answer_hash.as_ref() == Some(&answer.hash))
+            .max_by_key(|it| it.asked_at)
+            .ok_or_else(|| Error::Conflict("the agent asks nothing".into())),
+    }
+}
+
+/// Whether the question has this answer already. Another one, or none although it is open no
+/// more, is a conflict.
+fn is_given(execution: &Execution, question: &Question, answer: &Answer) -> Result<bool, Error> {
+    let conflict = |reason: &'static str| Err(Error::Conflict(reason.into()));
+    match (question.state, &question.answer_hash) {
+        (QuestionState::Lapsed, _) => conflict("the agent has stopped waiting for an answer"),
+        (_, Some(hash)) if *hash == answer.hash => Ok(true),
+        (_, Some(_)) => conflict("the question has another answer already"),
+        (QuestionState::Answered, None) => conflict("the question is answered already"),
+        (QuestionState::Open, None) if question.is_open_in(execution) => Ok(false),
+        (QuestionState::Open | QuestionState::Closed, None) => {
+            conflict("the agent asks this no more")
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use tracing::warn;
 
 use crate::{
     agent::AgentName,
-    answer::{AgentView, DeliveryView, ExecutionList, Metadata, Monitor, Results},
+    answer::{AgentView, DeliveryView, ExecutionList, Metadata, Monitor, QuestionView, Results},
     caller::{Action, Caller, UserId},
     error::Error,
     execution::{Execution, ExecutionId, Status},
@@ -78,7 +78,19 @@ impl Reader {
             }
             _ => execution,
         };
-        Ok(Monitor::of(execution, Timestamp::now()))
+        let questions = self.asked(&execution).await?;
+        Ok(Monitor::asking(execution, questions, Timestamp::now()))
+    }
+
+    /// What the agent of a run waits to be answered, oldest first.
+    pub async fn asked(&self, execution: &Execution) -> Result<Vec<QuestionView>, Error> {
+        if execution.shown_status() != Status::InputRequired {
+            return Ok(Vec::new());
+        }
+        let mut questions = self.executions.questions(&execution.execution_id).await?;
+        questions.retain(|it| it.answer_hash.is_none() && it.is_open_in(execution));
+        questions.sort_by_key(|question| question.asked_at);
+        Ok(questions.iter().map(QuestionView::from).collect())
     }
 
     /// The results of a run, or that it has not ended.

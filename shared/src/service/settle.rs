@@ -56,7 +56,7 @@ impl Observation {
     pub const fn position(&self) -> Position {
         let rank = match self.status {
             Status::Queued => Rank::Queued,
-            Status::Running => Rank::Running,
+            Status::Running | Status::InputRequired => Rank::Running,
             Status::Completed | Status::Failed | Status::Timeout | Status::Cancelled => Rank::Ended,
         };
         Position { redrive_count: self.redrive_count, rank }
@@ -106,7 +106,7 @@ impl Settle {
         let (stored, published, owed) = tokio::join!(
             self.store_outcome(&after, observed),
             self.bus.publish(&change),
-            self.owed(&after),
+            self.owed_for_move(&after),
         );
         published?;
         let owed = owed?;
@@ -116,17 +116,31 @@ impl Settle {
         if self.executions.advance(&before, &after, &owed).await? == Step::Stale {
             return Ok(Settled::Stale);
         }
+        self.hurry(owed).await;
+        Ok(Settled::Applied(Box::new(after)))
+    }
+
+    pub(super) async fn hurry(&self, owed: Vec<Delivery>) {
         for delivery in owed {
             let message =
                 DeliveryMessage { execution_id: delivery.execution_id, part: delivery.part };
             self.webhook_queue.hurry(&message, &delivery.user_id, Duration::ZERO).await;
         }
-        Ok(Settled::Applied(Box::new(after)))
     }
 
-    /// A delivery to each target that wants to know of this move.
-    async fn owed(&self, after: &Execution) -> Result<Vec<Delivery>, Error> {
+    async fn owed_for_move(&self, after: &Execution) -> Result<Vec<Delivery>, Error> {
         let Some(news) = NewsType::of(after.status) else { return Ok(Vec::new()) };
+        let (overdue, retention) = (self.delivery_overdue, self.retention);
+        self.owed(news, after, |to| Delivery::owed(after, news, to, overdue, retention)).await
+    }
+
+    /// A delivery to each target that wants to have this news of the run.
+    pub(super) async fn owed(
+        &self,
+        news: NewsType,
+        after: &Execution,
+        delivery: impl Fn(&str) -> Delivery,
+    ) -> Result<Vec<Delivery>, Error> {
         let interests = self.subscriptions.interests(&after.user_id).await?;
         let wanted = interests.iter().filter(|interest| interest.wants(news, after));
         let targets = after
@@ -135,8 +149,7 @@ impl Settle {
             .then_some(CALLBACK_TARGET)
             .into_iter()
             .chain(wanted.map(|interest| interest.id.as_str()));
-        let (overdue, retention) = (self.delivery_overdue, self.retention);
-        Ok(targets.map(|to| Delivery::owed(after, news, to, overdue, retention)).collect())
+        Ok(targets.map(delivery).collect())
     }
 
     /// Whether `observed` would move its row.
@@ -173,7 +186,7 @@ impl Settle {
 }
 
 /// The row after `observed`, which may follow it.
-fn moved(
+pub(super) fn moved(
     before: &Execution,
     observed: &Observation,
     now: Timestamp,
@@ -199,6 +212,9 @@ fn moved(
         after.cancel_requested_at = None;
         after.deadline = None;
         after.stop_reason = None;
+        after.progress = None;
+        after.message = None;
+        after.open_questions.clear();
     }
     if observed.status.is_end() {
         // Aborted by us because its time was up, it has timed out.
@@ -210,6 +226,7 @@ fn moved(
             let code = observed.error.as_deref().filter(|code| !code.is_empty());
             code.unwrap_or(default_code(after.status)).chars().take(MAX_ERROR_CODE).collect()
         });
+        after.open_questions.clear();
         // A run that has ended owes nothing itself: it leaves the `due` index, and expires.
         after.due_at = None;
         after.shard = None;

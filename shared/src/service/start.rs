@@ -1,6 +1,6 @@
 //! Accepting a start: checks, then one durable transaction, then a hint to launch it.
 
-use std::{borrow::Cow, time::Duration};
+use std::{borrow::Cow, collections::BTreeSet, time::Duration};
 
 use tracing::{info, warn};
 
@@ -105,7 +105,7 @@ impl Start {
             return Ok(None);
         }
         let Execution { execution_id, agent_name, estimated_ms, user_id, .. } = execution;
-        let message = LaunchMessage { execution_id: execution_id.clone() };
+        let message = LaunchMessage::of(execution_id.clone());
         self.launch_queue.hurry(&message, &user_id, Duration::ZERO).await;
         info!(execution.id = %execution_id, key.id = caller.key_id, "accepted execution {execution_id}");
         let receipt = Receipt::new(execution_id, agent_name, estimated_ms);
@@ -135,6 +135,10 @@ impl Start {
             started_at: None,
             completed_at: None,
             estimated_ms: agent.average_ms(),
+            progress: None,
+            message: None,
+            open_questions: BTreeSet::new(),
+            sequence: 0,
             error_code: None,
             tags: request.tags.clone(),
             callback_events: request.callback_events.clone(),

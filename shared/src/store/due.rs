@@ -8,9 +8,11 @@ use serde::Deserialize;
 
 use super::{executions::STATE, from_item, is_refused, number, text, transitions::Step};
 use crate::{
-    delivery::{Delivery, PART_PREFIX},
+    caller::UserId,
+    delivery::{self, Delivery},
     error::Error,
     execution::{Execution, ExecutionId},
+    question::{self, Question, QuestionId},
     time::Timestamp,
 };
 
@@ -33,6 +35,8 @@ pub struct DueItem {
 pub enum Debt {
     Run(Box<Execution>),
     Delivery(Box<Delivery>),
+    /// An answer is owed to the agent, or it has stopped waiting for one.
+    Question(QuestionId, UserId),
 }
 
 impl Due {
@@ -99,12 +103,17 @@ impl Due {
             .send()
             .await
             .map_err(Error::aws("read what is overdue"))?;
-        let Some(found) = found.item else { return Ok(None) };
+        let Some(mut found) = found.item else { return Ok(None) };
         if found.get("due_at") != Some(&AttributeValue::N(item.due_at.millis().to_string())) {
             return Ok(None);
         }
-        Ok(Some(if item.part.starts_with(PART_PREFIX) {
+        Ok(Some(if item.part.starts_with(delivery::PART_PREFIX) {
             Debt::Delivery(Box::new(from_item(found)?))
+        } else if item.part.starts_with(question::PART_PREFIX) {
+            // Which one, and whose: that is all that hurrying it needs.
+            found.retain(|name, _| !["task_token", "answer"].contains(&name.as_str()));
+            let Question { question_id, user_id, .. } = from_item(found)?;
+            Debt::Question(question_id, user_id)
         } else {
             Debt::Run(Box::new(from_item(found)?))
         }))

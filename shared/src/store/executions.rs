@@ -333,11 +333,16 @@ impl Executions {
             conditions.push("agent_name = :agent_name");
             query = query.expression_attribute_values(":agent_name", text(agent.as_str()));
         }
-        if let Some(status) = filter.status {
-            conditions.push("#status = :status");
-            query = query
-                .expression_attribute_names("#status", "status")
-                .expression_attribute_values(":status", text(status.as_str()));
+        match filter.status {
+            None => {}
+            // It follows from the open questions.
+            Some(Status::InputRequired) => conditions.push("attribute_exists(open_questions)"),
+            Some(status) => {
+                conditions.push("#status = :status AND attribute_not_exists(open_questions)");
+                query = query
+                    .expression_attribute_names("#status", "status")
+                    .expression_attribute_values(":status", text(status.as_str()));
+            }
         }
         if !conditions.is_empty() {
             query = query.filter_expression(conditions.join(" AND "));

@@ -23,6 +23,7 @@ use crate::{
     error::Error,
     execution::{Execution, ExecutionId, Position, Rank, Status, StopReason},
     outcome::Outcome,
+    question::QuestionState,
     time::Timestamp,
 };
 
@@ -226,8 +227,9 @@ impl Executions {
     }
 
     /// Moves a run to where `after` says, if the transition rule lets it, and with it stores the
-    /// deliveries that are owed for that and the expiry of all its parts: one write when there is
-    /// nothing else to store, else one transaction.
+    /// deliveries that are owed for that and the expiry of all its parts, and closes the questions
+    /// that it takes off the run: one write when there is nothing else to store, else one
+    /// transaction.
     pub async fn advance(
         &self,
         before: &Execution,
@@ -244,12 +246,32 @@ impl Executions {
                 others.push(self.expire(id, part, after.ttl)?);
             }
         }
+        for question in before.open_questions.difference(&after.open_questions) {
+            let closed = QuestionState::Closed;
+            others.push(self.close(&after.execution_id, question, closed, after.ttl)?);
+        }
+        match self.change(&after.execution_id, state, others, "advance an execution").await? {
+            Transaction::Committed => Ok(Step::Applied),
+            // Either the row has moved on, or the delivery is owed already, which says the same.
+            Transaction::Refused(_) => Ok(Step::Stale),
+        }
+    }
+
+    /// Changes the state under its condition, and with it writes `others`, all or nothing: one
+    /// write when there are none, else one transaction, in which the state is the first item.
+    pub(super) async fn change(
+        &self,
+        id: &ExecutionId,
+        state: Change,
+        mut others: Vec<TransactWriteItem>,
+        action: &'static str,
+    ) -> Result<Transaction, Error> {
         if others.is_empty() {
-            return self.advance_alone(&after.execution_id, state).await;
+            return self.change_alone(id, state, action).await;
         }
         let update = Update::builder()
             .table_name(&self.table)
-            .set_key(Some(key(after.execution_id.as_str(), STATE)))
+            .set_key(Some(key(id.as_str(), STATE)))
             .update_expression(state.expression)
             .condition_expression(state.condition)
             .set_expression_attribute_names(Some(state.names))
@@ -257,16 +279,15 @@ impl Executions {
             .build()
             .map_err(|error| Error::corrupt("a transition", error))?;
         others.insert(0, TransactWriteItem::builder().update(update).build());
-        match transact(&self.client, &Ulid::generate().to_string(), others, "advance an execution")
-            .await?
-        {
-            Transaction::Committed => Ok(Step::Applied),
-            // Either the row has moved on, or the delivery is owed already, which says the same.
-            Transaction::Refused(_) => Ok(Step::Stale),
-        }
+        transact(&self.client, &Ulid::generate().to_string(), others, action).await
     }
 
-    async fn advance_alone(&self, id: &ExecutionId, state: Change) -> Result<Step, Error> {
+    async fn change_alone(
+        &self,
+        id: &ExecutionId,
+        state: Change,
+        action: &'static str,
+    ) -> Result<Transaction, Error> {
         let updated = self
             .update(id)
             .update_expression(state.expression)
@@ -276,9 +297,9 @@ impl Executions {
             .send()
             .await;
         match updated {
-            Ok(_) => Ok(Step::Applied),
-            Err(error) if is_refused(&error) => Ok(Step::Stale),
-            Err(error) => Err(Error::aws("advance an execution")(error)),
+            Ok(_) => Ok(Transaction::Committed),
+            Err(error) if is_refused(&error) => Ok(Transaction::Refused(0)),
+            Err(error) => Err(Error::aws(action)(error)),
         }
     }
 
@@ -298,15 +319,16 @@ impl Executions {
     }
 }
 
-/// An update of the attributes by which a run moves.
-struct Change {
-    expression: String,
-    condition: String,
-    names: HashMap<String, String>,
-    values: HashMap<String, AttributeValue>,
+/// An update of the state under a condition.
+pub(super) struct Change {
+    pub(super) expression: String,
+    pub(super) condition: String,
+    pub(super) names: HashMap<String, String>,
+    pub(super) values: HashMap<String, AttributeValue>,
 }
 
 impl Change {
+    /// Of the attributes by which a run moves.
     fn of(before: &Execution, after: &Execution) -> Self {
         let Position { redrive_count, rank } = after.position();
         let millis = |time: Option<Timestamp>| time.map(|time| number(time.millis()));
@@ -335,7 +357,12 @@ impl Change {
         }
         // What was asked of an earlier redrive is done with.
         if redrive_count > before.redrive_count {
-            removed.extend(["cancel_requested_at", "deadline", "stop_reason"].map(str::to_owned));
+            let done = ["cancel_requested_at", "deadline", "stop_reason", "progress", "message"];
+            removed.extend(done.map(|name| format!("#{name}")));
+            names.extend(done.map(|name| (format!("#{name}"), name.to_owned())));
+        }
+        if redrive_count > before.redrive_count || rank == Rank::Ended {
+            removed.push("open_questions".to_owned());
         }
         let mut expression = format!("SET {}", set.join(", "));
         if !removed.is_empty() {

@@ -1,0 +1,202 @@
+//! The events that agents put on the stack's bus: their progress, and what they ask
+//! (`infra/events` describes both). They hold a credential, so no error quotes one.
+
+use std::time::Duration;
+
+use relay::{
+    error::Error,
+    execution::ExecutionId,
+    question::Ask,
+    service::hear::{Saying, Word},
+};
+use serde_json::Value;
+
+const PROGRESS: &str = "Agent Progress";
+const INPUT_REQUIRED: &str = "Agent Input Required";
+
+const MAX_MESSAGE: usize = 500;
+/// The longest that a standard execution runs: a year.
+const MAX_TIMEOUT: u64 = 365 * 24 * 60 * 60;
+
+/// Reads an agent's event; `None` when it is not one.
+pub(crate) fn read(event: &Value) -> Option<Result<Saying, Error>> {
+    let detail = &event["detail"];
+    let word = match event["detail-type"].as_str()? {
+        PROGRESS => progress(detail),
+        INPUT_REQUIRED => question(detail),
+        _ => return None,
+    };
+    let saying = word.and_then(|word| saying(detail, word));
+    Some(saying.map_err(|reason| Error::corrupt("an agent's event", reason)))
+}
+
+fn saying(detail: &Value, word: Word) -> Result<Saying, &'static str> {
+    // A question says by its execution's ARN whose it is; for progress the name will do.
+    let arn = text(detail, "execution_arn");
+    let named = match &word {
+        Word::Question(_) => arn.ok_or("execution_arn must be text")?,
+        Word::Progress { .. } => {
+            arn.or(text(detail, "execution_name")).ok_or("execution_name must be text")?
+        }
+    };
+    let (arn, name) = match named.rsplit_once(':') {
+        Some((_, name)) => (Some(named.to_owned()), name),
+        None if arn.is_some() => return Err("execution_arn must be an ARN"),
+        None => (None, named),
+    };
+    let redrive_count = match &detail["redrive_count"] {
+        Value::Null => None,
+        count => {
+            let count = count.as_u64().and_then(|count| u32::try_from(count).ok());
+            Some(count.ok_or("redrive_count must be a whole number")?)
+        }
+    };
+    let execution_id: ExecutionId =
+        name.parse().map_err(|_| "the execution is none that was started here")?;
+    Ok(Saying { execution_id, execution_arn: arn, redrive_count, word })
+}
+
+fn progress(detail: &Value) -> Result<Word, &'static str> {
+    let percent = detail["percent"].as_f64().filter(|percent| (0.0..=100.0).contains(percent));
+    let percent = percent.ok_or("percent must be a number from 0 to 100")?;
+    let message = match &detail["message"] {
+        Value::Null => None,
+        Value::String(message) if message.chars().count() <= MAX_MESSAGE => Some(message.clone()),
+        _ => return Err("message must be text of at most 500 characters"),
+    };
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "it is between 0 and 100, and what is begun is not done"
+    )]
+    let percent = percent as u8;
+    Ok(Word::Progress { percent, message: message.filter(|message| !message.is_empty()) })
+}
+
+fn question(detail: &Value) -> Result<Word, &'static str> {
+    let token = text(detail, "task_token").ok_or("task_token must be text")?;
+    let question = text(detail, "question").ok_or("question must be text")?;
+    let timeout = match &detail["timeout_seconds"] {
+        Value::Null => None,
+        seconds => {
+            let seconds = seconds.as_u64().filter(|seconds| (1..=MAX_TIMEOUT).contains(seconds));
+            let seconds = seconds.ok_or("timeout_seconds must be seconds of at most a year")?;
+            Some(Duration::from_secs(seconds))
+        }
+    };
+    Ask::new(token.to_owned().into(), question.to_owned(), &detail["schema"], timeout)
+        .map(Word::Question)
+}
+
+fn text<'a>(detail: &'a Value, field: &str) -> Option<&'a str> {
+    detail[field].as_str()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const ARN: &str = "arn:aws:states:eu-west-1:111122223333:execution:echo:mcp-echo-1";
+
+    fn read_progress(detail: &Value) -> Result<Saying, Error> {
+        read(&json!({"source": "agent", "detail-type": PROGRESS, "detail": detail})).unwrap()
+    }
+
+    fn read_question(changes: &Value) -> Result<Saying, Error> {
+        let mut detail = json!({
+            "execution_arn": ARN, "task_token": "secret", "question": "secret?", "schema": {"type": "object"},
+        });
+        detail.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+        read(&json!({"source": "agent", "detail-type": INPUT_REQUIRED, "detail": detail})).unwrap()
+    }
+
+    #[test]
+    fn progress_is_read_by_name_or_arn_and_rounded_down() {
+        let said =
+            read_progress(&json!({"execution_name": "mcp-echo-1", "percent": 33.9})).unwrap();
+        assert_eq!((said.execution_id.as_str(), said.execution_arn), ("mcp-echo-1", None));
+        assert!(matches!(said.word, Word::Progress { percent: 33, message: None }));
+
+        for field in ["execution_name", "execution_arn"] {
+            let said = read_progress(
+                &json!({field: ARN, "percent": 100, "message": "x", "redrive_count": 2}),
+            );
+            let said = said.unwrap();
+            assert_eq!((said.execution_arn.as_deref(), said.redrive_count), (Some(ARN), Some(2)));
+        }
+    }
+
+    #[test]
+    fn what_is_no_event_of_an_agent_is_left_to_others() {
+        for other in [
+            json!({}),
+            json!(null),
+            json!([]),
+            json!({"detail-type": 1}),
+            json!({"detail-type": "x"}),
+        ] {
+            assert!(read(&other).is_none());
+        }
+    }
+
+    #[test]
+    fn odd_events_are_errors_that_quote_nothing() {
+        let progress = |name: &str, value: Value| {
+            let mut detail = json!({"execution_name": "mcp-echo-1", "percent": 1});
+            detail[name] = value;
+            read_progress(&detail)
+        };
+        let long = "secret".repeat(100);
+        let odd = [
+            progress("execution_name", json!(null)),
+            progress("execution_name", json!("secret")),
+            progress("execution_arn", json!("mcp-echo-1")),
+            progress("percent", json!(null)),
+            progress("percent", json!("5")),
+            progress("percent", json!(-1)),
+            progress("percent", json!(100.1)),
+            progress("message", json!(5)),
+            progress("message", json!(long)),
+            progress("redrive_count", json!(-1)),
+            read_progress(&json!("secret")),
+            read_question(&json!({"execution_arn": null})),
+            read_question(&json!({"execution_arn": "mcp-echo-1"})),
+            read_question(&json!({"task_token": 5})),
+            read_question(&json!({"task_token": {"secret": 1}})),
+            read_question(&json!({"question": ""})),
+            read_question(&json!({"schema": null})),
+            read_question(&json!({"schema": {"type": "secret"}})),
+            read_question(&json!({"timeout_seconds": 0})),
+            read_question(&json!({"timeout_seconds": 40_000_000})),
+        ];
+        for (index, saying) in odd.into_iter().enumerate() {
+            let error = saying.map(|_| index).unwrap_err();
+            let source = std::error::Error::source(&error).unwrap().to_string();
+            assert!(!format!("{error:?} {source}").contains("secret"), "{index}: {error:?}");
+        }
+        assert!(!format!("{:?}", read_question(&json!({})).unwrap()).contains("secret\""));
+    }
+
+    /// The examples of `infra/events` are what is read here, and fit the schemas beside them.
+    #[test]
+    fn what_is_described_to_agents_is_what_is_read() {
+        let described = |text: &str| {
+            let schema: Value = serde_json::from_str(text).unwrap();
+            let validator = jsonschema::validator_for(&schema).unwrap();
+            let examples = schema["examples"].as_array().unwrap().clone();
+            assert!(!examples.is_empty());
+            assert!(examples.iter().all(|example| validator.is_valid(example)));
+            assert!(!validator.is_valid(&json!({})));
+            examples
+        };
+
+        for example in described(include_str!("../../../infra/events/progress.schema.json")) {
+            read_progress(&example).unwrap();
+        }
+        for example in described(include_str!("../../../infra/events/input-required.schema.json")) {
+            read_question(&example).unwrap();
+        }
+    }
+}

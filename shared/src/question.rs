@@ -1,0 +1,384 @@
+//! A question that a running agent asks, and the answer that it waits for.
+
+use std::{fmt, str::FromStr, time::Duration};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use crate::{
+    api_key::hex, caller::UserId, error::Error, execution::Execution, request::MAX_BYTES,
+    time::Timestamp,
+};
+
+/// How the sort key of each question starts.
+pub const PART_PREFIX: &str = "question#";
+
+/// How many may be open in one run.
+pub const MAX_OPEN: usize = 20;
+
+/// The longest task token of Step Functions
+/// (<https://docs.aws.amazon.com/step-functions/latest/apireference/API_SendTaskSuccess.html>).
+const MAX_TOKEN: usize = 2048;
+const MAX_QUESTION: usize = 2000;
+const MAX_SCHEMA: usize = 32 * 1024;
+
+/// The longest that a standard execution runs, and with it what it has asked.
+const KEPT_FOR: Duration = Duration::from_hours(366 * 24);
+
+/// What Step Functions takes an answer by. It is a credential: no reader of runs loads it, and it
+/// is never logged or returned.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct TaskToken(String);
+
+impl TaskToken {
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<String> for TaskToken {
+    fn from(text: String) -> Self {
+        Self(text)
+    }
+}
+
+impl fmt::Debug for TaskToken {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("TaskToken(..)")
+    }
+}
+
+/// Follows from the task token, so that a repeated event is the same question, and tells nothing
+/// of it. Invariant: 32 digits of lower-case hexadecimal.
+#[derive(
+    Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(try_from = "String", into = "String")]
+#[schemars(inline, description = "The id of a question.", extend("pattern" = "^[0-9a-f]{32}$"))]
+pub struct QuestionId(String);
+
+impl QuestionId {
+    #[must_use]
+    pub fn of(token: &TaskToken) -> Self {
+        let hash = Sha256::digest(token.as_str());
+        Self(hex(hash.get(..16).unwrap_or_default()))
+    }
+
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The sort key of the question's item.
+    #[must_use]
+    pub fn part(&self) -> String {
+        format!("{PART_PREFIX}{}", self.0)
+    }
+}
+
+/// The text is not a [`QuestionId`].
+#[derive(Debug, thiserror::Error)]
+#[error("not a question id")]
+pub struct InvalidQuestionId;
+
+impl TryFrom<String> for QuestionId {
+    type Error = InvalidQuestionId;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let valid = text.len() == 32
+            && text.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'a'..=b'f'));
+        if valid { Ok(Self(text)) } else { Err(InvalidQuestionId) }
+    }
+}
+
+impl FromStr for QuestionId {
+    type Err = InvalidQuestionId;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.to_owned().try_into()
+    }
+}
+
+impl From<QuestionId> for String {
+    fn from(id: QuestionId) -> Self {
+        id.0
+    }
+}
+
+impl fmt::Display for QuestionId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum QuestionState {
+    /// Nobody has answered, or the answer is still owed to the agent.
+    Open,
+    /// The agent has the answer.
+    Answered,
+    /// The agent had stopped waiting before an answer came.
+    Lapsed,
+    /// The run ended, or was redriven, before the agent had an answer.
+    Closed,
+}
+
+impl QuestionState {
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Answered => "answered",
+            Self::Lapsed => "lapsed",
+            Self::Closed => "closed",
+        }
+    }
+}
+
+/// What an agent asks, checked so that everything after it can rely on it.
+#[derive(Debug, Clone)]
+pub struct Ask {
+    pub token: TaskToken,
+    question: String,
+    /// JSON as text, since a schema may be nested deeper than DynamoDB's documents.
+    schema: String,
+    /// For how long the agent waits, where it says so.
+    timeout: Option<Duration>,
+}
+
+impl Ask {
+    /// Checks the bounds, and that the schema is one. A reason never quotes what it is about.
+    pub fn new(
+        token: TaskToken,
+        question: String,
+        schema: &Value,
+        timeout: Option<Duration>,
+    ) -> Result<Self, &'static str> {
+        if !(1..=MAX_TOKEN).contains(&token.0.len()) {
+            return Err("task_token must be 1 to 2048 bytes");
+        }
+        if question.trim().is_empty() || question.chars().count() > MAX_QUESTION {
+            return Err("question must be 1 to 2000 characters");
+        }
+        let text = schema.to_string();
+        if !schema.is_object() || text.len() > MAX_SCHEMA {
+            return Err("schema must be an object of at most 32 KB");
+        }
+        if jsonschema::validator_for(schema).is_err() {
+            return Err("schema must be a JSON Schema without references to elsewhere");
+        }
+        Ok(Self { token, question, schema: text, timeout })
+    }
+}
+
+/// The `question#…` part of an execution. Readers of runs leave token and answer out.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Question {
+    pub question_id: QuestionId,
+    pub user_id: UserId,
+    pub question: String,
+    /// JSON as text; only while it is open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schema: Option<String>,
+    pub asked_at: Timestamp,
+    pub state: QuestionState,
+    /// When the agent stops waiting, where it has said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task_token: Option<TaskToken>,
+    /// JSON as text, until the agent has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answer: Option<String>,
+    /// What tells a repeated answer from another one, also later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answer_hash: Option<String>,
+    /// How often the answer was about to be given: each time it may have been taken, whatever the
+    /// reply.
+    #[serde(default)]
+    pub tries: u32,
+    /// With the shard: when `sweep` is to look at what is still owed to the agent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub due_at: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shard: Option<u8>,
+    /// In seconds.
+    pub ttl: i64,
+}
+
+impl fmt::Debug for Question {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "Question({}, {})", self.question_id, self.state.as_str())
+    }
+}
+
+impl Question {
+    #[must_use]
+    pub fn asked(ask: &Ask, execution: &Execution, now: Timestamp) -> Self {
+        let expires_at = ask.timeout.map(|timeout| now.plus(timeout));
+        Self {
+            question_id: QuestionId::of(&ask.token),
+            user_id: execution.user_id.clone(),
+            question: ask.question.clone(),
+            schema: Some(ask.schema.clone()),
+            asked_at: now,
+            state: QuestionState::Open,
+            expires_at,
+            task_token: Some(ask.token.clone()),
+            answer: None,
+            answer_hash: None,
+            tries: 0,
+            due_at: expires_at,
+            shard: expires_at.map(|_| execution.execution_id.shard()),
+            ttl: now.plus(KEPT_FOR).seconds(),
+        }
+    }
+
+    /// As it is told to callers: without what it is answered by.
+    #[must_use]
+    pub fn told(&self) -> Self {
+        Self { task_token: None, due_at: None, shard: None, ..self.clone() }
+    }
+
+    /// Whether its run still holds it.
+    #[must_use]
+    pub fn is_open_in(&self, execution: &Execution) -> bool {
+        execution.open_questions.contains(&self.question_id)
+    }
+
+    /// Holds an answer against the schema.
+    pub fn check(&self, answer: &Answer) -> Result<(), Error> {
+        let schema = self.schema.as_deref().unwrap_or("true");
+        let schema: Value =
+            serde_json::from_str(schema).map_err(|error| Error::corrupt("a schema", error))?;
+        // It was compiled once before it was accepted.
+        let validator = jsonschema::validator_for(&schema)
+            .map_err(|error| Error::corrupt("a schema", error.to_string()))?;
+        let Err(error) = validator.validate(&answer.value) else {
+            return Ok(());
+        };
+        let field = format!("answer{}", error.instance_path().to_string().replace('/', "."));
+        Err(Error::invalid(field, format!("does not fit the question: {error}")))
+    }
+}
+
+/// An answer as it is given to the agent.
+#[derive(Clone)]
+pub struct Answer {
+    value: Value,
+    pub text: String,
+    /// SHA-256: what tells a repeated answer from another one.
+    pub hash: String,
+}
+
+impl fmt::Debug for Answer {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Answer(..)")
+    }
+}
+
+impl Answer {
+    /// Step Functions takes as much as an answer as it does as an input.
+    pub fn new(value: Value) -> Result<Self, Error> {
+        let text = value.to_string();
+        if text.len() > MAX_BYTES {
+            return Err(Error::TooLarge { field: "answer", limit: MAX_BYTES });
+        }
+        Ok(Self { hash: hex(&Sha256::digest(&text)), value, text })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn ask(schema: &Value) -> Result<Ask, &'static str> {
+        Ask::new(TaskToken("secret".to_owned()), "Why?".to_owned(), schema, None)
+    }
+
+    fn question(schema: &Value) -> Question {
+        let execution: Execution = serde_json::from_value(json!({
+            "execution_id": "mcp-echo-1", "user_id": "someone", "agent_name": "echo",
+            "state_machine_arn": "arn:aws:states:eu-west-1:111122223333:stateMachine:echo",
+            "status": "running", "redrive_count": 0, "rank": 20, "launch_before": 9_000,
+            "created_at": 1_000, "updated_at": 2_000,
+        }))
+        .unwrap();
+        Question::asked(&ask(schema).unwrap(), &execution, Timestamp::from_millis(1_000))
+    }
+
+    #[test]
+    fn a_question_out_of_bounds_is_refused_without_quoting_it() {
+        let new = |token: &str, text: &str, schema: Value| {
+            Ask::new(token.to_owned().into(), text.to_owned(), &schema, None)
+        };
+        let (long, deep) = ("x".repeat(40_000), "é".repeat(2001));
+
+        for refused in [
+            new("", "Why?", json!({})),
+            new(&long, "Why?", json!({})),
+            new("t", " ", json!({})),
+            new("t", &deep, json!({})),
+            new("t", "Why?", json!(true)),
+            new("t", "Why?", json!([])),
+            new("t", "Why?", json!({"description": long})),
+            new("t", "Why?", json!({"type": "objekt"})),
+            new("t", "Why?", json!({"type": 5})),
+            new("t", "Why?", json!({"pattern": "("})),
+            new("t", "Why?", json!({"$ref": "https://example.com/schema"})),
+            new("t", "Why?", json!({"$ref": "file:///etc/passwd"})),
+        ] {
+            assert!(!refused.unwrap_err().contains("xxx"));
+        }
+        assert!(
+            new("t", &"é".repeat(2000), json!({"$ref": "#/$defs/a", "$defs": {"a": {}}})).is_ok()
+        );
+    }
+
+    #[test]
+    fn an_answer_that_does_not_fit_is_refused_by_its_place() {
+        let schema = json!({
+            "type": "object", "properties": {"approved": {"type": "boolean"}}, "required": ["approved"],
+        });
+        let field = |answer: Value| match question(&schema).check(&Answer::new(answer).unwrap()) {
+            Err(Error::Invalid { field, .. }) => field.into_owned(),
+            other => format!("{other:?}"),
+        };
+
+        assert_eq!(field(json!({"approved": "yes"})), "answer.approved");
+        assert_eq!(field(json!({})), "answer");
+        assert_eq!(field(json!(null)), "answer");
+        assert_eq!(field(json!({"approved": true})), "Ok(())");
+    }
+
+    #[test]
+    fn the_same_answer_has_the_same_hash_however_it_is_written() {
+        let hash = |text: &str| Answer::new(serde_json::from_str(text).unwrap()).unwrap().hash;
+
+        assert_eq!(hash(r#"{"a":1,"b":2}"#), hash(r#"{ "b": 2, "a": 1 }"#));
+        assert_ne!(hash("1"), hash("2"));
+        assert!(Answer::new(json!("x".repeat(MAX_BYTES))).is_err());
+    }
+
+    #[test]
+    fn neither_token_nor_answer_shows_in_a_debug_text_or_an_id() {
+        let question = Question { answer: Some("\"yes\"".to_owned()), ..question(&json!({})) };
+
+        let shown = format!("{question:?} {:?} {:?}", question.task_token, ask(&json!({})));
+        assert!(!shown.contains("secret") && !shown.contains("yes"), "{shown}");
+        assert_eq!(
+            question.question_id.as_str().parse::<QuestionId>().unwrap(),
+            question.question_id
+        );
+        for wrong in ["", "x", "0A0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a", "question#1"] {
+            assert!(wrong.parse::<QuestionId>().is_err());
+        }
+    }
+}

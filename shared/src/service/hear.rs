@@ -1,0 +1,391 @@
+//! Hearing: what a running agent says of itself, its progress and its questions.
+
+use tracing::warn;
+
+use super::settle::{Observation, Settle};
+use crate::{
+    bus::StatusChange,
+    callback::NewsType,
+    delivery::Delivery,
+    error::Error,
+    execution::{Execution, ExecutionId, Position, Rank, Status},
+    question::{Ask, MAX_OPEN, Question, QuestionId, QuestionState},
+    store::{executions::Consistency, questions::Turn, transitions::Step},
+    time::Timestamp,
+};
+
+/// What an agent has said, and of which run.
+#[derive(Debug)]
+pub struct Saying {
+    pub execution_id: ExecutionId,
+    /// Must be the run's, where it is given.
+    pub execution_arn: Option<String>,
+    /// Taken for the run's, where it is not given.
+    pub redrive_count: Option<u32>,
+    pub word: Word,
+}
+
+#[derive(Debug)]
+pub enum Word {
+    /// 0 to 100.
+    Progress {
+        percent: u8,
+        message: Option<String>,
+    },
+    Question(Ask),
+}
+
+#[derive(Debug)]
+pub enum Heard {
+    Applied,
+    /// It was heard before, or the run has moved on already.
+    Stale,
+    /// The execution is not the one of our row, though its name is.
+    Foreign,
+    /// No such row.
+    Unknown,
+    /// The row has not come as far as its agent: Step Functions is to be asked about this
+    /// execution.
+    Ahead(String),
+}
+
+/// What is said of a run whose agent had stopped waiting when the answer came.
+const LAPSED: &str = "An answer came after the agent had stopped waiting for it";
+
+/// How often a row that others change meanwhile is looked at again. Of those that change it at
+/// once one always gets through, so this is enough for all questions that may be open.
+const TRIES: usize = MAX_OPEN + 5;
+
+impl Settle {
+    /// Applies what an agent says, while its run runs. Safe to repeat, and to kill between any two
+    /// calls: what is owed is written with it, and sending it only hurries it.
+    pub async fn hear(&self, saying: &Saying) -> Result<Heard, Error> {
+        for _ in 0..TRIES {
+            let before = match self.speaker(saying).await? {
+                Ok(before) => before,
+                Err(heard) => return Ok(heard),
+            };
+            let turn = match &saying.word {
+                Word::Progress { percent, message } => {
+                    self.report(before, *percent, message.as_deref()).await?
+                }
+                Word::Question(ask) => self.ask(&before, ask).await?,
+            };
+            match turn {
+                Turn::Done => return Ok(Heard::Applied),
+                Turn::Known => return Ok(Heard::Stale),
+                Turn::Moved => {}
+            }
+        }
+        Err(Error::Busy("hear an agent"))
+    }
+
+    /// The running run of which an agent speaks, or why there is none.
+    async fn speaker(&self, saying: &Saying) -> Result<Result<Execution, Heard>, Error> {
+        let id = &saying.execution_id;
+        let Some(row) = self.executions.find(id, Consistency::Strong).await? else {
+            return Ok(Err(Heard::Unknown));
+        };
+        let arn = row.execution_arn();
+        if saying.execution_arn.as_ref().is_some_and(|said| *said != arn) {
+            return Ok(Err(Heard::Foreign));
+        }
+        let row = match standing(&row, saying.redrive_count) {
+            Standing::Runs => Some(row),
+            Standing::HasMovedOn => None,
+            Standing::Launched => {
+                self.apply(&Observation::runs(&row)).await?;
+                let row = self.executions.find(id, Consistency::Strong).await?;
+                row.filter(|row| standing(row, saying.redrive_count) == Standing::Runs)
+            }
+            Standing::Behind => return Ok(Err(Heard::Ahead(arn))),
+        };
+        Ok(row.ok_or(Heard::Stale))
+    }
+
+    async fn report(
+        &self,
+        before: Execution,
+        percent: u8,
+        message: Option<&str>,
+    ) -> Result<Turn, Error> {
+        let Some(after) = reported(before, percent, message, Timestamp::now()) else {
+            return Ok(Turn::Known);
+        };
+        let owed = self.owed(NewsType::Progress, &after, |to| {
+            Delivery::of_progress(&after, to, self.delivery_overdue, self.retention)
+        });
+        let owed = owed.await?;
+        if self.executions.progress(&after, &owed).await? == Step::Stale {
+            return Ok(Turn::Known);
+        }
+        self.hurry(owed).await;
+        Ok(Turn::Done)
+    }
+
+    async fn ask(&self, before: &Execution, ask: &Ask) -> Result<Turn, Error> {
+        let id = QuestionId::of(&ask.token);
+        let known = self.executions.find_question(&before.execution_id, &id).await?;
+        if known.is_some() {
+            return Ok(Turn::Known);
+        }
+        if before.open_questions.len() >= MAX_OPEN {
+            return Err(Error::Conflict(format!("{MAX_OPEN} questions are open already").into()));
+        }
+        let now = Timestamp::now();
+        let question = Question::asked(ask, before, now);
+        let after = asking(before, &id, now);
+        let change = StatusChange::asking(before, &after, &question);
+        let owed = self.owed(NewsType::InputRequired, &after, |to| {
+            Delivery::of_question(&after, &question, to, self.delivery_overdue, self.retention)
+        });
+        let (published, owed) = tokio::join!(self.bus.publish(&change), owed);
+        published?;
+        let owed = owed?;
+        let turn = self.executions.ask(before, &after, &question, &owed).await?;
+        if turn == Turn::Done {
+            self.hurry(owed).await;
+        }
+        Ok(turn)
+    }
+
+    /// Takes a question off its run, be it that the agent has the answer or that it wants none
+    /// any more: the run goes on where no other is open. Safe to repeat.
+    pub async fn close_question(
+        &self,
+        id: &ExecutionId,
+        question: &QuestionId,
+        reason: QuestionState,
+    ) -> Result<(), Error> {
+        let ttl = Timestamp::now().plus(self.retention).seconds();
+        for _ in 0..TRIES {
+            let found = self.executions.find(id, Consistency::Strong).await?;
+            let Some(before) = found.filter(|row| row.open_questions.contains(question)) else {
+                return self.executions.forget_question(id, question, ttl).await;
+            };
+            let after = closing(&before, question, reason, Timestamp::now());
+            if after.shown_status() != before.shown_status() {
+                self.bus.publish(&StatusChange::between(&before, &after)).await?;
+            }
+            let turn = self.executions.close_question(&before, &after, question, reason, ttl);
+            if turn.await? == Turn::Done {
+                if reason == QuestionState::Lapsed {
+                    warn!(execution.id = %id, "the agent of {id} has stopped waiting for an answer");
+                }
+                return Ok(());
+            }
+        }
+        Err(Error::Busy("close a question"))
+    }
+}
+
+/// Where a run stands towards what its agent says.
+#[derive(Debug, PartialEq, Eq)]
+enum Standing {
+    Runs,
+    HasMovedOn,
+    /// Who was launched and speaks, runs, though the event that says so may be on its way.
+    Launched,
+    /// An agent's word is no proof that it was started or redriven.
+    Behind,
+}
+
+fn standing(row: &Execution, redrive_count: Option<u32>) -> Standing {
+    let redrive_count = redrive_count.unwrap_or(row.redrive_count);
+    let speaks = Position { redrive_count, rank: Rank::Running };
+    if row.position() == speaks {
+        Standing::Runs
+    } else if !speaks.may_follow(row.position()) {
+        Standing::HasMovedOn
+    } else if row.position() == (Position { redrive_count, rank: Rank::Launched }) {
+        Standing::Launched
+    } else {
+        Standing::Behind
+    }
+}
+
+/// A running run after this report; `None` when it is not forward.
+fn reported(
+    before: Execution,
+    percent: u8,
+    message: Option<&str>,
+    now: Timestamp,
+) -> Option<Execution> {
+    if before.progress.is_some_and(|reported| reported >= percent) {
+        return None;
+    }
+    let message = message.map(str::to_owned);
+    Some(Execution { progress: Some(percent), message, updated_at: now, ..before })
+}
+
+/// A running run once it has asked.
+fn asking(before: &Execution, question: &QuestionId, now: Timestamp) -> Execution {
+    let mut after = Execution { sequence: before.sequence + 1, updated_at: now, ..before.clone() };
+    after.open_questions.insert(question.clone());
+    after
+}
+
+/// A running run without this question.
+fn closing(
+    before: &Execution,
+    question: &QuestionId,
+    reason: QuestionState,
+    now: Timestamp,
+) -> Execution {
+    let mut after = Execution { sequence: before.sequence + 1, updated_at: now, ..before.clone() };
+    after.open_questions.remove(question);
+    if reason == QuestionState::Lapsed {
+        after.message = Some(LAPSED.to_owned());
+    }
+    after
+}
+
+impl Observation {
+    /// That a launched run runs.
+    fn runs(execution: &Execution) -> Self {
+        Self {
+            execution_id: execution.execution_id.clone(),
+            execution_arn: execution.execution_arn(),
+            status: Status::Running,
+            redrive_count: execution.redrive_count,
+            started_at: None,
+            completed_at: None,
+            output: None,
+            error: None,
+            cause: None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeSet, time::Duration};
+
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+    use crate::{question::TaskToken, service::settle::moved};
+
+    const NOW: Timestamp = Timestamp::from_millis(1_767_225_600_000);
+
+    /// Something that is heard of a run, in which redrive.
+    #[derive(Debug, Clone)]
+    enum Event {
+        Moved(Observation),
+        Asked(u32, QuestionId),
+        Reported(u32, u8),
+    }
+
+    fn launched() -> Execution {
+        serde_json::from_value(json!({
+            "execution_id": "mcp-echo-1", "user_id": "someone", "agent_name": "echo",
+            "state_machine_arn": "arn:aws:states:eu-west-1:111122223333:stateMachine:echo",
+            "status": "running", "redrive_count": 0, "rank": Rank::Launched as u8,
+            "created_at": NOW, "updated_at": NOW, "started_at": NOW, "claimed_at": NOW, "launch_before": NOW,
+        }))
+        .unwrap()
+    }
+
+    fn observed(status: Status, redrive_count: u32) -> Observation {
+        Observation { status, redrive_count, ..Observation::runs(&launched()) }
+    }
+
+    fn follow(row: &mut Execution, observed: &Observation) {
+        if observed.position().may_follow(row.position()) {
+            *row = moved(row, observed, NOW, Duration::from_mins(5), Duration::from_hours(48));
+        }
+    }
+
+    /// Whether the agent may speak; a row that is behind is brought to what Step Functions says.
+    fn may_speak(row: &mut Execution, redrive_count: u32) -> bool {
+        let stands = standing(row, Some(redrive_count));
+        if matches!(stands, Standing::Launched | Standing::Behind) {
+            follow(row, &observed(Status::Running, redrive_count));
+        }
+        stands != Standing::HasMovedOn
+    }
+
+    fn fold(events: &[Event]) -> Execution {
+        let mut row = launched();
+        let mut known = BTreeSet::new();
+        for event in events {
+            match event {
+                Event::Moved(observed) => follow(&mut row, observed),
+                Event::Asked(redrive_count, question) => {
+                    if may_speak(&mut row, *redrive_count) && known.insert(question.clone()) {
+                        row = asking(&row, question, NOW);
+                    }
+                }
+                Event::Reported(redrive_count, percent) => {
+                    if may_speak(&mut row, *redrive_count) {
+                        row = reported(row.clone(), *percent, None, NOW).unwrap_or(row);
+                    }
+                }
+            }
+        }
+        row
+    }
+
+    /// What three redrives at most say, whether the last has ended, and in which order it comes.
+    fn heard() -> impl Strategy<Value = (u32, bool, Vec<Event>)> {
+        (0..3_u32, any::<bool>()).prop_flat_map(|(last, has_ended)| {
+            let mut events = Vec::new();
+            for redrive_count in 0..=last {
+                events.push(Event::Moved(observed(Status::Running, redrive_count)));
+                for number in 0..2 {
+                    let token: TaskToken = format!("{redrive_count}/{number}").into();
+                    events.push(Event::Asked(redrive_count, QuestionId::of(&token)));
+                    events.push(Event::Reported(redrive_count, 30 * (number + 1)));
+                }
+                if redrive_count < last || has_ended {
+                    events.push(Event::Moved(observed(Status::Failed, redrive_count)));
+                }
+            }
+            let twice: Vec<_> = events.iter().chain(&events).cloned().collect();
+            (Just(last), Just(has_ended), Just(twice).prop_shuffle())
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(20_000))]
+
+        /// However it is doubled and reordered: what an agent says moves no run back or to its end,
+        /// and what is left are the questions and the progress of its last redrive while it runs.
+        #[test]
+        fn any_order_of_words_leaves_what_is_true_of_the_last_redrive(
+            (last, has_ended, events) in heard(),
+        ) {
+            let row = fold(&events);
+            let moves: Vec<_> =
+                events.iter().filter(|it| matches!(it, Event::Moved(_))).cloned().collect();
+            let silent = fold(&moves);
+
+            prop_assert_eq!(row.position(), silent.position());
+            prop_assert_eq!((row.status, row.ttl, row.due_at), (silent.status, silent.ttl, silent.due_at));
+            prop_assert_eq!(row.redrive_count, last);
+            if has_ended {
+                prop_assert_eq!(row.shown_status(), Status::Failed);
+                prop_assert!(row.open_questions.is_empty());
+            } else {
+                prop_assert_eq!(row.shown_status(), Status::InputRequired);
+                prop_assert_eq!(row.open_questions.len(), 2);
+                prop_assert_eq!(row.progress, Some(60));
+            }
+        }
+    }
+
+    #[test]
+    fn a_run_is_running_again_once_its_last_question_is_closed() {
+        let question = |token: &str| QuestionId::of(&token.to_owned().into());
+        let running = fold(&[Event::Moved(observed(Status::Running, 0))]);
+        let one = asking(&running, &question("1"), NOW);
+        let two = asking(&one, &question("2"), NOW);
+
+        let left = closing(&two, &question("1"), QuestionState::Answered, NOW);
+        assert_eq!((left.shown_status(), left.message.as_deref()), (Status::InputRequired, None));
+        let none = closing(&left, &question("2"), QuestionState::Lapsed, NOW);
+        assert_eq!((none.shown_status(), none.message.as_deref()), (Status::Running, Some(LAPSED)));
+        assert_eq!([one.sequence, two.sequence, left.sequence, none.sequence], [1, 2, 3, 4]);
+    }
+}
