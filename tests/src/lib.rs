@@ -13,7 +13,8 @@ use std::{
 
 use aws_config::{BehaviorVersion, SdkConfig};
 use aws_sdk_dynamodb::types::AttributeValue;
-use aws_sdk_lambda::types::InvocationType;
+use aws_sdk_lambda::types::{InvocationType, LogType};
+use base64::{Engine, engine::general_purpose::STANDARD};
 use relay::{
     api_key::ApiKeyHash,
     execution::ExecutionId,
@@ -187,6 +188,20 @@ impl Stack {
             answer.payload.map(aws_sdk_lambda::primitives::Blob::into_inner).unwrap_or_default();
         let payload = serde_json::from_slice(&payload).unwrap_or(Value::Null);
         if answer.function_error.is_some() { Err(payload) } else { Ok(payload) }
+    }
+
+    /// Calls a function with an event of our own, and returns the end of what it logged.
+    pub async fn logged(&self, function_output: &str, event: &Value) -> String {
+        let answer = aws_sdk_lambda::Client::new(&self.aws)
+            .invoke()
+            .function_name(self.output(function_output))
+            .log_type(LogType::Tail)
+            .payload(serde_json::to_vec(event).unwrap().into())
+            .send()
+            .await
+            .unwrap();
+        let log = STANDARD.decode(answer.log_result.unwrap_or_default()).unwrap();
+        String::from_utf8_lossy(&log).into_owned()
     }
 
     /// Hands a function an event as EventBridge does: it is tried again, and then goes to where

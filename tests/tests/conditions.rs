@@ -9,9 +9,11 @@ use relay::{
     delivery::{Attempt, CALLBACK_TARGET, Delivery, DeliveryState},
     execution::{Execution, ExecutionId, Position, Rank, Status},
     outcome::Outcome,
+    question::{Answer, Ask, Question, QuestionState},
     store::{
         deliveries::{Lease, Verdict},
         executions::{Accept, Consistency, NewExecution},
+        questions::Turn,
         transitions::{Claim, Step},
     },
     time::Timestamp,
@@ -317,4 +319,122 @@ async fn starts_are_counted_exactly_and_slots_held_once() {
         "the next minute"
     );
     assert!(limits.count_start(&format!("{key}0"), 0, now).await.is_err(), "a limit of zero");
+}
+
+/// A question with a token of its own, and the run that has asked it.
+fn asked(run: &Execution) -> (Question, Execution) {
+    let token = Ulid::generate().to_string().into();
+    let ask = Ask::new(token, "Why?".to_owned(), &json!({}), None).unwrap();
+    let question = Question::asked(&ask, run, Timestamp::now());
+    let mut after = Execution { sequence: run.sequence + 1, ..run.clone() };
+    after.open_questions.insert(question.question_id.clone());
+    (question, after)
+}
+
+#[tokio::test]
+async fn an_agent_is_heard_only_while_its_run_runs_in_its_redrive() {
+    let stack = Stack::connect().await;
+    let executions = stack.executions();
+    let says = Position { redrive_count: 1, rank: Rank::Running };
+    let positions =
+        (0..3).flat_map(|redrive_count| Rank::ALL.map(|rank| Position { redrive_count, rank }));
+
+    join_all(positions.map(async |stands| {
+        let run = at(&queued(&new_id()), stands);
+        accept(&stack, &run).await;
+        let is_heard = stands == says;
+
+        let spoken = Execution { progress: Some(40), ..at(&run, says) };
+        let step = executions.progress(&spoken, &[]).await.unwrap();
+        assert_eq!(step, if is_heard { Step::Applied } else { Step::Stale }, "{stands:?}");
+        let (question, after) = asked(&at(&run, says));
+        let turn = executions.ask(&run, &after, &question, &[]).await.unwrap();
+        assert_eq!(turn, if is_heard { Turn::Done } else { Turn::Moved }, "{stands:?}");
+        let parts = stack.parts(run.execution_id.as_str()).await;
+        assert_eq!(parts.contains_key(&question.question_id.part()), is_heard, "all or nothing");
+        assert_eq!(parts["state"].get("open_questions").is_some(), is_heard);
+    }))
+    .await;
+}
+
+#[tokio::test]
+async fn progress_is_stored_forward_only_and_its_deliveries_with_it() {
+    let stack = Stack::connect().await;
+    let run = at(&queued(&new_id()), Position { redrive_count: 0, rank: Rank::Running });
+    accept(&stack, &run).await;
+    let report = async |percent, message: Option<&str>| {
+        let message = message.map(str::to_owned);
+        let after = Execution { progress: Some(percent), message, ..run.clone() };
+        let owed = Delivery::of_progress(&after, CALLBACK_TARGET, HOUR, HOUR);
+        let step = stack.executions().progress(&after, std::slice::from_ref(&owed)).await.unwrap();
+        let parts = stack.parts(run.execution_id.as_str()).await;
+        (step, parts.contains_key(&owed.part), parts["state"].clone())
+    };
+
+    let (step, is_owed, state) = report(40, Some("half")).await;
+    assert_eq!((step, is_owed, &state["message"]), (Step::Applied, true, &json!("half")));
+    assert_eq!(report(40, Some("again")).await.0, Step::Stale);
+    let (step, is_owed, state) = report(39, Some("late")).await;
+    assert_eq!((step, is_owed, &state["progress"]), (Step::Stale, false, &json!(40)));
+    let (step, is_owed, state) = report(41, None).await;
+    assert_eq!((step, is_owed, state.get("message")), (Step::Applied, true, None));
+}
+
+#[tokio::test]
+async fn a_question_is_opened_answered_and_closed_once() {
+    let stack = Stack::connect().await;
+    let executions = stack.executions();
+    let run = at(&queued(&new_id()), Position { redrive_count: 0, rank: Rank::Running });
+    accept(&stack, &run).await;
+    let id = &run.execution_id;
+    let (question, one) = asked(&run);
+    let name = &question.question_id;
+    assert_eq!(executions.ask(&run, &one, &question, &[]).await.unwrap(), Turn::Done);
+    assert_eq!(executions.ask(&run, &one, &question, &[]).await.unwrap(), Turn::Moved);
+    let (_, repeated) = asked(&one);
+    assert_eq!(executions.ask(&one, &repeated, &question, &[]).await.unwrap(), Turn::Known);
+    let (second, two) = asked(&one);
+    assert_eq!(executions.ask(&one, &two, &second, &[]).await.unwrap(), Turn::Done);
+
+    let told = executions.questions(id).await.unwrap();
+    assert_eq!(told.len(), 2);
+    assert!(told.iter().all(|it| it.task_token.is_none() && it.answer.is_none()));
+    let due_at = Timestamp::now().plus(HOUR);
+    let answer = async |text: &str| {
+        executions.answer(id, name, &Answer::new(json!(text)).unwrap(), due_at).await.unwrap()
+    };
+    assert_eq!(answer("yes").await, Step::Applied);
+    assert_eq!(answer("no").await, Step::Stale);
+    executions.count_try(id, name).await.unwrap();
+    executions.count_try(id, name).await.unwrap();
+    assert_eq!(executions.find_question(id, name).await.unwrap().unwrap().tries, 2);
+
+    let mut left = Execution { sequence: two.sequence + 1, ..two.clone() };
+    left.open_questions.remove(name);
+    let close = async |before: &Execution| {
+        let reason = QuestionState::Answered;
+        executions.close_question(before, &left, name, reason, 9_999_999_999).await.unwrap()
+    };
+    assert_eq!(close(&one).await, Turn::Moved, "another was asked since");
+    assert_eq!(close(&two).await, Turn::Done);
+    assert_eq!(close(&two).await, Turn::Moved);
+    assert_eq!(answer("late").await, Step::Stale);
+    executions.forget_question(id, name, 1).await.unwrap();
+    let parts = stack.parts(id.as_str()).await;
+    let closed = &parts[&name.part()];
+    assert_eq!((&closed["state"], &closed["ttl"]), (&json!("answered"), &json!(9_999_999_999_i64)));
+    for gone in ["task_token", "answer", "schema", "due_at", "shard"] {
+        assert!(closed.get(gone).is_none(), "{gone}");
+    }
+    assert_eq!(parts["state"]["open_questions"], json!([second.question_id]));
+
+    // The end closes what is left.
+    let mut ended = at(&left, Position { redrive_count: 0, rank: Rank::Ended });
+    ended.open_questions.clear();
+    assert_eq!(executions.advance(&left, &ended, &[]).await.unwrap(), Step::Applied);
+    let parts = stack.parts(id.as_str()).await;
+    assert!(parts["state"].get("open_questions").is_none());
+    let closed = &parts[&second.question_id.part()];
+    assert_eq!((&closed["state"], closed.get("task_token")), (&json!("closed"), None));
+    assert_eq!(closed["ttl"], parts["state"]["ttl"]);
 }
