@@ -1,6 +1,9 @@
 //! How an error is answered: problem+json (RFC 9457) to a caller, a stable type to Lambda.
 
-use lambda_http::{Response, http::header};
+use lambda_http::{
+    Response,
+    http::{HeaderName, header},
+};
 use lambda_runtime::Diagnostic;
 use serde::Serialize;
 use tracing::error;
@@ -77,8 +80,18 @@ pub fn respond(error: &Error) -> Response<String> {
     if let Some(seconds) = problem.retry_after_seconds {
         headers.insert(header::RETRY_AFTER, seconds.into());
     }
+    if let Error::RateLimited { limit, retry_after_seconds } = error {
+        let values = [u64::from(*limit), 0, *retry_after_seconds];
+        for (name, value) in RATE_LIMIT.into_iter().zip(values) {
+            headers.insert(HeaderName::from_static(name), value.into());
+        }
+    }
     response
 }
+
+/// Starts a minute, how many are left, and in how many seconds there are new ones
+/// (draft-ietf-httpapi-ratelimit-headers-06).
+const RATE_LIMIT: [&str; 3] = ["ratelimit-limit", "ratelimit-remaining", "ratelimit-reset"];
 
 /// Logs an error that is not the caller's, with all that is under it.
 pub fn log(error: &Error) {

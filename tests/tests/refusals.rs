@@ -179,6 +179,8 @@ async fn a_key_has_so_many_starts_a_minute_and_replays_are_free() {
     for refused in answers.iter().filter(|answer| answer.status != 202) {
         assert_problem(refused, 429, "rate-limited");
         assert!((1..=60).contains(&refused.header("retry-after").parse::<u32>().unwrap()));
+        assert_eq!(refused.header("ratelimit-remaining"), "0");
+        assert_eq!(refused.header("ratelimit-reset"), refused.header("retry-after"));
     }
     assert_eq!(stack.count_rows(&user).await, accepted);
 
