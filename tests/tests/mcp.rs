@@ -364,6 +364,9 @@ async fn a_task_is_followed_to_its_end_by_its_owner_alone() {
     let id = start("echo").await;
     let failing = start("fail").await;
     let slow = start("slow").await;
+    let machine = format!("{}-missing", stack.output("EchoMachineArn"));
+    let missing = stack.agent("EchoMachineArn", json!({"state_machine_arn": machine})).await;
+    let never_ran = start(&missing).await;
     for method in ["tasks/get", "tasks/cancel"] {
         let denied = task(&other, method, &slow).await;
         assert_eq!(denied.body["error"]["code"], -32602, "{denied:?}");
@@ -380,6 +383,12 @@ async fn a_task_is_followed_to_its_end_by_its_owner_alone() {
     assert_eq!(echo["statusMessage"], "Agent has completed (100 %)");
     let fail = ended(&failing).await;
     assert_eq!((&fail["status"], &fail["result"]["isError"]), (&json!("completed"), &json!(true)));
+    // An agent that never ran has no result, not even an error.
+    let never_ran = ended(&never_ran).await;
+    assert_eq!(
+        (&never_ran["status"], &never_ran["error"]["code"], &never_ran["result"]),
+        (&json!("failed"), &json!(-32603), &Value::Null)
+    );
     let cancelled = task(&user, "tasks/cancel", &slow).await;
     assert_eq!(cancelled.body["result"], json!({"resultType": "complete"}));
     assert_eq!(ended(&slow).await["status"], "cancelled");

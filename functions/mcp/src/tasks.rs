@@ -12,8 +12,8 @@ use relay::{
     store::executions::Finished,
     time::Timestamp,
 };
-use rmcp::model::{DetailedTask, Task, TaskPayload, TaskStatus};
-use serde_json::Value;
+use rmcp::model::{DetailedTask, ErrorCode, Task, TaskPayload, TaskStatus};
+use serde_json::{Value, json};
 
 use crate::tools::{outcome, parse_id};
 
@@ -43,6 +43,8 @@ pub(crate) async fn get(
     let payload = match execution.status {
         Status::Queued | Status::Running | Status::InputRequired => TaskPayload::Working,
         Status::Cancelled => TaskPayload::Cancelled,
+        // The agent never ran, so it is the call that failed, and not what it called.
+        Status::Failed if execution.started_at.is_none() => never_ran(&results),
         Status::Completed | Status::Failed | Status::Timeout => {
             let result = serde_json::to_value(outcome(&results)?);
             match result.map_err(|error| Error::corrupt("a result", error))? {
@@ -62,6 +64,16 @@ pub(crate) async fn get(
         .with_status_message(message);
     task.ttl_ms = ttl;
     Ok(DetailedTask::new(task, payload))
+}
+
+fn never_ran(results: &Results) -> TaskPayload {
+    let error = results.error.as_ref();
+    let cause = error.and_then(|error| error.cause.as_deref()).unwrap_or("it was never launched");
+    let error = json!({
+        "code": ErrorCode::INTERNAL_ERROR.0,
+        "message": format!("The agent could not be run: {cause}"),
+    });
+    TaskPayload::Failed { error: error.as_object().cloned().unwrap_or_default() }
 }
 
 /// Asks for the end of the task; of one that has ended there is nothing to ask.
