@@ -1,6 +1,8 @@
 //! `POST /mcp`: the MCP server. `POST /`: the envelope `{"tool", "params"}`. Both on the same
 //! services as REST.
 
+#[cfg(feature = "conformance")]
+mod conformance;
 mod discovery;
 mod envelope;
 mod prompts;
@@ -30,12 +32,11 @@ async fn main() -> Result<(), Error> {
     let aws = aws_config::load_defaults(BehaviorVersion::v2026_01_12()).await;
     let public_url = env::required("PUBLIC_URL")?;
     let server = Server::new(Services::from_env(&aws)?, Change::from_env(&aws)?);
-    let transport = &Transport::new(
-        server.clone(),
-        env::list("MCP_HOSTS")?,
-        env::list("MCP_ORIGINS")?,
-        &public_url,
-    );
+    let handler = server.clone();
+    #[cfg(feature = "conformance")]
+    let handler = conformance::Fixtures::beside(handler);
+    let transport =
+        &Transport::new(handler, env::list("MCP_HOSTS")?, env::list("MCP_ORIGINS")?, &public_url);
     let discovery = &Discovery::new(&public_url, env::parsed_list("OAUTH_ISSUERS")?);
     let services = &server.services;
 

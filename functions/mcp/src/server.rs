@@ -53,7 +53,7 @@ impl Server {
 type Context = RequestContext<RoleServer>;
 
 /// Who calls, as the transport put it beside the request.
-fn caller(context: &Context) -> Result<Caller, ErrorData> {
+pub(crate) fn caller(context: &Context) -> Result<Caller, ErrorData> {
     let parts = context.extensions.get::<Parts>();
     let caller = parts.and_then(|parts| parts.extensions.get::<Caller>());
     caller.cloned().ok_or_else(|| ErrorData::invalid_request("no valid key or token", None))

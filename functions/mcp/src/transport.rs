@@ -11,14 +11,13 @@ use lambda_http::{
 };
 use relay::{gateway, problem, telemetry::Invocation};
 use rmcp::{
+    ServerHandler,
     model::{ErrorCode, ProtocolVersion},
     transport::streamable_http_server::{
         StreamableHttpServerConfig, StreamableHttpService, session::never::NeverSessionManager,
     },
 };
 use serde_json::{Value, json};
-
-use crate::server::Server;
 
 /// The largest message: what a start may be, and the protocol around it.
 const MAX_BYTES: usize = relay::request::MAX_BYTES + 16 * 1024;
@@ -35,17 +34,17 @@ const ALLOWED_HEADERS: &str = "authorization, content-type, x-api-key, mcp-proto
 /// What a browser's script may read of an answer.
 const EXPOSED_HEADERS: &str = "www-authenticate, mcp-protocol-version, mcp-session-id, retry-after";
 
-pub(crate) struct Transport {
-    rmcp: StreamableHttpService<Server, NeverSessionManager>,
+pub(crate) struct Transport<H> {
+    rmcp: StreamableHttpService<H, NeverSessionManager>,
     origins: Vec<String>,
 }
 
-impl Transport {
+impl<H: ServerHandler + Clone> Transport<H> {
     /// `hosts` are those that a request may name, beside the public URL's; where there are none,
     /// API Gateway alone decides, which answers for no host but its own. `origins` are those of
     /// the pages that may call from a browser.
     pub(crate) fn new(
-        server: Server,
+        handler: H,
         mut hosts: Vec<String>,
         origins: Vec<String>,
         public_url: &str,
@@ -61,7 +60,7 @@ impl Transport {
             .with_allowed_origins(&origins)
             .enforce_origin_validation();
         let sessions = Arc::new(NeverSessionManager::default());
-        let rmcp = StreamableHttpService::new(move || Ok(server.clone()), sessions, config);
+        let rmcp = StreamableHttpService::new(move || Ok(handler.clone()), sessions, config);
         Self { rmcp, origins }
     }
 
@@ -131,10 +130,8 @@ impl Transport {
         // Its errors are impossible ones, and what it says is JSON or a sentence of its own.
         let Ok(collected) = body.collect().await;
         let text = String::from_utf8_lossy(&collected.to_bytes()).into_owned();
-        let is_json = head
-            .headers
-            .get(header::CONTENT_TYPE)
-            .is_some_and(|it| it.as_bytes().starts_with(b"application/json"));
+        let content_type = head.headers.get(header::CONTENT_TYPE);
+        let is_json = content_type.is_some_and(|it| it.as_bytes().starts_with(b"application/json"));
         let mut response = match head.status {
             // A body that is JSON, but no message.
             StatusCode::UNSUPPORTED_MEDIA_TYPE if text.contains("deserialize") => {
@@ -147,7 +144,14 @@ impl Transport {
             status if status.is_client_error() && !is_json => {
                 refuse(status, &id, ErrorCode::INVALID_REQUEST, &text)
             }
-            status => respond(status, text),
+            status => {
+                let mut response = respond(status, text);
+                // What a tool reported while it ran comes before its result, as a stream of events.
+                if let Some(content_type) = content_type {
+                    response.headers_mut().insert(header::CONTENT_TYPE, content_type.clone());
+                }
+                response
+            }
         };
         if let Some(allow) = head.headers.get(header::ALLOW) {
             response.headers_mut().insert(header::ALLOW, allow.clone());
