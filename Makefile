@@ -1,7 +1,7 @@
 # Every target prints what it does. The work is done by infra/local, in Python.
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help tools build up demo test test-all down lint clean
+.PHONY: help tools build up demo test test-all conformance down lint clean
 
 RUN = @exec .venv/bin/python infra/local
 
@@ -31,6 +31,9 @@ test: tools ## Run all tests on a fresh stack of their own (TEST_ARGS: more argu
 
 test-all: tools ## The same, with what takes longer.
 	$(RUN) test-all
+
+conformance: tools ## Run the official MCP conformance suite and clients on a fresh stack of their own.
+	$(RUN) conformance
 
 down: tools ## Stop the local stack.
 	$(RUN) down

@@ -1,10 +1,11 @@
-"""The local tool behind the Makefile: build, up, demo, test, down."""
+"""The local tool behind the Makefile: build, up, demo, test, conformance, down."""
 
 import os
 import signal
 import subprocess
 import sys
 
+import conformance
 import demo
 import keeper
 from engine import Engine, reserved_port
@@ -73,6 +74,23 @@ def test(everything: bool = False) -> None:
             engine.stop()
 
 
+def check_conformance() -> None:
+    keeper.die_with_parent(signal.SIGTERM)
+    conformance.install()
+    build()
+    engine = Engine(LOCAL / "conformance")
+    if engine.keeper() is not None:
+        raise Failure("Another `make conformance` runs in this directory.")
+    proxy = conformance.Proxy()
+    engine.start(outlives_us=False)
+    try:
+        stack = Stack(engine, "agent-relay-conformance", TEST_PARAMETERS | {"McpOrigins": proxy.url})
+        conformance.run(stack.deploy(), proxy)
+    finally:
+        with step("Stopping the conformance stack"):
+            engine.stop()
+
+
 def test_commands(everything: bool) -> list[list[str]]:
     more = ["--features", "e2e/all"] if everything else []
     more += os.environ.get("TEST_ARGS", "").split()
@@ -102,6 +120,7 @@ def main() -> None:
         "demo": lambda: demo.run(up()),
         "test": test,
         "test-all": lambda: test(everything=True),
+        "conformance": check_conformance,
         "down": down,
     }
     try:

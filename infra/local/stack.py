@@ -141,7 +141,7 @@ def put_gateway_responses(session: boto3.Session, outputs: dict[str, str], stack
 
 
 def without_conditions(headers: dict) -> dict[str, str]:
-    """The headers of a stack without a public URL and without web pages, as every local one is."""
+    """The headers of a stack without a public URL and without web pages; nothing local looks at the others."""
     values = {name: value["Fn::If"][2] if isinstance(value, dict) else value for name, value in headers.items()}
     return {name: value for name, value in values.items() if isinstance(value, str)}
 
