@@ -74,6 +74,29 @@ impl fmt::Display for AgentName {
 #[serde(transparent)]
 pub struct StateMachineArn(String);
 
+/// The text is not a [`StateMachineArn`].
+#[derive(Debug, thiserror::Error)]
+#[error("must be the ARN of a state machine")]
+pub struct InvalidStateMachineArn;
+
+impl FromStr for StateMachineArn {
+    type Err = InvalidStateMachineArn;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let parts: Vec<&str> = text.split(':').collect();
+        let is_one = matches!(
+            parts.as_slice(),
+            ["arn", _, "states", _, _, "stateMachine", _]
+                | ["arn", _, "states", _, _, "stateMachine", _, _]
+        );
+        if is_one && !parts.contains(&"") {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(InvalidStateMachineArn)
+        }
+    }
+}
+
 impl StateMachineArn {
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -102,6 +125,16 @@ impl StateMachineArn {
 pub enum AgentStatus {
     Active,
     Inactive,
+}
+
+impl AgentStatus {
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Inactive => "inactive",
+        }
+    }
 }
 
 /// A row of the `agents` table.
@@ -155,6 +188,24 @@ mod tests {
                 StateMachineArn(arn).execution(&id),
                 "arn:aws:states:eu-west-1:111122223333:execution:echo:mcp-echo-1"
             );
+        }
+    }
+
+    #[test]
+    fn the_arn_of_anything_but_a_machine_is_refused() {
+        let machine = "arn:aws:states:eu-west-1:111122223333:stateMachine:echo";
+        for text in [machine.to_owned(), format!("{machine}:3"), format!("{machine}:live")] {
+            assert_eq!(text.parse::<StateMachineArn>().unwrap().as_str(), text);
+        }
+        for text in [
+            "",
+            "echo",
+            "arn:aws:states:eu-west-1:111122223333:execution:echo:run",
+            "arn:aws:states:eu-west-1:111122223333:stateMachine:",
+            "arn:aws:lambda:eu-west-1:111122223333:function:echo",
+            &format!("{machine}:3:4"),
+        ] {
+            assert!(text.parse::<StateMachineArn>().is_err(), "{text}");
         }
     }
 

@@ -1,6 +1,6 @@
 //! API keys, which are kept and looked up by their hash alone.
 
-use std::fmt;
+use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -24,6 +24,31 @@ impl ApiKeyHash {
     #[must_use]
     pub fn to_hex(&self) -> String {
         hex(&self.0)
+    }
+
+    /// What the key is called by: the start of its hash.
+    #[must_use]
+    pub fn key_id(&self) -> String {
+        hex(self.0.get(..4).unwrap_or_default())
+    }
+}
+
+/// The text is not an [`ApiKeyHash`].
+#[derive(Debug, thiserror::Error)]
+#[error("must be 64 characters of lower-case hexadecimal")]
+pub struct InvalidApiKeyHash;
+
+impl FromStr for ApiKeyHash {
+    type Err = InvalidApiKeyHash;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let mut hash = [0; 32];
+        for (index, byte) in hash.iter_mut().enumerate() {
+            let digits = text.get(2 * index..2 * index + 2).ok_or(InvalidApiKeyHash)?;
+            *byte = u8::from_str_radix(digits, 16).map_err(|_| InvalidApiKeyHash)?;
+        }
+        // What else can be read, with a sign or in capitals, is not what we write.
+        if hex(&hash) == text { Ok(Self(hash)) } else { Err(InvalidApiKeyHash) }
     }
 }
 
@@ -120,6 +145,12 @@ mod tests {
             hash.to_hex(),
             "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
         );
+        assert_eq!(hash.key_id(), "ba7816bf");
         assert_eq!(format!("{hash:?}"), "ApiKeyHash(..)");
+        assert_eq!(hash.to_hex().parse::<ApiKeyHash>().unwrap(), hash);
+        for text in ["", "ba", &"+a".repeat(32), &"BA".repeat(32), &"é".repeat(32), &"0".repeat(66)]
+        {
+            assert!(text.parse::<ApiKeyHash>().is_err(), "{text}");
+        }
     }
 }

@@ -41,6 +41,8 @@ pub enum Action {
 }
 
 impl Action {
+    const ALL: [Self; 3] = [Self::Execute, Self::View, Self::Cancel];
+
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -51,27 +53,54 @@ impl Action {
     }
 }
 
-/// One permission, `action:resource`, where each side may be `*`; the resource is an agent's
-/// name.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Grant {
-    action: String,
-    resource: String,
-}
-
-impl FromStr for Grant {
+impl FromStr for Action {
     type Err = ();
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let (action, resource) = text.split_once(':').ok_or(())?;
-        Ok(Self { action: action.to_owned(), resource: resource.to_owned() })
+        Self::ALL.into_iter().find(|action| action.as_str() == text).ok_or(())
+    }
+}
+
+/// One permission, `action:resource`, where each side may be `*`; the resource is an agent's
+/// name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Grant {
+    /// `None` is `*`.
+    action: Option<Action>,
+    /// `None` is `*`.
+    agent: Option<AgentName>,
+}
+
+/// The text is not a [`Grant`].
+#[derive(Debug, thiserror::Error)]
+#[error("must be execute, view, cancel or *, then a colon, then an agent's name or *")]
+pub struct InvalidGrant;
+
+impl FromStr for Grant {
+    type Err = InvalidGrant;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (action, agent) = text.split_once(':').ok_or(InvalidGrant)?;
+        Ok(Self { action: unless_any(action)?, agent: unless_any(agent)? })
+    }
+}
+
+fn unless_any<T: FromStr>(text: &str) -> Result<Option<T>, InvalidGrant> {
+    if text == "*" { Ok(None) } else { text.parse().map(Some).map_err(|_| InvalidGrant) }
+}
+
+impl fmt::Display for Grant {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let action = self.action.map_or("*", Action::as_str);
+        let agent = self.agent.as_ref().map_or("*", AgentName::as_str);
+        write!(formatter, "{action}:{agent}")
     }
 }
 
 impl Grant {
     fn covers(&self, action: Action, agent: &AgentName) -> bool {
-        (self.action == "*" || self.action == action.as_str())
-            && (self.resource == "*" || self.resource == agent.as_str())
+        self.action.is_none_or(|it| it == action)
+            && self.agent.as_ref().is_none_or(|it| it == agent)
     }
 }
 
@@ -88,7 +117,7 @@ impl Permissions {
     /// `*:*`: sees everybody's runs.
     #[must_use]
     pub fn is_admin(&self) -> bool {
-        self.0.iter().any(|grant| grant.action == "*" && grant.resource == "*")
+        self.0.iter().any(|grant| grant.action.is_none() && grant.agent.is_none())
     }
 }
 
@@ -158,6 +187,10 @@ mod tests {
                 permissions.is_admin(),
             ];
             assert_eq!(actual, expected, "{grant}");
+            match grant.parse::<Grant>() {
+                Ok(read) => assert_eq!(read.to_string(), grant),
+                Err(InvalidGrant) => assert_eq!(expected, [false; 5], "{grant}"),
+            }
         }
     }
 }

@@ -6,7 +6,7 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use tracing::warn;
 
 use crate::{
-    agent::AgentName,
+    agent::{AgentName, AgentStatus},
     answer::{AgentView, DeliveryView, ExecutionList, Metadata, Monitor, QuestionView, Results},
     caller::{Action, Caller, UserId},
     error::Error,
@@ -240,7 +240,7 @@ impl Reader {
 
     /// The active agents that the caller may view.
     pub async fn agents(&self, caller: &Caller) -> Result<Vec<AgentView>, Error> {
-        let agents = self.agents.list_active().await?;
+        let agents = self.agents.list(AgentStatus::Active).await?;
         Ok(agents
             .into_iter()
             .filter(|agent| caller.permissions.allow(Action::View, &agent.agent_name))

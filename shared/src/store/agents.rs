@@ -8,14 +8,17 @@ use std::{
 
 use aws_sdk_dynamodb::Client;
 
-use super::{from_item, is_refused, number, text};
+use super::{from_item, is_refused, number, text, to_item, transitions::Step};
 use crate::{
-    agent::{Agent, AgentName},
+    agent::{Agent, AgentName, AgentStatus},
     error::Error,
 };
 
 /// How long a changed agent row may go unnoticed by a warm function.
 const CACHED_FOR: Duration = Duration::from_mins(1);
+
+/// What an agent may be declared without.
+const OPTIONAL: [&str; 4] = ["llm_provider", "llm_model", "cost_estimate", "parameters_schema"];
 
 #[derive(Debug)]
 pub struct Agents {
@@ -58,17 +61,17 @@ impl Agents {
         (read_at.elapsed() < CACHED_FOR).then(|| agent.clone())
     }
 
-    /// All active agents, by name.
-    pub async fn list_active(&self) -> Result<Vec<Agent>, Error> {
+    /// All agents in this status, by name.
+    pub async fn list(&self, status: AgentStatus) -> Result<Vec<Agent>, Error> {
         let mut agents = Vec::new();
         let mut pages = self
             .client
             .query()
             .table_name(&self.table)
             .index_name("status")
-            .key_condition_expression("#status = :active")
+            .key_condition_expression("#status = :status")
             .expression_attribute_names("#status", "status")
-            .expression_attribute_values(":active", text("active"))
+            .expression_attribute_values(":status", text(status.as_str()))
             .into_paginator()
             .send();
         while let Some(page) = pages.next().await {
@@ -77,6 +80,59 @@ impl Agents {
             }
         }
         Ok(agents)
+    }
+
+    /// Stores all that an agent is declared by, and keeps what was learnt of it meanwhile.
+    pub async fn put(&self, agent: &Agent) -> Result<(), Error> {
+        let mut declared = to_item(agent)?;
+        declared.remove("agent_name");
+        declared.remove("average_execution_time");
+        // Through placeholders, since several of these names are reserved words.
+        let mut update = self
+            .client
+            .update_item()
+            .table_name(&self.table)
+            .key("agent_name", text(agent.agent_name.as_str()));
+        let (mut set, mut remove) = (Vec::new(), Vec::new());
+        for name in OPTIONAL {
+            if !declared.contains_key(name) {
+                remove.push(format!("#{name}"));
+                update = update.expression_attribute_names(format!("#{name}"), name);
+            }
+        }
+        for (name, value) in declared {
+            set.push(format!("#{name} = :{name}"));
+            update = update
+                .expression_attribute_values(format!(":{name}"), value)
+                .expression_attribute_names(format!("#{name}"), name);
+        }
+        let mut expression = format!("SET {}", set.join(", "));
+        if !remove.is_empty() {
+            expression = format!("{expression} REMOVE {}", remove.join(", "));
+        }
+        update.update_expression(expression).send().await.map_err(Error::aws("store an agent"))?;
+        Ok(())
+    }
+
+    /// Refuses an agent's starts from now on, or in a minute where a warm function still has its
+    /// row. `Stale` when there is no such agent.
+    pub async fn deactivate(&self, name: &AgentName) -> Result<Step, Error> {
+        let updated = self
+            .client
+            .update_item()
+            .table_name(&self.table)
+            .key("agent_name", text(name.as_str()))
+            .update_expression("SET #status = :inactive")
+            .condition_expression("attribute_exists(agent_name)")
+            .expression_attribute_names("#status", "status")
+            .expression_attribute_values(":inactive", text(AgentStatus::Inactive.as_str()))
+            .send()
+            .await;
+        match updated {
+            Ok(_) => Ok(Step::Applied),
+            Err(error) if is_refused(&error) => Ok(Step::Stale),
+            Err(error) => Err(Error::aws("deactivate an agent")(error)),
+        }
     }
 
     /// Stores a new average of an agent that exists.

@@ -1,11 +1,14 @@
 //! The `api_keys` table.
 
-use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::{
+    Client, operation::update_item::UpdateItemError, types::ReturnValuesOnConditionCheckFailure,
+};
 
-use super::{from_item, text};
+use super::{from_item, number, text, to_item, transitions::Step};
 use crate::{
     api_key::{ApiKey, ApiKeyHash},
     error::Error,
+    time::Timestamp,
 };
 
 #[derive(Debug, Clone)]
@@ -32,5 +35,103 @@ impl ApiKeys {
             .await
             .map_err(Error::aws("read an API key"))?;
         found.item.map(from_item).transpose()
+    }
+
+    /// Stores a new key.
+    pub async fn put(&self, hash: &ApiKeyHash, key: &ApiKey) -> Result<(), Error> {
+        self.client
+            .put_item()
+            .table_name(&self.table)
+            .set_item(Some(to_item(key)?))
+            .item("api_key_hash", text(hash.to_hex()))
+            .send()
+            .await
+            .map_err(Error::aws("store an API key"))?;
+        Ok(())
+    }
+
+    /// All keys, in no order. This is a scan, for the operator's tool alone: no function may.
+    pub async fn list(&self) -> Result<Vec<(ApiKeyHash, ApiKey)>, Error> {
+        let mut keys = Vec::new();
+        let mut items = self.client.scan().table_name(&self.table).into_paginator().items().send();
+        while let Some(item) = items.next().await {
+            let item = item.map_err(Error::aws("list API keys"))?;
+            let hash = item.get("api_key_hash").and_then(|hash| hash.as_s().ok());
+            let hash = hash.map(|hash| hash.parse()).transpose();
+            let hash = hash.map_err(|error| Error::corrupt("the hash of an API key", error))?;
+            keys.push((hash.ok_or(Error::NotFound("the hash of an API key"))?, from_item(item)?));
+        }
+        Ok(keys)
+    }
+
+    /// Ends a key at `at`, or when it would have ended anyway. `Stale` when it is gone or was
+    /// revoked.
+    pub async fn expire(&self, hash: &ApiKeyHash, at: Timestamp) -> Result<Step, Error> {
+        let updated = self
+            .client
+            .update_item()
+            .table_name(&self.table)
+            .key("api_key_hash", text(hash.to_hex()))
+            .update_expression("SET expires_at = :at")
+            .condition_expression(
+                "attribute_exists(api_key_hash) AND attribute_not_exists(revoked_at) \
+                 AND (attribute_not_exists(expires_at) OR expires_at >= :at)",
+            )
+            .expression_attribute_values(":at", number(at.millis()))
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+            .send()
+            .await;
+        let Err(error) = updated else {
+            return Ok(Step::Applied);
+        };
+        match error.as_service_error() {
+            Some(UpdateItemError::ConditionalCheckFailedException(refused)) => {
+                match &refused.item {
+                    Some(item) if !item.contains_key("revoked_at") => Ok(Step::Applied),
+                    _ => Ok(Step::Stale),
+                }
+            }
+            _ => Err(Error::aws("expire an API key")(error)),
+        }
+    }
+
+    /// Ends a key now, for good. `Stale` when it is gone.
+    pub async fn revoke(&self, hash: &ApiKeyHash) -> Result<Step, Error> {
+        let updated = self
+            .client
+            .update_item()
+            .table_name(&self.table)
+            .key("api_key_hash", text(hash.to_hex()))
+            // Revoked again, it keeps the time at which it really stopped, unless that lies ahead.
+            .update_expression("SET revoked_at = :now")
+            .condition_expression(
+                "attribute_exists(api_key_hash) \
+                 AND (attribute_not_exists(revoked_at) OR revoked_at > :now)",
+            )
+            .expression_attribute_values(":now", number(Timestamp::now().millis()))
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+            .send()
+            .await;
+        let Err(error) = updated else {
+            return Ok(Step::Applied);
+        };
+        match error.as_service_error() {
+            Some(UpdateItemError::ConditionalCheckFailedException(refused)) => {
+                Ok(if refused.item.is_some() { Step::Applied } else { Step::Stale })
+            }
+            _ => Err(Error::aws("revoke an API key")(error)),
+        }
+    }
+
+    /// Removes a key that was made for a moment, and leaves no trace of it.
+    pub async fn delete(&self, hash: &ApiKeyHash) -> Result<(), Error> {
+        self.client
+            .delete_item()
+            .table_name(&self.table)
+            .key("api_key_hash", text(hash.to_hex()))
+            .send()
+            .await
+            .map_err(Error::aws("remove an API key"))?;
+        Ok(())
     }
 }
