@@ -4,6 +4,7 @@
 //! makes users and agents of its own, so that all of them run side by side.
 
 pub mod receiver;
+pub mod tool;
 
 use std::{
     collections::HashMap,

@@ -1,0 +1,212 @@
+//! `agents`: which state machines may be run, and under which names.
+
+use std::{fs, io};
+
+use anyhow::{Context as _, anyhow, bail};
+use aws_sdk_sfn::{
+    Client,
+    operation::describe_state_machine::DescribeStateMachineError,
+    types::{StateMachineStatus, StateMachineType},
+};
+use clap::{Args, Subcommand};
+use relay::{
+    agent::{Agent, AgentName, AgentStatus, StateMachineArn},
+    store::transitions::Step,
+};
+use serde_json::json;
+
+use crate::{
+    import::{self, Import},
+    output::{self, Reply, start, table},
+    stack::{Stack, refusal},
+};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Register an agent, or declare it anew.
+    Put(Box<Put>),
+    /// List the agents, with those that are inactive.
+    List,
+    /// Register the agents of another registry: a file of JSON, or a DynamoDB table.
+    Import(Import),
+    /// Refuse an agent's starts. Its runs go on, and `put` makes it active again.
+    Deactivate { name: AgentName },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Put {
+    name: AgentName,
+    /// ARN of its standard state machine; it may name a version or an alias.
+    #[arg(long, value_name = "ARN")]
+    machine: StateMachineArn,
+    #[arg(long, default_value = "")]
+    description: String,
+    /// The agent's own version.
+    #[arg(long, value_name = "VERSION", default_value = "")]
+    agent_version: String,
+    /// A tool that it uses; may be repeated.
+    #[arg(long = "tool", value_name = "NAME")]
+    tools: Vec<String>,
+    #[arg(long, value_name = "NAME")]
+    llm_provider: Option<String>,
+    #[arg(long, value_name = "NAME")]
+    llm_model: Option<String>,
+    /// What a run costs.
+    #[arg(long, value_name = "DOLLARS", value_parser = cost)]
+    cost_estimate: Option<f64>,
+    /// File with a JSON Schema that the parameters of a start must fit; - is standard input.
+    #[arg(long, value_name = "FILE")]
+    parameters_schema: Option<String>,
+}
+
+fn cost(text: &str) -> Result<f64, &'static str> {
+    let cost = text.parse().ok().filter(|cost: &f64| cost.is_finite() && *cost >= 0.0);
+    cost.ok_or("must be a number of dollars")
+}
+
+pub(crate) async fn run(stack: &Stack, command: Command) -> anyhow::Result<Reply> {
+    let agents = stack.agents()?;
+    match command {
+        Command::Put(put) => {
+            let agent = declared(*put)?;
+            check(stack, &agent).await?;
+            agents.put(&agent).await?;
+            Reply::new(&agent, format!("Agent {} is registered.", agent.agent_name))
+        }
+        Command::List => list(stack).await,
+        Command::Import(arguments) => import::run(stack, arguments).await,
+        Command::Deactivate { name } => {
+            if agents.deactivate(&name).await? == Step::Stale {
+                bail!("there is no agent {name}");
+            }
+            let text =
+                format!("Agent {name} is inactive; a warm function may take a minute to know.");
+            Reply::new(&json!({"agent_name": name, "status": AgentStatus::Inactive}), text)
+        }
+    }
+}
+
+fn declared(put: Put) -> anyhow::Result<Agent> {
+    let schema = put.parameters_schema.map(|file| {
+        serde_json::from_str(&read(&file)?).with_context(|| format!("{file} is no JSON"))
+    });
+    Ok(Agent {
+        agent_name: put.name,
+        status: AgentStatus::Active,
+        state_machine_arn: put.machine,
+        description: put.description,
+        version: put.agent_version,
+        tools: put.tools,
+        llm_provider: put.llm_provider,
+        llm_model: put.llm_model,
+        average_execution_time: None,
+        cost_estimate: put.cost_estimate,
+        parameters_schema: schema.transpose()?,
+    })
+}
+
+/// A whole file, or standard input where it is called `-`.
+pub(crate) fn read(file: &str) -> anyhow::Result<String> {
+    let text = if file == "-" { io::read_to_string(io::stdin()) } else { fs::read_to_string(file) };
+    text.with_context(|| format!("cannot read {file}"))
+}
+
+/// Refuses an agent that no start could run.
+pub(crate) async fn check(stack: &Stack, agent: &Agent) -> anyhow::Result<()> {
+    if let Some(schema) = &agent.parameters_schema {
+        jsonschema::validator_for(schema)
+            .map_err(|error| anyhow!("parameters_schema is no JSON Schema: {error}"))?;
+    }
+    check_machine(stack, &agent.state_machine_arn).await
+}
+
+/// Refuses a machine that is not there, that the stack may not start, or that would never tell how a run ended.
+pub(crate) async fn check_machine(stack: &Stack, machine: &StateMachineArn) -> anyhow::Result<()> {
+    let arn = machine.as_str();
+    let pattern = stack.parameter("AgentStateMachines")?;
+    if !arn.splitn(7, ':').last().is_some_and(|name| fits(pattern.as_bytes(), name.as_bytes())) {
+        bail!(
+            "the stack may only start state machines called {pattern}: deploy it with another AgentStateMachines"
+        );
+    }
+    let client = Client::new(&stack.aws);
+    let described = client.describe_state_machine().state_machine_arn(arn).send().await;
+    let described = match described {
+        Ok(described) => described,
+        Err(error) => match error.as_service_error() {
+            Some(
+                DescribeStateMachineError::StateMachineDoesNotExist(_)
+                | DescribeStateMachineError::InvalidArn(_),
+            ) => bail!("the state machine {arn} does not exist"),
+            _ => return Err(refusal(error).context(format!("cannot describe {arn}"))),
+        },
+    };
+    if described.r#type != StateMachineType::Standard {
+        bail!(
+            "the state machine {arn} is Express, which emits no status events: make a Standard one"
+        );
+    }
+    if described.status == Some(StateMachineStatus::Deleting) {
+        bail!("the state machine {arn} is being deleted");
+    }
+    Ok(())
+}
+
+/// As IAM reads a pattern: `*` is anything, `?` one character.
+fn fits(pattern: &[u8], text: &[u8]) -> bool {
+    match (pattern.split_first(), text.split_first()) {
+        (None, None) => true,
+        (Some((b'*', rest)), next) => {
+            fits(rest, text) || next.is_some_and(|(_, text)| fits(pattern, text))
+        }
+        (Some((wanted, pattern)), Some((byte, text))) => {
+            (wanted == byte || *wanted == b'?') && fits(pattern, text)
+        }
+        (Some(_), None) | (None, Some(_)) => false,
+    }
+}
+
+async fn list(stack: &Stack) -> anyhow::Result<Reply> {
+    let store = stack.agents()?;
+    let mut agents = store.list(AgentStatus::Active).await?;
+    agents.extend(store.list(AgentStatus::Inactive).await?);
+    let rows: Vec<_> = agents
+        .iter()
+        .map(|agent| {
+            [
+                agent.agent_name.to_string(),
+                agent.status.as_str().to_owned(),
+                agent.version.clone(),
+                agent
+                    .average_execution_time
+                    .map_or_else(String::new, |time| format!("{time:.1} s")),
+                agent.state_machine_arn.as_str().to_owned(),
+                start(&output::plain(&agent.description), 60),
+            ]
+        })
+        .collect();
+    let titles = ["AGENT", "STATUS", "VERSION", "AVERAGE", "STATE MACHINE", "DESCRIPTION"];
+    Reply::new(&json!({"agents": agents}), table(titles, &rows))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pattern_fits_as_iam_reads_it() {
+        for (pattern, text, expected) in [
+            ("*", "echo", true),
+            ("*", "echo:3", true),
+            ("agent-*", "agent-", true),
+            ("agent-*", "echo", false),
+            ("*-agent", "my-agent", true),
+            ("*-agent", "my-agent:3", false),
+            ("e?ho", "echo", true),
+            ("echo?", "echo", false),
+            ("echo", "echoes", false),
+        ] {
+            assert_eq!(fits(pattern.as_bytes(), text.as_bytes()), expected, "{pattern} {text}");
+        }
+    }
+}

@@ -1,0 +1,253 @@
+//! `keys`: who may call the API. A key is shown once, when it is made; after that only its hash
+//! is known.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow, bail};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use clap::{Args, Subcommand, value_parser};
+use relay::{
+    api_key::{ApiKey, ApiKeyHash},
+    caller::{Grant, UserId},
+    store::{api_keys::ApiKeys, transitions::Step},
+    time::Timestamp,
+};
+use serde_json::{Value, json};
+
+use crate::{
+    output::{self, Reply, minute, table},
+    stack::Stack,
+};
+
+/// Ten years.
+const MOST_DAYS: i64 = 3650;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Make a key, and print it this once.
+    Create(Create),
+    /// List the keys, by user.
+    List {
+        /// Only this user's.
+        #[arg(long)]
+        user: Option<String>,
+    },
+    /// Make a key that takes another one's place, which ends after an overlap.
+    Rotate {
+        key_id: String,
+        /// Days for which the old key stays valid, at most.
+        #[arg(long, default_value_t = 7, value_name = "DAYS",
+              value_parser = value_parser!(u32).range(0..=MOST_DAYS))]
+        overlap_days: u32,
+        /// Days for which the new one is valid.
+        #[arg(long, default_value_t = 90, value_parser = value_parser!(u32).range(1..=MOST_DAYS))]
+        days: u32,
+    },
+    /// End a key now, for good.
+    Revoke { key_id: String },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Create {
+    /// Whom the runs belong to that are started with this key.
+    #[arg(long, value_parser = user_id)]
+    user: UserId,
+    /// What it permits, as action:agent; may be repeated. The actions are execute, view and
+    /// cancel, either side may be *, and *:* sees everybody's runs.
+    #[arg(
+        long = "permission",
+        value_name = "ACTION:AGENT",
+        default_values = ["execute:*", "view:*", "cancel:*"]
+    )]
+    permissions: Vec<Grant>,
+    /// Starts a minute.
+    #[arg(long, default_value_t = 60)]
+    rate_limit: u32,
+    /// Days for which it is valid.
+    #[arg(long, default_value_t = 90, value_parser = value_parser!(u32).range(1..=MOST_DAYS))]
+    days: u32,
+}
+
+/// The user of a token has a bar in its name, so that a key's user can never equal it.
+fn user_id(text: &str) -> Result<UserId, &'static str> {
+    let is_one = (1..=256).contains(&text.len())
+        && !text.chars().any(|char| char.is_control() || char == '|');
+    if is_one {
+        Ok(UserId::from(text.to_owned()))
+    } else {
+        Err("must be 1 to 256 bytes without | and control characters")
+    }
+}
+
+pub(crate) async fn run(stack: &Stack, command: Command) -> anyhow::Result<Reply> {
+    let keys = stack.keys()?;
+    match command {
+        Command::Create(Create { user, permissions, rate_limit, days }) => {
+            let permissions = permissions.iter().map(Grant::to_string).collect();
+            let key = create(&keys, user, permissions, rate_limit, in_days(days)).await?;
+            shown_once(&key, &[])
+        }
+        Command::List { user } => list(&keys, user.as_deref()).await,
+        Command::Rotate { key_id, overlap_days, days } => {
+            rotate(&keys, &key_id, overlap_days, days).await
+        }
+        Command::Revoke { key_id } => {
+            let (hash, key) = find(&keys, &key_id).await?;
+            if keys.revoke(&hash).await? == Step::Stale {
+                bail!("the key {key_id} is gone");
+            }
+            let text =
+                format!("The key {key_id} of {} is revoked.", output::plain(key.user_id.as_str()));
+            Reply::new(&json!({"key_id": key_id, "user_id": key.user_id, "revoked": true}), text)
+        }
+    }
+}
+
+/// A key that was just made: nobody will read it again.
+pub(crate) struct NewKey {
+    pub(crate) secret: String,
+    pub(crate) hash: ApiKeyHash,
+    row: ApiKey,
+}
+
+/// Stores a key of 256 random bits, as its hash.
+pub(crate) async fn create(
+    keys: &ApiKeys,
+    user_id: UserId,
+    permissions: Vec<String>,
+    rate_limit: u32,
+    expires_at: Timestamp,
+) -> anyhow::Result<NewKey> {
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes).map_err(|error| anyhow!("no random numbers: {error}"))?;
+    let secret = format!("relay_{}", URL_SAFE_NO_PAD.encode(bytes));
+    let hash = ApiKeyHash::of(&secret);
+    let row = ApiKey {
+        key_id: hash.key_id(),
+        user_id,
+        permissions,
+        rate_limit,
+        created_at: Timestamp::now(),
+        expires_at: Some(expires_at),
+        revoked_at: None,
+    };
+    keys.put(&hash, &row).await?;
+    Ok(NewKey { secret, hash, row })
+}
+
+fn in_days(days: u32) -> Timestamp {
+    Timestamp::now().plus(Duration::from_hours(24) * days)
+}
+
+/// The key alone is the answer, for a script to take; the rest is said beside it.
+fn shown_once(key: &NewKey, notes: &[String]) -> anyhow::Result<Reply> {
+    let expires = key.row.expires_at.map(minute).unwrap_or_default();
+    let user = &key.row.user_id;
+    output::note(&format!(
+        "Key {} of {user}, until {expires}. It is shown this once:",
+        key.row.key_id
+    ));
+    for note in notes {
+        output::note(note);
+    }
+    let mut json = shown(&key.row);
+    if let Some(fields) = json.as_object_mut() {
+        fields.insert("key".to_owned(), Value::from(key.secret.as_str()));
+    }
+    Reply::new(&json, key.secret.clone())
+}
+
+fn shown(key: &ApiKey) -> Value {
+    json!({
+        "key_id": key.key_id, "user_id": key.user_id, "permissions": key.permissions,
+        "rate_limit": key.rate_limit, "created_at": key.created_at.rfc3339(),
+        "expires_at": key.expires_at.map(Timestamp::rfc3339),
+        "revoked_at": key.revoked_at.map(Timestamp::rfc3339),
+        "state": state(key),
+    })
+}
+
+fn state(key: &ApiKey) -> &'static str {
+    match (key.is_valid(Timestamp::now()), key.revoked_at) {
+        (true, _) => "valid",
+        (false, Some(_)) => "revoked",
+        (false, None) => "expired",
+    }
+}
+
+async fn list(keys: &ApiKeys, user: Option<&str>) -> anyhow::Result<Reply> {
+    let all = keys.list().await?.into_iter().map(|(_, key)| key);
+    let mut wanted: Vec<ApiKey> =
+        all.filter(|key| user.is_none_or(|user| key.user_id.as_str() == user)).collect();
+    wanted.sort_by(|a, b| {
+        (a.user_id.as_str(), a.created_at).cmp(&(b.user_id.as_str(), b.created_at))
+    });
+    let rows: Vec<_> = wanted
+        .iter()
+        .map(|key| {
+            [
+                key.key_id.clone(),
+                key.user_id.to_string(),
+                state(key).to_owned(),
+                minute(key.created_at),
+                key.expires_at.map_or_else(|| "never".to_owned(), minute),
+                key.rate_limit.to_string(),
+                key.permissions.join(" "),
+            ]
+        })
+        .collect();
+    let titles = ["KEY", "USER", "STATE", "CREATED", "EXPIRES", "STARTS/MIN", "PERMISSIONS"];
+    let json: Vec<_> = wanted.iter().map(shown).collect();
+    Reply::new(&json!({"keys": json}), table(titles, &rows))
+}
+
+async fn rotate(
+    keys: &ApiKeys,
+    key_id: &str,
+    overlap_days: u32,
+    days: u32,
+) -> anyhow::Result<Reply> {
+    let (hash, old) = find(keys, key_id).await?;
+    if old.revoked_at.is_some() {
+        bail!("the key {key_id} is revoked: make a new one by `keys create`");
+    }
+    // The new one first: whatever fails then, its user is not locked out.
+    let new = create(keys, old.user_id, old.permissions, old.rate_limit, in_days(days)).await?;
+    let until = in_days(overlap_days);
+    let ended = keys.expire(&hash, until).await;
+    let note = match ended {
+        Ok(Step::Stale) => format!("The old key {key_id} was revoked meanwhile."),
+        Ok(Step::Applied) => {
+            let until = old.expires_at.map_or(until, |at| at.min(until));
+            format!("The old key {key_id} is valid until {}.", minute(until))
+        }
+        // The new key must be shown all the same, since nobody can read it again.
+        Err(error) => format!("The old key {key_id} could not be ended ({error}): revoke it."),
+    };
+    shown_once(&new, &[note])
+}
+
+/// The one key that is called so. An id is 32 bits of a hash: two keys of one are unlikely, but
+/// then the wrong one must not be ended.
+async fn find(keys: &ApiKeys, key_id: &str) -> anyhow::Result<(ApiKeyHash, ApiKey)> {
+    let all = keys.list().await?.into_iter();
+    let mut found = all.filter(|(_, key)| key.key_id == key_id);
+    let first = found.next().with_context(|| format!("there is no key {key_id}"))?;
+    if found.next().is_some() {
+        bail!("several keys are called {key_id}");
+    }
+    Ok(first)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_keys_user_can_be_no_tokens_user() {
+        assert!(user_id("alice@example.com").is_ok());
+        for text in ["", "issuer|sub", "a\nb", &"x".repeat(257)] {
+            assert!(user_id(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! The operator's tool: keys, agents, runs, dead letters, and a check of a whole deployment.
+
+mod agents;
+mod api;
+mod dead_letters;
+mod doctor;
+mod import;
+mod keys;
+mod output;
+mod runs;
+mod stack;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::stack::Stack;
+
+/// Operates a deployed agent-relay: its keys, agents, runs and dead letters.
+///
+/// It works on the stack's tables and queues with the AWS credentials, region and endpoint of
+/// the environment, and finds them by the stack's outputs.
+#[derive(Debug, Parser)]
+#[command(version, propagate_version = true)]
+struct Cli {
+    /// The deployed stack.
+    #[arg(long, global = true, env = "STACK_NAME", default_value = "agent-relay")]
+    stack: String,
+    /// Where its API answers, if not at the stack's output `ApiUrl`.
+    #[arg(long, global = true, env = "RELAY_URL")]
+    url: Option<String>,
+    /// Answer in JSON.
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Who may call the API.
+    #[command(subcommand)]
+    Keys(keys::Command),
+    /// Which state machines may be run, and under which names.
+    #[command(subcommand)]
+    Agents(agents::Command),
+    /// What was started, and what became of it.
+    #[command(subcommand)]
+    Runs(runs::Command),
+    /// Messages and events that could not be processed.
+    #[command(subcommand)]
+    DeadLetters(dead_letters::Command),
+    /// Check the deployment end to end, and say what is wrong with it.
+    Doctor(doctor::Arguments),
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    match run(Cli::parse()).await {
+        Ok(code) => code,
+        Err(error) => {
+            output::note(&format!("relayctl: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    let stack = Stack::find(&cli.stack, cli.url).await?;
+    let reply = match cli.command {
+        Command::Keys(command) => keys::run(&stack, command).await?,
+        Command::Agents(command) => agents::run(&stack, command).await?,
+        Command::Runs(command) => runs::run(&stack, command, cli.json).await?,
+        Command::DeadLetters(command) => dead_letters::run(&stack, command).await?,
+        Command::Doctor(arguments) => doctor::run(&stack, arguments).await?,
+    };
+    Ok(reply.print(cli.json))
+}

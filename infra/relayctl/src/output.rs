@@ -1,0 +1,125 @@
+//! What the tool says: a reply as text for people or as JSON, tables, and notes beside it.
+
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+};
+
+use relay::time::Timestamp;
+use serde::Serialize;
+use serde_json::Value;
+
+/// The answer of one command.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    json: Value,
+    text: String,
+    is_good: bool,
+}
+
+impl Reply {
+    pub(crate) fn new(json: &impl Serialize, text: String) -> anyhow::Result<Self> {
+        Ok(Self { json: serde_json::to_value(json)?, text, is_good: true })
+    }
+
+    /// The same with the exit code 1, unless `is_good`.
+    pub(crate) fn judged(self, is_good: bool) -> Self {
+        Self { is_good, ..self }
+    }
+
+    pub(crate) fn print(self, as_json: bool) -> ExitCode {
+        // Compact only if it cannot be written otherwise, which cannot be.
+        let pretty = || serde_json::to_string_pretty(&self.json).unwrap_or(self.json.to_string());
+        let text = if as_json { pretty() } else { self.text };
+        if !text.is_empty() {
+            say(&text);
+        }
+        if self.is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    }
+}
+
+/// Writes a line that is part of the answer. Whoever reads it may have gone, as `head` does.
+pub(crate) fn say(line: &str) {
+    let mut out = io::stdout().lock();
+    let _ = writeln!(out, "{line}");
+}
+
+/// Writes what is no part of the answer, so that a script that takes it does not see it.
+pub(crate) fn note(line: &str) {
+    let _ = writeln!(io::stderr().lock(), "{}", plain(line));
+}
+
+/// Overwrites the terminal's current line.
+pub(crate) fn overwrite(line: &str) {
+    let mut out = io::stdout().lock();
+    let _ = write!(out, "\r\x1b[K{line}").and_then(|()| out.flush());
+}
+
+/// Text from elsewhere on one line: what controls a terminal does not reach it.
+pub(crate) fn plain(text: &str) -> String {
+    text.chars().map(|char| if char.is_control() { ' ' } else { char }).collect()
+}
+
+/// The start of a text.
+pub(crate) fn start(text: &str, length: usize) -> String {
+    let mut start: String = text.chars().take(length).collect();
+    if start.len() < text.len() {
+        start.push('…');
+    }
+    start
+}
+
+/// `2026-01-31 09:00`, in UTC.
+pub(crate) fn minute(time: Timestamp) -> String {
+    time.rfc3339().chars().take(16).collect::<String>().replace('T', " ")
+}
+
+/// `12 s`, `5 min`, `7 h` or `3 d`.
+pub(crate) fn span(millis: u64) -> String {
+    match millis / 1000 {
+        seconds @ 0..120 => format!("{seconds} s"),
+        seconds @ 120..7200 => format!("{} min", seconds / 60),
+        seconds @ 7200..172_800 => format!("{} h", seconds / 3600),
+        seconds => format!("{} d", seconds / 86_400),
+    }
+}
+
+/// Columns as wide as their widest cell, under a line of titles.
+pub(crate) fn table<const N: usize>(titles: [&str; N], rows: &[[String; N]]) -> String {
+    let titles = titles.map(str::to_owned);
+    let rows: Vec<_> = std::iter::once(&titles)
+        .chain(rows)
+        .map(|row| row.each_ref().map(|cell| plain(cell)))
+        .collect();
+    let mut widths = [0; N];
+    for row in &rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let lines = rows.iter().map(|row| {
+        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}"));
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_aligned_and_control_characters_do_not_reach_a_terminal() {
+        let rows = [["é".to_owned(), "b".to_owned()], ["longer".to_owned(), "\x1b[2J".to_owned()]];
+
+        assert_eq!(table(["A", "B"], &rows), "A       B\né       b\nlonger   [2J");
+    }
+
+    #[test]
+    fn spans_are_told_in_one_unit() {
+        let minute = 60_000;
+        let spans = [0, 119_999, 2 * minute, 119 * minute, 120 * minute, 48 * 60 * minute];
+
+        assert_eq!(spans.map(span), ["0 s", "119 s", "2 min", "119 min", "2 h", "2 d"]);
+    }
+}

@@ -1,0 +1,262 @@
+//! `runs`: what was started, and what became of it.
+
+use std::{
+    io::{self, IsTerminal as _},
+    time::Duration,
+};
+
+use clap::{Args, Subcommand, value_parser};
+use relay::{
+    agent::AgentName,
+    answer::{DeliveryView, Monitor, Results},
+    caller::UserId,
+    delivery::PART_PREFIX,
+    env,
+    execution::{ExecutionId, SHARDS, Status},
+    request::StartBody,
+    service::read::ListRequest,
+    store::due::{Debt, Due},
+    time::Timestamp,
+};
+use serde_json::{Value, json};
+
+use crate::{
+    output::{Reply, minute, overwrite, plain, say, span, start, table},
+    stack::{Stack, operator},
+};
+
+/// How often a watched run is looked at.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// The most that is looked at of what one shard owes.
+const MOST_OWED: i32 = 1000;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Start an agent through the API, with the key in `RELAY_API_KEY`, and print the run's id.
+    Start { agent: AgentName, message: String },
+    /// List a user's runs, newest first; without a user, all runs that have not ended.
+    List(List),
+    /// Show a run, its results and its deliveries.
+    Show { id: ExecutionId },
+    /// Follow a run until it ends, and show its results.
+    Watch { id: ExecutionId },
+    /// Have a run stopped.
+    Cancel { id: ExecutionId },
+    /// Have a delivery made again that is over; `show` tells its id.
+    Redeliver { id: ExecutionId, delivery_id: String },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct List {
+    #[arg(long)]
+    user: Option<String>,
+    #[arg(long)]
+    agent: Option<AgentName>,
+    #[arg(long, value_parser = status)]
+    status: Option<Status>,
+    /// The most runs to list.
+    #[arg(long, default_value_t = 20, value_parser = value_parser!(u16).range(1..=1000))]
+    limit: u16,
+}
+
+fn status(text: &str) -> Result<Status, &'static str> {
+    text.parse().map_err(|()| "must be queued, running, completed, failed, timeout or cancelled")
+}
+
+pub(crate) async fn run(stack: &Stack, command: Command, as_json: bool) -> anyhow::Result<Reply> {
+    match command {
+        Command::Start { agent, message } => {
+            let key = env::required("RELAY_API_KEY")?;
+            let body = StartBody::new(agent.into(), message);
+            let id = stack.api()?.start(&key, &body).await?;
+            Reply::new(&json!({"execution_id": id}), plain(&id))
+        }
+        Command::List(arguments) => list(stack, arguments).await,
+        Command::Show { id } => show(stack, &id).await,
+        Command::Watch { id } => watch(stack, &id, as_json).await,
+        Command::Cancel { id } => {
+            let cancelling = stack.change()?.cancel(&operator(), &id).await?;
+            Reply::new(&cancelling, format!("Run {id} is being cancelled."))
+        }
+        Command::Redeliver { id, delivery_id } => {
+            let change = stack.change()?;
+            let delivery = change.redeliver(&operator(), &id, &delivery_id).await?;
+            Reply::new(&delivery, format!("Delivery {} is owed again.", delivery.id))
+        }
+    }
+}
+
+async fn list(stack: &Stack, list: List) -> anyhow::Result<Reply> {
+    let runs = match list.user.clone() {
+        Some(user) => of_user(stack, &list, user.into()).await?,
+        None => open(stack, &list).await?,
+    };
+    let now = Timestamp::now();
+    let rows: Vec<_> = runs
+        .iter()
+        .map(|run| {
+            [
+                run.execution_id.to_string(),
+                run.status.to_string(),
+                percent(run),
+                minute(run.created_at),
+                span(run.completed_at.unwrap_or(now).millis_since(run.created_at)),
+                run.message.clone(),
+            ]
+        })
+        .collect();
+    let titles = ["RUN", "STATUS", "PROGRESS", "CREATED", "TOOK", "MESSAGE"];
+    Reply::new(&json!({"executions": runs}), table(titles, &rows))
+}
+
+async fn of_user(stack: &Stack, list: &List, user: UserId) -> anyhow::Result<Vec<Monitor>> {
+    let reader = stack.reader()?;
+    let limit = usize::from(list.limit);
+    let mut runs = Vec::new();
+    let mut cursor = None;
+    loop {
+        let request = ListRequest {
+            agent_name: list.agent.clone(),
+            status: list.status,
+            limit: (limit - runs.len()).min(ListRequest::MAX_LIMIT),
+            cursor,
+            owner: Some(user.clone()),
+        };
+        let page = reader.list(&operator(), request).await?;
+        runs.extend(page.executions);
+        cursor = page.next_cursor;
+        if cursor.is_none() || runs.len() >= limit {
+            return Ok(runs);
+        }
+    }
+}
+
+/// The runs that still owe something, as the index has them that `sweep` pays from.
+async fn open(stack: &Stack, list: &List) -> anyhow::Result<Vec<Monitor>> {
+    let table = stack.output("ExecutionsTable")?.to_owned();
+    let due = Due::new(aws_sdk_dynamodb::Client::new(&stack.aws), table);
+    let forever = Timestamp::from_millis(i64::MAX);
+    let mut runs = Vec::new();
+    for shard in 0..SHARDS {
+        let items = due.overdue(shard, forever, MOST_OWED).await?.into_iter();
+        for item in items.filter(|item| !item.part.starts_with(PART_PREFIX)) {
+            let Some(Debt::Run(run)) = due.find(&item).await? else { continue };
+            let is_wanted = list.agent.as_ref().is_none_or(|agent| *agent == run.agent_name)
+                && list.status.is_none_or(|status| status == run.status);
+            if is_wanted && !run.status.is_end() {
+                runs.push(Monitor::of(*run, Timestamp::now()));
+            }
+        }
+    }
+    runs.sort_by_key(|run| std::cmp::Reverse(run.created_at));
+    runs.truncate(list.limit.into());
+    Ok(runs)
+}
+
+async fn show(stack: &Stack, id: &ExecutionId) -> anyhow::Result<Reply> {
+    let reader = stack.reader()?;
+    let run = reader.monitor(&operator(), id, None).await?;
+    let results = reader.results(&operator(), id, true).await?;
+    let deliveries = reader.deliveries(&operator(), id).await?;
+    let mut lines = vec![
+        format!("run       {id}"),
+        format!("agent     {}", run.agent_name),
+        format!("status    {}  {}", run.status, percent(&run)),
+        format!("created   {}", run.created_at.rfc3339()),
+    ];
+    if let Some(at) = run.completed_at {
+        lines.push(format!("ended     {}", at.rfc3339()));
+    }
+    if let Some(metadata) = &results.metadata {
+        lines.push(format!("user      {}", plain(metadata.user_id.as_str())));
+        lines.push(format!("machine   {}", metadata.execution_arn));
+        let tags = metadata.tags.iter().map(|(key, value)| plain(&format!("{key}={value}")));
+        lines.extend(tags.map(|tag| format!("tag       {tag}")));
+    }
+    lines.extend(outcome(&results));
+    if !deliveries.is_empty() {
+        lines.push(String::new());
+        lines.push(shown(&deliveries));
+    }
+    let json = json!({"execution": run, "results": results, "deliveries": deliveries});
+    Reply::new(&json, lines.join("\n"))
+}
+
+fn shown(deliveries: &[DeliveryView]) -> String {
+    let mut rows = Vec::new();
+    for delivery in deliveries {
+        let [news, state] = [json!(delivery.news), json!(delivery.state)].map(|it| text(&it));
+        let last = delivery.attempts.last().map(|attempt| {
+            let status = attempt.status.map_or_else(String::new, |status| format!("{status} "));
+            start(&format!("{status}{}", attempt.detail), 60)
+        });
+        rows.push([
+            delivery.id.clone(),
+            news,
+            delivery.target.clone(),
+            state,
+            delivery.attempts.len().to_string(),
+            last.unwrap_or_default(),
+        ]);
+    }
+    table(["DELIVERY", "NEWS", "TARGET", "STATE", "ATTEMPTS", "LAST ANSWER"], &rows)
+}
+
+/// A live line in a terminal; elsewhere a line for each change.
+async fn watch(stack: &Stack, id: &ExecutionId, as_json: bool) -> anyhow::Result<Reply> {
+    let reader = stack.reader()?;
+    let is_live = !as_json && io::stdout().is_terminal();
+    let mut last = None;
+    let run = loop {
+        let run = reader.monitor(&operator(), id, None).await?;
+        let elapsed = run.completed_at.unwrap_or_else(Timestamp::now).millis_since(run.created_at);
+        let what =
+            format!("{:<10}  {:>5}  {}", run.status.as_str(), percent(&run), plain(&run.message));
+        let line = format!("{:>7}  {what}", span(elapsed));
+        if is_live {
+            // A line that wraps could not be overwritten.
+            overwrite(&start(&line, 78));
+        } else if !as_json && last.as_ref() != Some(&what) {
+            say(&line);
+        }
+        last = Some(what);
+        if run.status.is_end() {
+            break run;
+        }
+        tokio::time::sleep(PAUSE).await;
+    };
+    if is_live {
+        say("");
+    }
+    let results = reader.results(&operator(), id, false).await?;
+    let reply = Reply::new(&results, outcome(&results).join("\n"))?;
+    Ok(reply.judged(run.status == Status::Completed))
+}
+
+fn outcome(results: &Results) -> Vec<String> {
+    let mut lines = Vec::new();
+    if let Some(result) = &results.result {
+        lines.push(format!("result    {}", text(result)));
+    }
+    if let Some(tools) = results.tools_used.as_ref().filter(|tools| !tools.is_empty()) {
+        lines.push(format!("tools     {}", plain(&tools.join(", "))));
+    }
+    if let Some(tokens) = &results.tokens_used {
+        lines.push(format!("tokens    {}", text(tokens)));
+    }
+    if let Some(error) = &results.error {
+        lines.push(format!("error     {}", plain(&error.code)));
+        lines.extend(error.cause.as_ref().map(|cause| format!("cause     {}", plain(cause))));
+    }
+    lines
+}
+
+fn percent(run: &Monitor) -> String {
+    run.progress.map_or_else(String::new, |percent| format!("{percent} %"))
+}
+
+/// Text as it is, and anything else as JSON.
+fn text(value: &Value) -> String {
+    plain(&value.as_str().map_or_else(|| value.to_string(), str::to_owned))
+}
