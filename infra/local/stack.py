@@ -8,6 +8,7 @@ import pathlib
 import platform
 import shlex
 import shutil
+import subprocess
 import sys
 import urllib.request
 
@@ -21,9 +22,6 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 INFRA = ROOT / "infra"
 FUNCTIONS = sorted(main.parents[1].name for main in ROOT.glob("functions/*/src/main.rs"))
 TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
-
-sys.path.append(str(INFRA))
-import register  # noqa: E402
 
 # Only this machine: the demo's and the tests' receivers of callbacks.
 LOCAL_PARAMETERS = {
@@ -82,14 +80,15 @@ class Stack:
         session = boto3.Session()
         with step(f"Deploying the stack {self.name}"):
             self._sam_deploy()
-            outputs = register.stack_outputs(session, self.name)
+            outputs = stack_outputs(session, self.name)
             put_gateway_responses(session, outputs, self.name)
+            turn_expiry_on(session, outputs)
         with step("Registering the example agents and two keys"):
-            register.register_agents(session, outputs)
+            self._relayctl("agents", "import", INFRA / "agents" / "agents.json")
             environment = {
                 "RELAY_URL": f"{self.engine.endpoint}/restapis/{outputs['ApiId']}/live/_user_request_",
-                "RELAY_API_KEY": register.create_key(session, outputs, "local", register.USER_PERMISSIONS, 6000),
-                "RELAY_ADMIN_KEY": register.create_key(session, outputs, "admin", ["*:*"], 6000),
+                "RELAY_API_KEY": self._create_key("local"),
+                "RELAY_ADMIN_KEY": self._create_key("admin", "--permission", "*:*"),
                 **aws,
                 "STACK_NAME": self.name,
                 "RELAY_TEST_OUTPUTS": json.dumps(outputs),
@@ -97,6 +96,17 @@ class Stack:
         record = {"fingerprint": fingerprint(self.parameters), "environment": environment}
         write_private(self._record, json.dumps(record))
         return environment
+
+    def _create_key(self, user: str, *more: str) -> str:
+        return self._relayctl("keys", "create", "--user", user, "--rate-limit", "6000", *more)
+
+    def _relayctl(self, *arguments: str | pathlib.Path) -> str:
+        """Operates the stack as anybody does who has deployed it."""
+        command = [TARGET / "debug" / "relayctl", "--stack", self.name, *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+        if done.returncode:
+            raise Failure(f"relayctl failed: {done.stderr}{done.stdout}")
+        return done.stdout.strip()
 
     def _sam_deploy(self) -> None:
         command = [
@@ -122,6 +132,19 @@ class Stack:
         if code:
             print(log.read_text()[-4000:], file=sys.stderr)
             raise Failure(f"The stack could not be deployed; see {log} and {self.engine.log}.")
+
+
+def stack_outputs(session: boto3.Session, stack: str) -> dict[str, str]:
+    (description,) = session.client("cloudformation").describe_stacks(StackName=stack)["Stacks"]
+    return {output["OutputKey"]: output["OutputValue"] for output in description.get("Outputs", [])}
+
+
+def turn_expiry_on(session: boto3.Session, outputs: dict[str, str]) -> None:
+    """Does for the table what AWS does by itself: the engine overlooks this in the template."""
+    session.client("dynamodb").update_time_to_live(
+        TableName=outputs["ExecutionsTable"],
+        TimeToLiveSpecification={"AttributeName": "ttl", "Enabled": True},
+    )
 
 
 def put_gateway_responses(session: boto3.Session, outputs: dict[str, str], stack: str) -> None:
