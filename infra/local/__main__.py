@@ -85,7 +85,7 @@ def check_conformance() -> None:
     engine.start(outlives_us=False)
     try:
         stack = Stack(engine, "agent-relay-conformance", TEST_PARAMETERS | {"McpOrigins": proxy.url})
-        conformance.run(stack.deploy(), proxy)
+        conformance.run(stack, proxy)
     finally:
         with step("Stopping the conformance stack"):
             engine.stop()

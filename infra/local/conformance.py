@@ -24,7 +24,7 @@ import boto3
 
 import keeper
 from report import Failure, step
-from stack import ROOT, TARGET, register
+from stack import ROOT, TARGET, Stack
 
 CLIENTS = ROOT / "tests" / "mcp"
 # Node, the suite and the clients, as tests/mcp lists them.
@@ -113,8 +113,9 @@ def node() -> pathlib.Path | str:
     return pinned if pinned.exists() else "node"
 
 
-def run(environment: dict[str, str], proxy: Proxy) -> None:
-    """Everything, on a stack that is deployed behind the proxy."""
+def run(stack: Stack, proxy: Proxy) -> None:
+    """Everything, on a stack that is deployed here behind the proxy."""
+    environment = stack.deploy()
     expectations = json.loads((CLIENTS / "expectations.json").read_text())
     session = boto3.Session()
     outputs = json.loads(environment["RELAY_TEST_OUTPUTS"])
@@ -125,7 +126,7 @@ def run(environment: dict[str, str], proxy: Proxy) -> None:
         seen = suite(proxy, revision)
         generic = {name: seen.get(name, MISSING) for name in expectations["generic"][revision]}
         wrong += judge(f"MCP {revision}, what needs no fixtures", generic, expectations["exceptions"][revision])
-    wrong += drive(environment, register.create_key(session, outputs, "other", register.USER_PERMISSIONS, 6000))
+    wrong += drive(environment, stack.create_key("other"))
     add_fixtures(session, outputs)
     for revision in REVISIONS:
         seen, exceptions = suite(proxy, revision), expectations["exceptions"][revision]

@@ -87,8 +87,8 @@ class Stack:
             self._relayctl("agents", "import", INFRA / "agents" / "agents.json")
             environment = {
                 "RELAY_URL": f"{self.engine.endpoint}/restapis/{outputs['ApiId']}/live/_user_request_",
-                "RELAY_API_KEY": self._create_key("local"),
-                "RELAY_ADMIN_KEY": self._create_key("admin", "--permission", "*:*"),
+                "RELAY_API_KEY": self.create_key("local"),
+                "RELAY_ADMIN_KEY": self.create_key("admin", "--permission", "*:*"),
                 **aws,
                 "STACK_NAME": self.name,
                 "RELAY_TEST_OUTPUTS": json.dumps(outputs),
@@ -97,7 +97,7 @@ class Stack:
         write_private(self._record, json.dumps(record))
         return environment
 
-    def _create_key(self, user: str, *more: str) -> str:
+    def create_key(self, user: str, *more: str) -> str:
         return self._relayctl("keys", "create", "--user", user, "--rate-limit", "6000", *more)
 
     def _relayctl(self, *arguments: str | pathlib.Path) -> str:
