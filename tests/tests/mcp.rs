@@ -84,7 +84,7 @@ async fn every_revision_is_served() {
         assert_eq!(post(&user, &version_header, &ready).await.status, 202);
 
         let answer = post(&user, &version_header, &request("tools/list", &json!({}))).await;
-        assert_eq!(answer.body["result"]["tools"].as_array().unwrap().len(), 6, "{answer:?}");
+        assert_eq!(answer.body["result"]["tools"].as_array().unwrap().len(), 7, "{answer:?}");
         let arguments = json!({"name": "start_agent", "arguments": {"agent_name": "echo", "input_message": "x"}});
         let answer = post(&user, &version_header, &request("tools/call", &arguments)).await;
         assert_eq!(answer.body["result"]["structuredContent"]["status"], "started", "{answer:?}");
@@ -397,4 +397,76 @@ async fn a_task_is_followed_to_its_end_by_its_owner_alone() {
         task(&user, "tasks/cancel", &id).await.body["result"],
         json!({"resultType": "complete"})
     );
+}
+
+#[tokio::test]
+async fn an_agent_that_asks_is_answered_by_its_task_or_by_the_tool() {
+    let stack = Stack::connect().await;
+    let user = stack.user(EVERYTHING).await;
+    let arguments = json!({"agent_name": "approval", "input_message": "Shall I?"});
+
+    let params = json!({"name": "start_agent", "arguments": arguments});
+    let created = send(&user, "tools/call", params, true).await.body["result"].clone();
+    answered_by_task(&user, created["taskId"].as_str().unwrap()).await;
+    let started = call(&user, "start_agent", arguments).await;
+    answered_by_tool(&user, started["execution_id"].as_str().unwrap()).await;
+}
+
+/// The task, once it asks something.
+async fn asked(user: &User, id: &str) -> Value {
+    eventually(&format!("a question of {id}"), async || {
+        let task = task(user, "tasks/get", id).await.body["result"].clone();
+        (task["status"] == "input_required").then_some(task)
+    })
+    .await
+}
+
+async fn answered_by_task(user: &User, id: &str) {
+    let other = user.stack.user(EVERYTHING).await;
+    let accept = |question: &str, content: Value| json!({question: {"action": "accept", "content": content}});
+    let update = async |user: &User, responses: Value| {
+        let params = json!({"taskId": id, "inputResponses": responses});
+        send(user, "tasks/update", params, true).await.body
+    };
+    let acknowledged = json!({"resultType": "complete"});
+
+    let requests = asked(user, id).await["inputRequests"].clone();
+    let (question, request) = requests.as_object().unwrap().iter().next().unwrap();
+    assert_eq!(request["method"], "elicitation/create");
+    assert_eq!(request["params"]["requestedSchema"]["required"], json!(["approved"]));
+    let denied = update(&other, accept(question, json!({"approved": true}))).await;
+    assert_eq!(denied["error"]["code"], -32602);
+    let wrong = update(user, accept(question, json!({"approved": "yes"}))).await;
+    assert!(wrong["error"]["message"].as_str().unwrap().contains("approved"), "{wrong}");
+    let declined = json!({question: {"action": "decline"}});
+    for nothing in [json!({}), accept("unknown", json!({})), declined] {
+        assert_eq!(update(user, nothing).await["result"], acknowledged);
+    }
+    let accepted = update(user, accept(question, json!({"approved": true}))).await;
+    assert_eq!(accepted["result"], acknowledged, "{accepted}");
+    // It is asked no more from then on, whether the agent has the answer yet or not.
+    let next = task(user, "tasks/get", id).await.body["result"].clone();
+    assert_ne!(next["status"], "input_required", "{next}");
+    user.wait_for(id, "completed").await;
+}
+
+async fn answered_by_tool(user: &User, id: &str) {
+    asked(user, id).await;
+    let monitor = call(user, "monitor_agent", json!({"execution_id": id})).await;
+    assert_eq!(
+        (&monitor["status"], monitor["questions"].as_array().unwrap().len()),
+        (&json!("input_required"), 1)
+    );
+    assert_eq!(monitor, user.monitor(id).await.body);
+    let answer = |approved: Value| json!({"execution_id": id, "answer": {"approved": approved}});
+
+    let sentence = refused(user, "answer_agent", answer(json!(1))).await;
+    assert!(sentence.contains("approved"), "{sentence}");
+    let answered = call(user, "answer_agent", answer(json!(false))).await;
+    let question = &monitor["questions"][0]["id"];
+    assert_eq!((&answered["status"], &answered["question_id"]), (&json!("answered"), question));
+    assert_eq!(call(user, "answer_agent", answer(json!(false))).await, answered);
+    let sentence = refused(user, "answer_agent", answer(json!(true))).await;
+    assert!(sentence.contains("another answer") || sentence.contains("asks nothing"), "{sentence}");
+    user.wait_for(id, "completed").await;
 }

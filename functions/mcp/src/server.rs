@@ -18,7 +18,7 @@ use rmcp::{
         GetPromptResponse, GetTaskParams, GetTaskResult, Implementation, ListPromptsResult,
         ListResourceTemplatesResult, ListResourcesResult, ListToolsResult, PaginatedRequestParams,
         ReadResourceRequestParams, ReadResourceResponse, Reference, ServerCapabilities,
-        ServerConfig, Tool,
+        ServerConfig, Tool, UpdateTaskParams,
     },
     service::RequestContext,
 };
@@ -33,6 +33,7 @@ const INSTRUCTIONS: &str = "\
 Runs AI agents that take seconds to hours. list_available_agents shows which there are. start_agent \
 starts one and returns at once with an execution_id; look at it with monitor_agent every few seconds, \
 and once its status is completed, failed, timeout or cancelled, fetch the outcome with get_agent_results. \
+While its status is input_required the agent asks something: give it the answer with answer_agent. \
 Give start_agent a client_token of your own, so that a repeated call never starts an agent twice.";
 
 /// How long a client may keep what is the same for everybody, in milliseconds.
@@ -203,6 +204,18 @@ impl ServerHandler for Server {
         let caller = caller(&context)?;
         let task = tasks::get(&self.services.reader, &caller, &request.task_id).await;
         task.map(GetTaskResult::new).map_err(|error| refuse(&error))
+    }
+
+    async fn update_task(
+        &self,
+        request: UpdateTaskParams,
+        context: Context,
+    ) -> Result<(), ErrorData> {
+        let caller = caller(&context)?;
+        let UpdateTaskParams { task_id, input_responses, .. } = request;
+        tasks::update(&self.services, &self.change, &caller, &task_id, input_responses)
+            .await
+            .map_err(|error| refuse(&error))
     }
 
     async fn cancel_task(

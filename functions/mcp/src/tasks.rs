@@ -4,15 +4,25 @@
 use std::time::Duration;
 
 use relay::{
-    answer::{Monitor, POLL_INTERVAL, Results},
+    answer::{Monitor, POLL_INTERVAL, QuestionView, Results},
     caller::Caller,
     error::Error,
     execution::Status,
-    service::{change::Change, read::Reader, start::Accepted},
+    request::from_value,
+    service::{
+        Services,
+        change::{AnswerBody, Change},
+        read::Reader,
+        start::Accepted,
+    },
     store::executions::Finished,
     time::Timestamp,
 };
-use rmcp::model::{DetailedTask, ErrorCode, Task, TaskPayload, TaskStatus};
+use rmcp::model::{
+    DetailedTask, ElicitationSchema, ErrorCode, InputRequest, InputResponses, Task, TaskPayload,
+    TaskStatus,
+};
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::tools::{outcome, parse_id};
@@ -40,8 +50,16 @@ pub(crate) async fn get(
     let finished = reader.finished(caller, &id, false).await.map_err(of_task)?;
     let Finished { execution, outcome: stored, .. } = finished;
     let results = Results::of(&execution, stored.as_ref());
+    let questions = reader.asked(&execution).await?;
     let payload = match execution.status {
-        Status::Queued | Status::Running | Status::InputRequired => TaskPayload::Working,
+        Status::Queued | Status::Running | Status::InputRequired if questions.is_empty() => {
+            TaskPayload::Working
+        }
+        Status::Queued | Status::Running | Status::InputRequired => {
+            let requests =
+                questions.iter().map(|it| Ok((it.id.to_string(), Form::of(it).request(it)?)));
+            TaskPayload::InputRequired { input_requests: requests.collect::<Result<_, Error>>()? }
+        }
         Status::Cancelled => TaskPayload::Cancelled,
         // The agent never ran, so it is the call that failed, and not what it called.
         Status::Failed if execution.started_at.is_none() => never_ran(&results),
@@ -55,7 +73,7 @@ pub(crate) async fn get(
     };
     let ttl = execution.ttl.map(|ttl| Timestamp::from_millis(ttl.saturating_mul(1000)));
     let ttl = ttl.map(|ttl| ttl.millis_since(execution.created_at));
-    let monitor = Monitor::of(execution, Timestamp::now());
+    let monitor = Monitor::asking(execution, questions, Timestamp::now());
     let message = match monitor.progress {
         Some(percent) => format!("{} ({percent} %)", monitor.message),
         None => monitor.message,
@@ -76,6 +94,91 @@ fn never_ran(results: &Results) -> TaskPayload {
     TaskPayload::Failed { error: error.as_object().cloned().unwrap_or_default() }
 }
 
+/// How a question is put to a client: its forms are of texts, numbers and choices alone
+/// (elicitation, form mode).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// The answer is what the form gives.
+    Whole,
+    /// The answer is JSON text in a field of the form.
+    Text,
+}
+
+impl Form {
+    fn of(question: &QuestionView) -> Self {
+        match serde_json::from_value::<ElicitationSchema>(question.schema.clone()) {
+            Ok(_) => Self::Whole,
+            Err(_) => Self::Text,
+        }
+    }
+
+    fn request(self, question: &QuestionView) -> Result<InputRequest, Error> {
+        let schema = match self {
+            Self::Whole => question.schema.clone(),
+            Self::Text => {
+                let description = format!("The answer, as JSON that fits {}", question.schema);
+                let field = json!({"type": "string", "description": description});
+                json!({"type": "object", "properties": {FIELD: field}, "required": [FIELD]})
+            }
+        };
+        let request = json!({
+            "method": "elicitation/create",
+            "params": {"mode": "form", "message": question.question, "requestedSchema": schema},
+        });
+        serde_json::from_value(request).map_err(|error| Error::corrupt("a question", error))
+    }
+
+    /// The answer in what a client fills in.
+    fn answer(self, mut content: Value) -> Value {
+        match self {
+            Self::Whole => content,
+            Self::Text => match content[FIELD].take() {
+                Value::String(text) => serde_json::from_str(&text).unwrap_or(Value::String(text)),
+                other => other,
+            },
+        }
+    }
+}
+
+/// The only field of a form that takes JSON text.
+const FIELD: &str = "answer";
+
+/// What a client's person made of a form.
+#[derive(Deserialize)]
+struct Filled {
+    action: String,
+    #[serde(default)]
+    content: Value,
+}
+
+/// Answers what the task asks. What it does not ask any more is let be, and so is what was not
+/// accepted: the agent goes on waiting.
+pub(crate) async fn update(
+    services: &Services,
+    change: &Change,
+    caller: &Caller,
+    task_id: &str,
+    responses: InputResponses,
+) -> Result<(), Error> {
+    let id = parse_id(task_id).map_err(|_| NOT_FOUND)?;
+    let finished = services.reader.finished(caller, &id, false).await.map_err(of_task)?;
+    let questions = services.reader.asked(&finished.execution).await?;
+    for question in questions {
+        let Some(response) = responses.get(question.id.as_str()) else { continue };
+        let filled: Filled = from_value(response.clone())?;
+        if filled.action != "accept" {
+            continue;
+        }
+        let answer = Form::of(&question).answer(filled.content);
+        let body = AnswerBody { answer, question_id: Some(question.id.to_string()) };
+        match change.answer(caller, &id, body).await {
+            Ok(_) | Err(Error::Conflict(_)) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
 /// Asks for the end of the task; of one that has ended there is nothing to ask.
 pub(crate) async fn cancel(change: &Change, caller: &Caller, task_id: &str) -> Result<(), Error> {
     let id = parse_id(task_id).map_err(|_| NOT_FOUND)?;
@@ -92,5 +195,41 @@ fn of_task(error: Error) -> Error {
     match error {
         Error::NotFound(_) => NOT_FOUND,
         other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn question(schema: Value) -> QuestionView {
+        QuestionView {
+            id: "0123456789abcdef0123456789abcdef".parse().unwrap(),
+            question: "Really?".to_owned(),
+            schema,
+            asked_at: Timestamp::from_millis(0),
+        }
+    }
+
+    #[test]
+    fn a_question_is_a_form_where_forms_can_ask_it_and_json_text_elsewhere() {
+        let yes_or_no = json!({"type": "object", "properties": {"approved": {"type": "boolean"}}});
+        let form = Form::of(&question(yes_or_no));
+        assert_eq!(form.answer(json!({"approved": true})), json!({"approved": true}));
+
+        for schema in [
+            json!(true),
+            json!({"type": "array", "items": {"type": "integer"}}),
+            json!({"type": "object", "properties": {"a": {"type": "object"}}}),
+        ] {
+            let asked = question(schema);
+            let form = Form::of(&asked);
+            assert_eq!(form.answer(json!({"answer": "[1, 2]"})), json!([1, 2]));
+            assert_eq!(form.answer(json!({"answer": "no JSON"})), json!("no JSON"));
+            assert_eq!(form.answer(json!({})), Value::Null);
+            let request = serde_json::to_value(form.request(&asked).unwrap()).unwrap();
+            assert_eq!(request["params"]["message"], "Really?");
+            assert_eq!(request["params"]["requestedSchema"]["required"], json!(["answer"]));
+        }
     }
 }

@@ -10,7 +10,10 @@ use relay::{
     execution::{ExecutionId, Status},
     problem::{self, Problem},
     request::{IdempotencyKey, StartBody, from_value},
-    service::{change::Cancelling, read::ListRequest},
+    service::{
+        change::{AnswerBody, Answered, Cancelling},
+        read::ListRequest,
+    },
 };
 use rmcp::model::{
     CallToolResponse, CallToolResult, ContentBlock, CreateTaskResult, JsonObject, Tool,
@@ -64,6 +67,18 @@ struct ResultsArguments {
     /// Whether to add the input, the tags and the agent's raw output.
     #[serde(default)]
     include_metadata: bool,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct AnswerArguments {
+    /// The `execution_id` of the execution whose status is `input_required`.
+    execution_id: String,
+    /// What the agent is to be told: any JSON that fits the question's `schema`.
+    answer: Value,
+    /// Which of the execution's `questions` it answers; needed when there is more than one.
+    #[serde(default)]
+    question_id: Option<String>,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -132,6 +147,13 @@ pub(crate) fn list() -> Vec<Tool> {
             "List executions",
             "Lists your executions, newest first.",
             reads(),
+        ),
+        tool::<AnswerArguments, Answered>(
+            "answer_agent",
+            "Answer an agent",
+            "Answers what an agent asks while its execution has the status input_required; \
+             monitor_agent shows the questions. An answer is given once.",
+            ToolAnnotations::new().read_only(false).destructive(false).idempotent(true),
         ),
         tool::<ExecutionArguments, Cancelling>(
             "stop_agent",
@@ -217,6 +239,15 @@ pub(crate) async fn call(
         }
         "list_executions" => {
             async { answer(&reader.list(caller, list_request(parse(arguments)?)?).await?) }.await
+        }
+        "answer_agent" => {
+            async {
+                let AnswerArguments { execution_id, answer: given, question_id } =
+                    parse(arguments)?;
+                let body = AnswerBody { answer: given, question_id };
+                answer(&server.change.answer(caller, &parse_id(&execution_id)?, body).await?)
+            }
+            .await
         }
         "stop_agent" => {
             async {
@@ -358,6 +389,7 @@ mod tests {
                 "get_agent_results",
                 "list_available_agents",
                 "list_executions",
+                "answer_agent",
                 "stop_agent"
             ]
         );

@@ -54,7 +54,6 @@ pub(super) fn get(
             }
         }
     };
-    let prompt: GetPromptResult =
-        typed(json!({"messages": [{"role": "user", "content": block}]}))?;
+    let prompt: GetPromptResult = typed(json!({"messages": [{"role": "user", "content": block}]}))?;
     Ok(prompt.into())
 }

@@ -112,6 +112,7 @@ fn judge(run: &Monitor) -> anyhow::Result<String> {
         Status::Failed | Status::Timeout | Status::Cancelled => {
             bail!("{id} is {}: see `runs show {id}`", run.status)
         }
+        Status::InputRequired => bail!("{id} waits for an answer: try an agent that asks nothing"),
         Status::Running => bail!(
             "{id} still runs after {waited}: if it has ended in Step Functions, see the log of status"
         ),
