@@ -8,6 +8,7 @@ import sys
 import conformance
 import demo
 import keeper
+import logs
 from engine import Engine, reserved_port
 from report import Failure, step
 from stack import ROOT, Stack, build, shell_lines, write_private
@@ -69,6 +70,7 @@ def test(everything: bool = False) -> None:
             with step("Running " + " ".join(command)):
                 if keeper.run(command, env=environment, cwd=ROOT):
                     raise Failure("The tests failed.")
+        logs.check("agent-relay-test")
     finally:
         with step("Stopping the test stack"):
             engine.stop()

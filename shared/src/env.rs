@@ -1,4 +1,5 @@
-//! The variables that a function is configured by, read once in its `main`.
+//! The variables that a function is configured by, read once in its `main`; and the one by which
+//! Lambda tells of an invocation.
 
 use std::{env, fmt::Display, str::FromStr, time::Duration};
 
@@ -8,6 +9,13 @@ use std::{env, fmt::Display, str::FromStr, time::Duration};
 pub struct InvalidVariable {
     name: &'static str,
     reason: String,
+}
+
+/// The X-Ray trace of this invocation, which Lambda names anew for each
+/// (<https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html>).
+#[must_use]
+pub fn trace_header() -> Option<String> {
+    env::var("_X_AMZN_TRACE_ID").ok().filter(|header| !header.is_empty())
 }
 
 pub fn required(name: &'static str) -> Result<String, InvalidVariable> {

@@ -19,7 +19,7 @@ use crate::{
     request::IdempotencyKey,
     service::start::Accepted,
     subscription::SubscriptionId,
-    telemetry::Invocation,
+    telemetry::{Invocation, InvocationGuard},
 };
 
 /// API Gateway answers for a function that takes longer than 29 s, so nobody is held longer.
@@ -27,21 +27,35 @@ const MAX_WAIT: Duration = Duration::from_secs(25);
 
 /// Answers with what `work` gives, or with its error as a problem, and counts the invocation.
 pub async fn serve(
-    operation: &'static str,
+    mut metrics: InvocationGuard,
     work: impl Future<Output = Result<Response<String>, Error>>,
 ) -> Result<Response<String>, Infallible> {
-    let mut metrics = Invocation::start(operation);
     let response = work.await.unwrap_or_else(|error| problem::respond(&error));
     metrics.failed = response.status().is_server_error();
     Ok(response)
 }
 
+/// The record of an invocation, with what the request tells for it.
+pub fn measure(operation: &'static str, request: &Request) -> InvocationGuard {
+    let mut metrics = Invocation::start(operation, request.lambda_context_ref());
+    metrics.key_id = authorized(request, "key_id").map(str::to_owned);
+    metrics.execution_id = execution_id(request).ok().map(String::from);
+    metrics
+}
+
+/// What the authorizer says of the caller in this field.
+fn authorized<'a>(request: &'a Request, field: &str) -> Option<&'a str> {
+    match request.request_context_ref() {
+        Some(RequestContext::ApiGatewayV1(context)) => {
+            context.authorizer.fields.get(field).and_then(Value::as_str)
+        }
+        _ => None,
+    }
+}
+
 /// The caller as the authorizer told it. Fields that cannot be read grant nothing.
 pub fn caller(request: &Request) -> Result<Caller, Error> {
-    let Some(RequestContext::ApiGatewayV1(context)) = request.request_context_ref() else {
-        return Err(Error::Unauthorized);
-    };
-    let field = |name: &str| context.authorizer.fields.get(name).and_then(Value::as_str);
+    let field = |name: &str| authorized(request, name);
     let permissions: Vec<String> =
         field("permissions").and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
     Ok(Caller {

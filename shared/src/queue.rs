@@ -1,14 +1,19 @@
 //! The hints that hurry what the rows owe. Losing one, or getting it twice, changes nothing.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent};
-use aws_sdk_sqs::Client;
+use aws_sdk_sqs::{
+    Client,
+    types::{MessageSystemAttributeNameForSends, MessageSystemAttributeValue},
+};
 use futures_util::future::join_all;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tracing::warn;
 
-use crate::{caller::UserId, error::Error, execution::ExecutionId, problem, question::QuestionId};
+use crate::{
+    caller::UserId, env, error::Error, execution::ExecutionId, problem, question::QuestionId,
+};
 
 /// "Step Functions is to be told something of this run": its start or its end, or the answer to
 /// a question.
@@ -56,20 +61,26 @@ impl Queue {
 
     /// Sends a hint, to be received after `delay` (at most [`MAX_DELAY`]; rounded up to whole
     /// seconds, so that it never comes early). The user is the message group, which on a
-    /// standard queue keeps one user's flood from delaying the others. A failed send is only
-    /// logged: the row still owes, and `sweep` pays.
+    /// standard queue keeps one user's flood from delaying the others. The trace goes along as SQS
+    /// has it. A failed send is only logged: the row still owes, and `sweep` pays.
     pub async fn hurry(&self, message: &impl Serialize, user: &UserId, delay: Duration) {
         let Ok(body) = serde_json::to_string(message) else {
             return;
         };
         let delay =
             i32::try_from(delay.min(MAX_DELAY).as_millis().div_ceil(1000)).unwrap_or_default();
+        let trace = env::trace_header().and_then(|header| {
+            let value = MessageSystemAttributeValue::builder().data_type("String");
+            let value = value.string_value(header).build().ok()?;
+            Some(HashMap::from([(MessageSystemAttributeNameForSends::AwsTraceHeader, value)]))
+        });
         let sent = self
             .client
             .send_message()
             .queue_url(&self.url)
             .message_body(body)
             .message_group_id(group(user))
+            .set_message_system_attributes(trace)
             .set_delay_seconds(Some(delay).filter(|delay| *delay > 0))
             .send()
             .await;
@@ -89,18 +100,22 @@ fn group(user: &UserId) -> String {
     crate::api_key::hex(hash.get(..16).unwrap_or_default())
 }
 
-/// Handles the messages of one batch side by side, and reports those that failed one by one:
+/// Handles the messages of one batch side by side, each with the trace it came with, and reports those that failed one by one:
 /// SQS then delivers only these again, and after the queue's `maxReceiveCount` moves them to its
 /// dead-letter queue.
-pub async fn consume<T, F>(event: SqsEvent, handle: impl Fn(T) -> F) -> SqsBatchResponse
+pub async fn consume<T, F>(
+    event: SqsEvent,
+    handle: impl Fn(T, Option<String>) -> F,
+) -> SqsBatchResponse
 where
     T: DeserializeOwned,
     F: Future<Output = Result<(), Error>>,
 {
     let handle = &handle;
-    let outcomes = event.records.into_iter().map(|record| async move {
+    let outcomes = event.records.into_iter().map(|mut record| async move {
+        let trace = record.attributes.remove("AWSTraceHeader");
         let outcome = match serde_json::from_str(record.body.as_deref().unwrap_or_default()) {
-            Ok(message) => handle(message).await,
+            Ok(message) => handle(message, trace).await,
             Err(error) => Err(Error::corrupt("a message", error)),
         };
         outcome.err().map(|error| {

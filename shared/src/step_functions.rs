@@ -52,14 +52,20 @@ impl StepFunctions {
     }
 
     /// Starts a run under its id, with its frozen input. The name makes this idempotent: however
-    /// often it is called, one execution runs.
-    pub async fn start(&self, execution: &Execution, input: String) -> Result<Started, Error> {
+    /// often it is called, one execution runs. It goes on with the X-Ray trace, where there is one.
+    pub async fn start(
+        &self,
+        execution: &Execution,
+        input: String,
+        trace: Option<String>,
+    ) -> Result<Started, Error> {
         let started = self
             .0
             .start_execution()
             .state_machine_arn(execution.state_machine_arn.as_str())
             .name(execution.execution_id.as_str())
             .input(input)
+            .set_trace_header(trace)
             .send()
             .await;
         let error = match started {

@@ -6,7 +6,7 @@ use aws_lambda_events::{
     apigw::{ApiGatewayCustomAuthorizerPolicy, ApiGatewayCustomAuthorizerResponse},
     iam::{IamPolicyEffect, IamPolicyStatement},
 };
-use lambda_runtime::Diagnostic;
+use lambda_runtime::{Diagnostic, LambdaEvent};
 use relay::{
     api_key::{ApiKey, ApiKeyHash},
     caller::UserId,
@@ -69,9 +69,9 @@ pub(crate) struct Callers {
 impl Callers {
     pub(crate) async fn handle(
         &self,
-        request: Request,
+        LambdaEvent { payload: request, context }: LambdaEvent<Request>,
     ) -> Result<ApiGatewayCustomAuthorizerResponse<Context>, Diagnostic> {
-        let mut metrics = Invocation::start("authorizer");
+        let mut metrics = Invocation::start("authorizer", Some(&context));
         let found = match credential(&request) {
             // A key of ours has no point in it, and a token has two.
             Some(token) if token.contains('.') => self.tokens.identify(token).await,
@@ -81,6 +81,7 @@ impl Callers {
         let found = found.map_err(|error| unavailable(&error))?;
         metrics.failed = false;
         let identity = found.ok_or_else(unauthorized)?;
+        metrics.key_id = Some(identity.key_id.clone());
         info!(key.id = identity.key_id, "authorized {}", identity.key_id);
         Ok(allow(&request.method_arn, identity))
     }

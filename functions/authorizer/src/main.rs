@@ -26,5 +26,5 @@ async fn main() -> Result<(), Error> {
         ),
     };
 
-    run(service_fn(move |event: LambdaEvent<handler::Request>| callers.handle(event.payload))).await
+    run(service_fn(move |event: LambdaEvent<handler::Request>| callers.handle(event))).await
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent};
-use lambda_runtime::Diagnostic;
+use lambda_runtime::{Diagnostic, LambdaEvent};
 use relay::{
     error::Error,
     execution::{Execution, ExecutionId, Status, StopReason},
@@ -16,7 +16,7 @@ use relay::{
         executions::Consistency,
         transitions::{Claim, Step},
     },
-    telemetry::Invocation,
+    telemetry::{self, Invocation, RunNews},
     time::Timestamp,
 };
 use tracing::{info, warn};
@@ -32,17 +32,18 @@ pub(crate) struct Launcher {
 
 pub(crate) async fn handle(
     launcher: &Launcher,
-    event: SqsEvent,
+    LambdaEvent { payload: event, context }: LambdaEvent<SqsEvent>,
 ) -> Result<SqsBatchResponse, Diagnostic> {
-    let mut metrics = Invocation::start("launch");
-    let response = queue::consume(event, |message: LaunchMessage| launcher.pay(message)).await;
+    let mut metrics = Invocation::start("launch", Some(&context));
+    let response =
+        queue::consume(event, |message: LaunchMessage, trace| launcher.pay(message, trace)).await;
     metrics.failed = !response.batch_item_failures.is_empty();
     Ok(response)
 }
 
 impl Launcher {
     #[tracing::instrument(skip_all, fields(execution.id = %message.execution_id))]
-    async fn pay(&self, message: LaunchMessage) -> Result<(), Error> {
+    async fn pay(&self, message: LaunchMessage, trace: Option<String>) -> Result<(), Error> {
         let id = message.execution_id;
         if let Some(question) = message.question_id {
             return self.pay_answer(&id, &question).await;
@@ -55,7 +56,7 @@ impl Launcher {
         match claim? {
             Claim::Claimed(execution) => {
                 let input = input?.ok_or_else(|| Error::corrupt("an input", "it is missing"))?;
-                self.launch(&execution, input.input).await
+                self.launch(&execution, input.input, trace).await
             }
             Claim::Refused(execution) if execution.status == Status::Running => {
                 self.stop_where_due(&execution).await
@@ -114,13 +115,20 @@ impl Launcher {
         Ok(if was_alone { QuestionState::Lapsed } else { QuestionState::Answered })
     }
 
-    async fn launch(&self, execution: &Execution, input: String) -> Result<(), Error> {
+    async fn launch(
+        &self,
+        execution: &Execution,
+        input: String,
+        trace: Option<String>,
+    ) -> Result<(), Error> {
         let id = &execution.execution_id;
-        match self.step_functions.start(execution, input).await? {
+        match self.step_functions.start(execution, input, trace).await? {
             Started::At(started_at) => {
                 let due_at = execution.look_again(Timestamp::now(), self.settle.news_overdue);
                 let launched = self.settle.executions.launched(id, started_at, due_at).await?;
                 info!("launched execution {id}");
+                let after_ms = started_at.millis_since(execution.created_at);
+                telemetry::record(id, &execution.agent_name, RunNews::Launched { after_ms });
                 // It may have been cancelled since it was claimed.
                 match launched {
                     Some(execution) => self.stop_where_due(&execution).await,

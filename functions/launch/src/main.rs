@@ -20,6 +20,5 @@ async fn main() -> Result<(), Error> {
         launch_overdue: env::seconds("LAUNCH_OVERDUE_SECONDS")?,
     };
 
-    run(service_fn(move |event: LambdaEvent<SqsEvent>| handler::handle(launcher, event.payload)))
-        .await
+    run(service_fn(move |event: LambdaEvent<SqsEvent>| handler::handle(launcher, event))).await
 }

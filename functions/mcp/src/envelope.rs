@@ -13,7 +13,6 @@ use relay::{
     problem::{self, Problem},
     request::{IdempotencyKey, StartBody, from_value, parse_object},
     service::Services,
-    telemetry::Invocation,
 };
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -45,7 +44,7 @@ struct ResultsParams {
 struct NoParams {}
 
 pub(crate) async fn serve(services: &Services, request: &Request) -> Response<String> {
-    let mut metrics = Invocation::start("envelope");
+    let mut metrics = gateway::measure("envelope", request);
     let mut response = match handle(services, request).await {
         Ok(result) => gateway::reply(200, &result),
         Err(error) => refuse(&error),

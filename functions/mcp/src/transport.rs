@@ -9,7 +9,7 @@ use lambda_http::{
     Body, Request, Response,
     http::{HeaderMap, HeaderValue, Method, StatusCode, header, request::Parts},
 };
-use relay::{gateway, problem, telemetry::Invocation};
+use relay::{gateway, problem};
 use rmcp::{
     ServerHandler,
     model::{ErrorCode, ProtocolVersion},
@@ -65,7 +65,7 @@ impl<H: ServerHandler + Clone> Transport<H> {
     }
 
     pub(crate) async fn serve(&self, request: Request) -> Response<String> {
-        let mut metrics = Invocation::start("mcp");
+        let mut metrics = gateway::measure("mcp", &request);
         let origin = request.headers().get(header::ORIGIN).cloned();
         let mut response = match *request.method() {
             Method::OPTIONS => preflight(),

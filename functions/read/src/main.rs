@@ -15,9 +15,8 @@ async fn main() -> Result<(), Error> {
     let reader = &Reader::from_env(&aws)?;
 
     run(service_fn(move |request: Request| {
-        gateway::serve(handler::operation(&request), async move {
-            handler::handle(reader, &request).await
-        })
+        let metrics = gateway::measure(handler::operation(&request), &request);
+        gateway::serve(metrics, async move { handler::handle(reader, &request).await })
     }))
     .await
 }

@@ -31,6 +31,9 @@ async fn main() -> Result<(), Error> {
     };
 
     let handle = async |request: Request| api.handle(&request).await;
-    run(service_fn(move |request| gateway::serve(handler::operation(&request), handle(request))))
-        .await
+    run(service_fn(move |request| {
+        let metrics = gateway::measure(handler::operation(&request), &request);
+        gateway::serve(metrics, handle(request))
+    }))
+    .await
 }

@@ -1,7 +1,7 @@
 //! One event: settle the row by what Step Functions says, and keep the agent's average; or apply
 //! what the agent says itself.
 
-use lambda_runtime::Diagnostic;
+use lambda_runtime::{Diagnostic, LambdaEvent};
 use relay::{
     error::Error,
     service::{
@@ -27,8 +27,11 @@ pub(crate) struct StatusHandler {
     pub(crate) averages: Averages,
 }
 
-pub(crate) async fn handle(handler: &StatusHandler, event: Value) -> Result<(), Diagnostic> {
-    let mut metrics = Invocation::start("status");
+pub(crate) async fn handle(
+    handler: &StatusHandler,
+    LambdaEvent { payload: event, context }: LambdaEvent<Value>,
+) -> Result<(), Diagnostic> {
+    let mut metrics = Invocation::start("status", Some(&context));
     match agent_event::read(&event) {
         Some(saying) => handler.hear(&saying?).await?,
         None => handler.settle(event).await?,

@@ -25,7 +25,7 @@ async fn main() -> Result<(), Error> {
     };
 
     run(service_fn(move |event: LambdaEvent<serde_json::Value>| {
-        handler::handle(status, event.payload)
+        Box::pin(handler::handle(status, event))
     }))
     .await
 }

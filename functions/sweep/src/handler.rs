@@ -7,7 +7,7 @@ use std::{
 
 use aws_config::SdkConfig;
 use futures_util::{StreamExt, future::join_all, stream};
-use lambda_runtime::Diagnostic;
+use lambda_runtime::{Context, Diagnostic};
 use relay::{
     env::{self, InvalidVariable},
     error::Error,
@@ -72,8 +72,8 @@ impl Sweeper {
 }
 
 /// Answers how many items were overdue and how many repaired, for whoever calls it by hand.
-pub(crate) async fn handle(sweeper: &Sweeper) -> Result<Value, Diagnostic> {
-    let mut metrics = Invocation::start("sweep");
+pub(crate) async fn handle(sweeper: &Sweeper, context: &Context) -> Result<Value, Diagnostic> {
+    let mut metrics = Invocation::start("sweep", Some(context));
     let report = sweeper.sweep().await?;
     sweeper.reporter.publish(&report).await?;
     let Report { overdue, failed, .. } = report;

@@ -15,5 +15,8 @@ async fn main() -> Result<(), Error> {
     let aws = aws_config::load_defaults(BehaviorVersion::v2026_01_12()).await;
     let sweeper = &handler::Sweeper::from_env(&aws)?;
 
-    run(service_fn(move |_: LambdaEvent<serde_json::Value>| handler::handle(sweeper))).await
+    run(service_fn(move |event: LambdaEvent<serde_json::Value>| async move {
+        handler::handle(sweeper, &event.context).await
+    }))
+    .await
 }

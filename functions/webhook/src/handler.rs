@@ -7,7 +7,7 @@ use std::{
 
 use aws_config::SdkConfig;
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent};
-use lambda_runtime::Diagnostic;
+use lambda_runtime::{Diagnostic, LambdaEvent};
 use relay::{
     answer::{Results, Said},
     callback::{Callback, NewsType},
@@ -21,7 +21,7 @@ use relay::{
         deliveries::{Deliveries, Lease, Verdict},
         executions::{Delivered, Executions},
     },
-    telemetry::Invocation,
+    telemetry::{self, Invocation, RunNews},
     time::Timestamp,
 };
 use serde_json::{Value, json};
@@ -131,7 +131,10 @@ impl Courier {
             return Ok(());
         }
         match verdict {
-            Verdict::Delivered => {}
+            Verdict::Delivered => {
+                let after_ms = now.millis_since(delivery.occurred_at);
+                telemetry::record(&id, &delivery.agent_name, RunNews::CalledBack { after_ms });
+            }
             Verdict::Undelivered => drop(self.undelivered.fetch_add(1, Ordering::Relaxed)),
             Verdict::Again { next_attempt_at, .. } => {
                 let pause = Duration::from_millis(next_attempt_at.millis_since(Timestamp::now()));
@@ -204,10 +207,11 @@ fn data(delivery: &Delivery, outcome: Option<&Outcome>) -> Value {
 
 pub(crate) async fn handle(
     courier: &Courier,
-    event: SqsEvent,
+    LambdaEvent { payload: event, context }: LambdaEvent<SqsEvent>,
 ) -> Result<SqsBatchResponse, Diagnostic> {
-    let mut metrics = Invocation::start("webhook");
-    let response = queue::consume(event, |message: DeliveryMessage| courier.deliver(message)).await;
+    let mut metrics = Invocation::start("webhook", Some(&context));
+    let response =
+        queue::consume(event, |message: DeliveryMessage, _| courier.deliver(message)).await;
     metrics.undelivered_callbacks = Some(courier.undelivered.swap(0, Ordering::Relaxed));
     metrics.failed = !response.batch_item_failures.is_empty();
     Ok(response)

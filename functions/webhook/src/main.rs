@@ -17,6 +17,5 @@ async fn main() -> Result<(), Error> {
     let aws = aws_config::load_defaults(BehaviorVersion::v2026_01_12()).await;
     let courier = &handler::Courier::from_env(&aws).await?;
 
-    run(service_fn(move |event: LambdaEvent<SqsEvent>| handler::handle(courier, event.payload)))
-        .await
+    run(service_fn(move |event: LambdaEvent<SqsEvent>| handler::handle(courier, event))).await
 }

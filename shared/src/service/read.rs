@@ -19,6 +19,7 @@ use crate::{
         subscriptions::Subscriptions,
     },
     subscription::{SubscriptionId, SubscriptionView},
+    telemetry::{self, RunNews},
     time::Timestamp,
 };
 
@@ -103,6 +104,10 @@ impl Reader {
         let Finished { execution, outcome, input } =
             self.finished(caller, id, with_metadata).await?;
         let mut results = Results::of(&execution, outcome.as_ref());
+        if execution.status.is_end() {
+            let agent = &execution.agent_name;
+            telemetry::record(&execution.execution_id, agent, RunNews::ResultsRetrieved);
+        }
         if with_metadata {
             let raw = outcome.and_then(|outcome| outcome.output);
             results.metadata = Some(Metadata {

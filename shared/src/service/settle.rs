@@ -16,6 +16,7 @@ use crate::{
         subscriptions::Subscriptions,
         transitions::Step,
     },
+    telemetry,
     time::Timestamp,
 };
 
@@ -116,6 +117,7 @@ impl Settle {
         if self.executions.advance(&before, &after, &owed).await? == Step::Stale {
             return Ok(Settled::Stale);
         }
+        telemetry::record_end(&after);
         self.hurry(owed).await;
         Ok(Settled::Applied(Box::new(after)))
     }

@@ -18,6 +18,7 @@ use crate::{
         executions::{Accept, Executions, NewExecution},
         limits::Limits,
     },
+    telemetry::{self, RunNews},
     time::Timestamp,
 };
 
@@ -104,6 +105,7 @@ impl Start {
         if stored? == Accept::KeyTaken {
             return Ok(None);
         }
+        telemetry::record(&execution.execution_id, &execution.agent_name, RunNews::Started);
         let Execution { execution_id, agent_name, estimated_ms, user_id, .. } = execution;
         let message = LaunchMessage::of(execution_id.clone());
         self.launch_queue.hurry(&message, &user_id, Duration::ZERO).await;
