@@ -2,13 +2,22 @@
 
 use std::{fmt, str::FromStr};
 
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::{
     caller::{Caller, Permissions, UserId},
+    error::Error,
     time::Timestamp,
 };
+
+/// A new key: `relay_` and 256 random bits in base64url.
+pub fn generate() -> Result<String, Error> {
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes).map_err(|error| Error::corrupt("random numbers", error))?;
+    Ok(format!("relay_{}", URL_SAFE_NO_PAD.encode(bytes)))
+}
 
 /// SHA-256 of a key that we issued: 256 random bits, so no salt and no slow hash is needed.
 #[derive(Clone, PartialEq, Eq)]

@@ -3,11 +3,10 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, anyhow, bail};
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand, value_parser};
 use relay::{
-    api_key::{ApiKey, ApiKeyHash},
+    api_key::{self, ApiKey, ApiKeyHash},
     caller::{Grant, UserId},
     store::{api_keys::ApiKeys, transitions::Step},
     time::Timestamp,
@@ -118,9 +117,7 @@ pub(crate) async fn create(
     rate_limit: u32,
     expires_at: Timestamp,
 ) -> anyhow::Result<NewKey> {
-    let mut bytes = [0; 32];
-    getrandom::fill(&mut bytes).map_err(|error| anyhow!("no random numbers: {error}"))?;
-    let secret = format!("relay_{}", URL_SAFE_NO_PAD.encode(bytes));
+    let secret = api_key::generate()?;
     let hash = ApiKeyHash::of(&secret);
     let row = ApiKey {
         key_id: hash.key_id(),
