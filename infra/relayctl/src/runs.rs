@@ -10,7 +10,6 @@ use relay::{
     agent::AgentName,
     answer::{DeliveryView, Monitor, Results},
     caller::UserId,
-    delivery::PART_PREFIX,
     env,
     execution::{ExecutionId, SHARDS, Status},
     request::StartBody,
@@ -61,7 +60,9 @@ pub(crate) struct List {
 }
 
 fn status(text: &str) -> Result<Status, &'static str> {
-    text.parse().map_err(|()| "must be queued, running, completed, failed, timeout or cancelled")
+    text.parse().map_err(
+        |()| "must be queued, running, input_required, completed, failed, timeout or cancelled",
+    )
 }
 
 pub(crate) async fn run(stack: &Stack, command: Command, as_json: bool) -> anyhow::Result<Reply> {
@@ -140,7 +141,8 @@ async fn open(stack: &Stack, list: &List) -> anyhow::Result<Vec<Monitor>> {
     let mut runs = Vec::new();
     for shard in 0..SHARDS {
         let items = due.overdue(shard, forever, MOST_OWED).await?.into_iter();
-        for item in items.filter(|item| !item.part.starts_with(PART_PREFIX)) {
+        // A run stands there as one part, and its deliveries and questions as others.
+        for item in items.filter(|item| !item.part.contains('#')) {
             let Some(Debt::Run(run)) = due.find(&item).await? else { continue };
             let is_wanted = list.agent.as_ref().is_none_or(|agent| *agent == run.agent_name)
                 && list.status.is_none_or(|status| status == run.status);
