@@ -258,7 +258,8 @@ fn percent(run: &Monitor) -> String {
     run.progress.map_or_else(String::new, |percent| format!("{percent} %"))
 }
 
-/// Text as it is, and anything else as JSON.
+/// Text in its lines, and anything else as JSON.
 fn text(value: &Value) -> String {
-    plain(&value.as_str().map_or_else(|| value.to_string(), str::to_owned))
+    let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    text.lines().map(plain).collect::<Vec<_>>().join("\n")
 }
