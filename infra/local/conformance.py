@@ -223,17 +223,34 @@ def add_fixtures(session: boto3.Session, outputs: dict[str, str]) -> None:
         client = session.client("lambda")
         client.update_function_code(FunctionName=function, ZipFile=zipped(TARGET / "debug" / "mcp"))
         client.get_waiter("function_updated_v2").wait(FunctionName=function)
-        # An agent that can never be launched.
-        session.resource("dynamodb").Table(outputs["AgentsTable"]).put_item(
-            Item={
-                "agent_name": "missing",
-                "status": "active",
-                "state_machine_arn": outputs["EchoMachineArn"] + "-missing",
-                "description": "Has no state machine.",
-                "version": "1.0.0",
-                "tools": [],
-            }
-        )
+    with step("Registering the agents that the fixtures start"):
+        table = session.resource("dynamodb").Table(outputs["AgentsTable"])
+        for name, machine in fixture_machines(session, outputs).items():
+            row = {"status": "active", "state_machine_arn": machine, "version": "1.0.0", "tools": []}
+            table.put_item(Item={"agent_name": name, "description": "A fixture.", **row})
+
+
+def fixture_machines(session: boto3.Session, outputs: dict[str, str]) -> dict[str, str]:
+    """The state machine of each agent: one does not exist, two ask as `approval` does for what the suite answers."""
+    machines = session.client("stepfunctions")
+    approval = machines.describe_state_machine(stateMachineArn=outputs["ApprovalMachineArn"])
+    definition = json.loads(approval["definition"])
+    ask = definition["States"]["Ask"]
+    (event,) = ask["Arguments"]["Entries"]
+    event["Detail"]["schema"] = {"type": "object", "properties": {"confirm": {"type": "boolean"}}}
+    ask["Output"] = {"result": "{% $states.result %}"}
+    branches = [{"StartAt": name, "States": {name: ask}} for name in ("This", "That")]
+    twice = {"Type": "Parallel", "Branches": branches, "End": True}
+    definitions = {
+        "confirm_delete": definition,
+        "multi_input": {"QueryLanguage": "JSONata", "StartAt": "Twice", "States": {"Twice": twice}},
+    }
+    created = {
+        name: machines.create_state_machine(name=name, definition=json.dumps(text), roleArn=approval["roleArn"])
+        for name, text in definitions.items()
+    }
+    arns = {name: machine["stateMachineArn"] for name, machine in created.items()}
+    return arns | {"missing": outputs["EchoMachineArn"] + "-missing"}
 
 
 def zipped(program: pathlib.Path) -> bytes:

@@ -16,6 +16,7 @@ use rmcp::{
         ListPromptsResult, ListResourceTemplatesResult, ListResourcesResult, ListToolsResult,
         PaginatedRequestParams, ReadResourceRequestParams, ReadResourceResponse, ServerConfig,
         SetLevelRequestParams, SubscribeRequestParams, Tool, UnsubscribeRequestParams,
+        UpdateTaskParams,
     },
     service::RequestContext,
 };
@@ -143,6 +144,14 @@ impl ServerHandler for Fixtures {
         context: Context,
     ) -> Result<GetTaskResult, ErrorData> {
         self.server.get_task(request, context).await
+    }
+
+    async fn update_task(
+        &self,
+        request: UpdateTaskParams,
+        context: Context,
+    ) -> Result<(), ErrorData> {
+        self.server.update_task(request, context).await
     }
 
     async fn cancel_task(

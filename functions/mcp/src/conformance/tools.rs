@@ -27,7 +27,7 @@ pub(super) const PNG: &str = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADU
 const WAV: &str = "UklGRiYAAABXQVZFZm10IBAAAAABAAEAQB8AAAB9AAACABAAZGF0YQIAAAA=";
 
 /// Tools that take no arguments.
-const PLAIN: [&str; 24] = [
+const PLAIN: [&str; 25] = [
     "test_simple_text",
     "test_image_content",
     "test_audio_content",
@@ -50,6 +50,7 @@ const PLAIN: [&str; 24] = [
     "test_input_required_result_capabilities",
     "test_tool_with_task",
     "confirm_delete",
+    "multi_input",
     "failing_job",
     "protocol_error_job",
 ];
@@ -123,9 +124,9 @@ pub(super) async fn call(
             });
             return run(server, start, false, context).await;
         }
-        // It asks before it ends.
-        "confirm_delete" => {
-            let start = json!({"agent_name": "approval", "input_message": "May it be deleted?"});
+        // Agents that ask, one thing or two at once.
+        name @ ("confirm_delete" | "multi_input") => {
+            let start = json!({"agent_name": name, "input_message": "Shall it go on?"});
             return run(server, start, false, context).await;
         }
         "failing_job" => {
