@@ -58,14 +58,13 @@ def test(everything: bool = False) -> None:
     engine = Engine(LOCAL / "test")
     if engine.keeper() is not None:
         raise Failure("Another `make test` runs in this directory.")
-    engine.start(outlives_us=False, with_faults=everything)
+    engine.start(outlives_us=False, with_faults=True)
     try:
         issuer = f"http://127.0.0.1:{reserved_port()}"
         parameters = TEST_PARAMETERS | {"OAuthIssuers": f"test={issuer}"}
         environment = os.environ | Stack(engine, "agent-relay-test", parameters).deploy()
         environment["RELAY_TEST_ISSUER"] = issuer
-        if engine.faults:
-            environment["RELAY_TEST_FAULTS_URL"] = engine.faults
+        environment["RELAY_TEST_FAULTS_URL"] = engine.faults
         for command in test_commands(everything):
             with step("Running " + " ".join(command)):
                 if keeper.run(command, env=environment, cwd=ROOT):

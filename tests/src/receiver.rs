@@ -1,13 +1,31 @@
 //! A receiver of callbacks, on loopback.
 
+use std::net::SocketAddr;
+
 use aws_sdk_secretsmanager::Client;
 use relay::signature::SigningSecret;
 use serde_json::Value;
+use tokio::{
+    io::{copy, copy_bidirectional, sink},
+    net::{TcpListener, TcpSocket, TcpStream},
+};
 use wiremock::{Mock, MockServer, Request, ResponseTemplate, matchers::any};
 
 use crate::{Stack, User, eventually};
 
-pub struct Receiver(MockServer);
+pub struct Receiver {
+    server: MockServer,
+    /// Where it is reached.
+    address: SocketAddr,
+}
+
+/// What happens to the first request on its way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Loss {
+    Request,
+    /// The receiver has it, and nobody hears of that.
+    Answer,
+}
 
 impl Receiver {
     /// Answers every POST with 200.
@@ -17,25 +35,67 @@ impl Receiver {
 
     /// Answers with these statuses in turn, and then with the last one for ever.
     pub async fn answering(statuses: &[u16]) -> Self {
-        let server = MockServer::start().await;
-        let (last, first) = statuses.split_last().unwrap();
-        for status in first {
-            let mock = Mock::given(any())
-                .respond_with(ResponseTemplate::new(*status).set_body_string("not now"));
+        let answer = |status: &u16| ResponseTemplate::new(*status).set_body_string("not now");
+        Self::giving(&statuses.iter().map(answer).collect::<Vec<_>>()).await
+    }
+
+    /// Gives these answers in turn, and then the last one for ever.
+    pub async fn giving(answers: &[ResponseTemplate]) -> Self {
+        Self::on(MockServer::start().await, answers).await
+    }
+
+    async fn on(server: MockServer, answers: &[ResponseTemplate]) -> Self {
+        let (last, first) = answers.split_last().unwrap();
+        for answer in first {
+            let mock = Mock::given(any()).respond_with(answer.clone());
             mock.up_to_n_times(1).mount(&server).await;
         }
-        Mock::given(any()).respond_with(ResponseTemplate::new(*last)).mount(&server).await;
-        Self(server)
+        Mock::given(any()).respond_with(last.clone()).mount(&server).await;
+        let address = *server.address();
+        Self { server, address }
+    }
+
+    /// Gives these answers, and is reached by a line that loses the first request, or its answer.
+    pub async fn losing(loss: Loss, answers: &[ResponseTemplate]) -> Self {
+        let receiver = Self::giving(answers).await;
+        let (listener, server) =
+            (TcpListener::bind("127.0.0.1:0").await.unwrap(), receiver.address);
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            let (mut first, _) = listener.accept().await.unwrap();
+            if loss == Loss::Answer {
+                let mut server = TcpStream::connect(server).await.unwrap();
+                let (mut answer, mut request) = server.split();
+                let ((mut asked, _), mut nobody) = (first.split(), sink());
+                tokio::select! {
+                    done = copy(&mut asked, &mut request) => done.unwrap(),
+                    done = copy(&mut answer, &mut nobody) => done.unwrap(),
+                };
+            }
+            drop(first);
+            loop {
+                let (mut client, _) = listener.accept().await.unwrap();
+                let mut server = TcpStream::connect(server).await.unwrap();
+                copy_bidirectional(&mut client, &mut server).await.unwrap();
+            }
+        });
+        Self { address, ..receiver }
     }
 
     #[must_use]
     pub fn url(&self) -> String {
-        format!("{}/hook?signature=0a%2Fb", self.0.uri())
+        format!("http://{}/hook?signature=0a%2Fb", self.address)
+    }
+
+    /// As the URL on which a waiting workflow of n8n resumes.
+    #[must_use]
+    pub fn resume_url(&self) -> String {
+        format!("http://{}/webhook-waiting/1?signature={}", self.address, "0a".repeat(32))
     }
 
     /// All requests that have come so far.
     pub async fn received(&self) -> Vec<Received> {
-        let requests = self.0.received_requests().await.unwrap();
+        let requests = self.server.received_requests().await.unwrap();
         requests.into_iter().map(Received).collect()
     }
 
@@ -46,6 +106,30 @@ impl Receiver {
             (received.len() >= count).then_some(received)
         })
         .await
+    }
+}
+
+/// A receiver that is down: its address is taken, and nothing listens there.
+pub struct Down(TcpSocket);
+
+impl Down {
+    #[must_use]
+    pub fn start() -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        Self(socket)
+    }
+
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://{}/hook", self.0.local_addr().unwrap())
+    }
+
+    /// From now on it answers every POST with 200.
+    pub async fn up(self) -> Receiver {
+        let listener = self.0.listen(64).unwrap().into_std().unwrap();
+        let server = MockServer::builder().listener(listener).start().await;
+        Receiver::on(server, &[ResponseTemplate::new(200)]).await
     }
 }
 

@@ -1,0 +1,342 @@
+//! The matrix: every AWS call of every function, and what happens to a run, or is asked for, when
+//! it is made.
+//!
+//! The POST of `webhook` is no AWS call, and has its rows in `receivers.rs`. To be killed before
+//! it is to be killed after `batch get`, to be killed after it is to be killed before `record`.
+
+use e2e::Stack;
+use serde_json::Value;
+
+use crate::proxy::{Fault, Seen};
+
+/// One AWS call of one function.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Call {
+    pub(crate) function: &'static str,
+    pub(crate) name: &'static str,
+    service: &'static str,
+    operation: &'static str,
+    /// The stack's output of the table or queue that it is about, where that tells it from another.
+    about: &'static str,
+    /// The part of a run that it is about, likewise.
+    part: &'static str,
+    /// A piece of its expressions, likewise.
+    says: &'static str,
+    /// Whether it tells for whom it is made.
+    pub(crate) is_owned: bool,
+}
+
+impl Call {
+    const fn says(self, says: &'static str) -> Self {
+        Self { says, ..self }
+    }
+
+    const fn part(self, part: &'static str) -> Self {
+        Self { part, ..self }
+    }
+
+    pub(crate) const fn of_anybody(self) -> Self {
+        Self { is_owned: false, ..self }
+    }
+
+    /// The proxy's rule that fails this call, `times` times or for ever, where it mentions one of
+    /// `owners`.
+    pub(crate) fn rule(
+        &self,
+        stack: &Stack,
+        owners: &[String],
+        fault: Fault,
+        times: Option<u64>,
+    ) -> Value {
+        let mentions = |what: &str| format!("contains(to_string(@), '{what}')");
+        let mut body = Vec::new();
+        if self.is_owned {
+            let owners: Vec<_> = owners.iter().map(|owner| mentions(owner)).collect();
+            body.push(format!("({})", owners.join(" || ")));
+        }
+        if !self.about.is_empty() {
+            body.push(mentions(stack.output(self.about)));
+        }
+        if !self.part.is_empty() {
+            body.push(format!("starts_with(Key.part.S || '', '{}')", self.part));
+        }
+        if !self.says.is_empty() {
+            body.push(mentions(self.says));
+        }
+        let (effect, value) = fault.effect(self.service);
+        let mut rule = serde_json::json!({
+            "service": self.service, "operation": self.operation,
+            "headers": {"user-agent": format!("app/{}", self.function)}, effect: value,
+        });
+        // A body that is no JSON, as that of metrics, says nothing.
+        if !body.is_empty() {
+            rule["body"] = body.join(" && ").into();
+        }
+        if let Some(times) = times {
+            rule["times"] = times.into();
+        }
+        rule
+    }
+
+    /// Whether this is the call that was seen.
+    pub(crate) fn is(&self, stack: &Stack, seen: &Seen) -> bool {
+        let part = format!("part={}", self.part);
+        (self.function, self.service, self.operation)
+            == (seen.function.as_str(), seen.service.as_str(), seen.operation.as_str())
+            && (self.about.is_empty() || seen.says.contains(stack.output(self.about)))
+            && (self.part.is_empty() || seen.says.contains(&part))
+            && seen.says.contains(self.says)
+    }
+}
+
+/// What happens to a run while a call fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Scenario {
+    /// It completes.
+    Completes,
+    /// It was started by the envelope.
+    Enveloped,
+    /// It is started without an `Idempotency-Key`.
+    Unkeyed,
+    /// Its start is repeated, through the door it came by.
+    Replayed,
+    ReplayedEnveloped,
+    /// Its output is too large for an event.
+    Large,
+    /// Step Functions is busy when it is launched.
+    Delayed,
+    /// Its launch message is lost besides.
+    Unlaunched,
+    /// All its status events are lost besides.
+    Unheard,
+    /// The same, and it is cancelled when a sweep has seen that it runs.
+    Silent,
+    /// Its delivery's message is lost besides.
+    Unsent,
+    /// Its receiver is not ready the first time.
+    Retried,
+    /// Nobody has delivered anything yet.
+    Cold,
+    /// Its machine does not exist.
+    Refused,
+    /// It is cancelled while it runs, through another door than it was started by.
+    Cancelled,
+    /// The same the other way round, by MCP.
+    Stopped,
+}
+
+impl Scenario {
+    pub(crate) const fn end(self) -> &'static str {
+        match self {
+            Self::Refused => "failed",
+            Self::Cancelled | Self::Stopped | Self::Silent => "cancelled",
+            _ => "completed",
+        }
+    }
+
+    /// What Step Functions says in the end.
+    pub(crate) const fn said(self) -> Option<&'static str> {
+        match self {
+            Self::Refused => None,
+            Self::Cancelled | Self::Stopped | Self::Silent => Some("ABORTED"),
+            _ => Some("SUCCEEDED"),
+        }
+    }
+
+    /// The call that fails besides, so that it comes to the scenario, and how often.
+    pub(crate) const fn besides(self) -> Option<(Call, Option<u64>)> {
+        match self {
+            Self::Unlaunched => Some((START_SEND, None)),
+            Self::Unheard | Self::Silent => Some((STATUS_FIND, None)),
+            Self::Unsent => Some((STATUS_SEND, None)),
+            Self::Delayed => Some((START_EXECUTION, Some(3))),
+            _ => None,
+        }
+    }
+}
+
+/// What a caller asks for, besides a start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Request {
+    Monitor,
+    /// Held until the run ends.
+    Held,
+    /// A start that is held until its run ends.
+    HeldStart,
+    Results,
+    List,
+    Deliveries,
+    Agents,
+    Redeliver,
+    Subscribe,
+    Subscriptions,
+    Test,
+    Unsubscribe,
+    Secret,
+    Rotate,
+    EnvelopeMonitor,
+    EnvelopeResults,
+    EnvelopeAgents,
+    /// A tool that is held until its run ends.
+    ToolStart,
+    ToolList,
+}
+
+const fn call(
+    function: &'static str,
+    name: &'static str,
+    service: &'static str,
+    operation: &'static str,
+) -> Call {
+    Call { function, name, service, operation, about: "", part: "", says: "", is_owned: true }
+}
+
+const fn dynamodb(function: &'static str, name: &'static str, operation: &'static str) -> Call {
+    Call { about: "ExecutionsTable", ..call(function, name, "dynamodb", operation) }
+}
+
+const fn update(function: &'static str, name: &'static str, says: &'static str) -> Call {
+    dynamodb(function, name, "UpdateItem").says(says)
+}
+
+const fn agents(function: &'static str, name: &'static str, operation: &'static str) -> Call {
+    Call { about: "AgentsTable", ..call(function, name, "dynamodb", operation) }
+}
+
+const fn launch_message(function: &'static str, name: &'static str) -> Call {
+    Call { about: "LaunchQueueUrl", ..call(function, name, "sqs", "SendMessage") }
+}
+
+const fn delivery_message(function: &'static str, name: &'static str) -> Call {
+    Call { about: "WebhookQueueUrl", ..call(function, name, "sqs", "SendMessage") }
+}
+
+const fn secret(function: &'static str) -> Call {
+    call(function, "secret", "secretsmanager", "GetSecretValue").of_anybody()
+}
+
+const START_SEND: Call = launch_message("start", "send");
+const START_EXECUTION: Call = call("launch", "StartExecution", "stepfunctions", "StartExecution");
+const STATUS_FIND: Call = dynamodb("status", "find", "GetItem");
+const STATUS_SEND: Call = delivery_message("status", "send");
+
+/// What follows the answer of a receiver.
+pub(crate) const RECORD: Call = update("webhook", "record", "list_append");
+
+const ACCEPT: &str = "attribute_not_exists(execution_id) OR #ttl";
+const ADVANCE: &str = "#rank = :rank";
+
+/// The calls that carry a run from its start to its callback.
+pub(crate) const RUNS: &[(Call, Scenario)] = &[
+    (call("authorizer", "find key", "dynamodb", "GetItem"), Scenario::Completes),
+    (agents("start", "find agent", "GetItem"), Scenario::Completes),
+    (update("start", "count", "ADD n :one"), Scenario::Completes),
+    (dynamodb("start", "accept", "TransactWriteItems").says(ACCEPT), Scenario::Completes),
+    (dynamodb("start", "accept", "TransactWriteItems").says(ACCEPT), Scenario::Unkeyed),
+    (START_SEND, Scenario::Completes),
+    (START_SEND, Scenario::Unkeyed),
+    (update("start", "replay: uncount", "ADD n :minus_one"), Scenario::Replayed),
+    (dynamodb("start", "replay: find", "GetItem").part("idem"), Scenario::Replayed),
+    (dynamodb("start", "cancel: find", "GetItem").part("state"), Scenario::Cancelled),
+    (update("start", "cancel: request", "cancel_requested_at"), Scenario::Cancelled),
+    (launch_message("start", "cancel: send"), Scenario::Cancelled),
+    (agents("mcp", "find agent", "GetItem"), Scenario::Enveloped),
+    (update("mcp", "count", "ADD n :one"), Scenario::Enveloped),
+    (dynamodb("mcp", "accept", "TransactWriteItems").says(ACCEPT), Scenario::Enveloped),
+    (launch_message("mcp", "send"), Scenario::Enveloped),
+    (update("mcp", "replay: uncount", "ADD n :minus_one"), Scenario::ReplayedEnveloped),
+    (dynamodb("mcp", "replay: find", "GetItem").part("idem"), Scenario::ReplayedEnveloped),
+    (dynamodb("mcp", "cancel: find", "GetItem").part("state"), Scenario::Stopped),
+    (update("mcp", "cancel: request", "cancel_requested_at"), Scenario::Stopped),
+    (launch_message("mcp", "cancel: send"), Scenario::Stopped),
+    (update("launch", "claim", "claimed_at"), Scenario::Completes),
+    (dynamodb("launch", "input", "GetItem").part("input"), Scenario::Completes),
+    (START_EXECUTION, Scenario::Completes),
+    (update("launch", "launched", "started_at = :started_at"), Scenario::Completes),
+    (update("launch", "delay", "launch_delays"), Scenario::Delayed),
+    (launch_message("launch", "send again"), Scenario::Delayed),
+    (dynamodb("launch", "refused: find", "GetItem").part("state"), Scenario::Refused),
+    (dynamodb("launch", "refused: subscribers", "Query"), Scenario::Refused),
+    (dynamodb("launch", "refused: outcome", "PutItem"), Scenario::Refused),
+    (call("launch", "refused: PutEvents", "events", "PutEvents"), Scenario::Refused),
+    (dynamodb("launch", "refused: advance", "TransactWriteItems"), Scenario::Refused),
+    (delivery_message("launch", "refused: send"), Scenario::Refused),
+    (update("launch", "stop: mark", "stop_reason"), Scenario::Cancelled),
+    (call("launch", "StopExecution", "stepfunctions", "StopExecution"), Scenario::Cancelled),
+    (STATUS_FIND, Scenario::Completes),
+    (dynamodb("status", "subscribers", "Query"), Scenario::Completes),
+    (dynamodb("status", "outcome", "PutItem"), Scenario::Completes),
+    (call("status", "PutEvents", "events", "PutEvents"), Scenario::Completes),
+    (update("status", "advance to running", ADVANCE), Scenario::Completes),
+    (dynamodb("status", "advance to the end", "TransactWriteItems"), Scenario::Completes),
+    (STATUS_SEND, Scenario::Completes),
+    (agents("status", "average: find", "GetItem"), Scenario::Completes),
+    (agents("status", "average: set", "UpdateItem"), Scenario::Completes),
+    (call("status", "describe", "stepfunctions", "DescribeExecution"), Scenario::Large),
+    (update("webhook", "lease", "attempt_count"), Scenario::Completes),
+    (dynamodb("webhook", "batch get", "BatchGetItem"), Scenario::Completes),
+    (RECORD, Scenario::Completes),
+    (RECORD, Scenario::Retried),
+    (delivery_message("webhook", "send again"), Scenario::Retried),
+    (secret("webhook"), Scenario::Cold),
+    (dynamodb("sweep", "count", "Query").says("part = :state").of_anybody(), Scenario::Unlaunched),
+    (
+        dynamodb("sweep", "overdue", "Query").says("due_at <= :now").of_anybody(),
+        Scenario::Unlaunched,
+    ),
+    (dynamodb("sweep", "find a run", "GetItem").part("state"), Scenario::Unlaunched),
+    (update("sweep", "postpone a run", "due_at = :until").part("state"), Scenario::Unlaunched),
+    (launch_message("sweep", "send a launch"), Scenario::Unlaunched),
+    (call("sweep", "describe", "stepfunctions", "DescribeExecution"), Scenario::Unheard),
+    (dynamodb("sweep", "subscribers", "Query").says("begins_with(part"), Scenario::Unheard),
+    (dynamodb("sweep", "outcome", "PutItem"), Scenario::Unheard),
+    (call("sweep", "PutEvents", "events", "PutEvents"), Scenario::Unheard),
+    (dynamodb("sweep", "advance to the end", "TransactWriteItems"), Scenario::Unheard),
+    (delivery_message("sweep", "send the news"), Scenario::Unheard),
+    (update("sweep", "advance to running", ADVANCE), Scenario::Silent),
+    (dynamodb("sweep", "find a delivery", "GetItem").part("delivery"), Scenario::Unsent),
+    (update("sweep", "postpone a delivery", "due_at = :until").part("delivery"), Scenario::Unsent),
+    (delivery_message("sweep", "send a delivery"), Scenario::Unsent),
+    (
+        call("sweep", "PutMetricData", "cloudwatch", "PutMetricData").of_anybody(),
+        Scenario::Unlaunched,
+    ),
+];
+
+/// The calls that answer what a caller asks for besides.
+pub(crate) const REQUESTS: &[(Call, Request)] = &[
+    (dynamodb("read", "find", "GetItem"), Request::Monitor),
+    (update("read", "take a slot", "held_until = :until").of_anybody(), Request::Held),
+    (update("read", "free a slot", "REMOVE held_until").of_anybody(), Request::Held),
+    (dynamodb("read", "results", "BatchGetItem"), Request::Results),
+    (dynamodb("read", "list", "Query").says("user_id = :user_id"), Request::List),
+    (dynamodb("read", "deliveries", "Query").says(":id AND begins_with"), Request::Deliveries),
+    (dynamodb("read", "subscriptions", "Query").says(":owner AND begins"), Request::Subscriptions),
+    (agents("read", "agents", "Query").of_anybody(), Request::Agents),
+    (update("start", "take a slot", "held_until = :until").of_anybody(), Request::HeldStart),
+    (update("start", "free a slot", "REMOVE held_until").of_anybody(), Request::HeldStart),
+    (dynamodb("start", "watch", "GetItem").part("state"), Request::HeldStart),
+    (dynamodb("start", "results", "BatchGetItem"), Request::HeldStart),
+    (dynamodb("start", "redeliver: find", "GetItem").part("state"), Request::Redeliver),
+    (dynamodb("start", "redeliver: list", "Query").says(":id AND begins_with"), Request::Redeliver),
+    (update("start", "redeliver: owe", "attempt_count = :zero"), Request::Redeliver),
+    (delivery_message("start", "redeliver: send"), Request::Redeliver),
+    (dynamodb("start", "subscribe", "TransactWriteItems").says("n < :most"), Request::Subscribe),
+    (
+        dynamodb("start", "unsubscribe", "TransactWriteItems").says("n :minus_one"),
+        Request::Unsubscribe,
+    ),
+    (dynamodb("start", "test: list", "Query").says(":owner AND begins_with"), Request::Test),
+    (dynamodb("start", "test: owe", "PutItem"), Request::Test),
+    (delivery_message("start", "test: send"), Request::Test),
+    (dynamodb("start", "generation", "GetItem").part("generation"), Request::Secret),
+    (secret("start"), Request::Secret),
+    (update("start", "rotate", "ADD generation"), Request::Rotate),
+    (dynamodb("mcp", "find", "GetItem").part("state"), Request::EnvelopeMonitor),
+    (dynamodb("mcp", "results", "BatchGetItem"), Request::EnvelopeResults),
+    (agents("mcp", "agents", "Query").of_anybody(), Request::EnvelopeAgents),
+    (update("mcp", "take a slot", "held_until = :until").of_anybody(), Request::ToolStart),
+    (update("mcp", "free a slot", "REMOVE held_until").of_anybody(), Request::ToolStart),
+    (dynamodb("mcp", "watch", "GetItem").part("state"), Request::ToolStart),
+    (dynamodb("mcp", "list", "Query").says("user_id = :user_id"), Request::ToolList),
+];

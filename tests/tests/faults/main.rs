@@ -1,0 +1,240 @@
+//! Whatever happens, nothing is lost: every AWS call of every function fails in every way or is
+//! the last that its process makes, every message is lost, doubled, shuffled and late. What was
+//! accepted still ends as Step Functions says, is started once and called back.
+//!
+//! The functions talk to AWS through a proxy (`infra/local/faults.py`), which is told which call
+//! of which function is to fail. Each row of the matrix has a user and an agent of its own, by
+//! which its calls are known, so that nearly all rows run side by side. `make test` has one row of
+//! each kind, `make test-all` has all.
+
+mod calls;
+mod mapping;
+mod messages;
+#[cfg(feature = "all")]
+mod mixed;
+mod proxy;
+#[cfg(feature = "all")]
+mod requests;
+mod run;
+
+use std::{
+    panic::{AssertUnwindSafe, resume_unwind},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use calls::{Call, RECORD, REQUESTS, RUNS, Scenario};
+use e2e::{Stack, eventually, receiver::Receiver};
+use futures_util::{FutureExt, StreamExt, future::join_all, stream};
+use mapping::Mapping;
+use proxy::{Fault, Proxy};
+use run::{Run, executions, make_due, settle};
+use serde_json::json;
+use tokio::sync::Mutex;
+
+/// The rules of the proxy and the triggers of the functions are one for all tests.
+static ALONE: Mutex<()> = Mutex::const_new(());
+
+/// How many requests are made side by side.
+const SIDE_BY_SIDE: usize = 8;
+
+/// One row of the matrix, under way.
+struct Row {
+    call: Call,
+    fault: Fault,
+    run: Run,
+    /// The rule that fails the call.
+    rule: u64,
+}
+
+impl Row {
+    async fn begin(
+        stack: &Stack,
+        proxy: &Proxy,
+        receiver: &Arc<Receiver>,
+        (call, scenario): (Call, Scenario),
+        fault: Fault,
+    ) -> Self {
+        let mut run = Run::new(stack, scenario, receiver).await;
+        // Only what happens between the receiver's answer and its record may cost one POST more.
+        if call.name == RECORD.name && fault.prevents() {
+            run.posts = *run.posts.start()..=run.posts.end() + 1;
+        }
+        let owners = run.owners();
+        let mut rules = vec![call.rule(stack, &owners, fault, Some(fault.times()))];
+        if let Some((besides, times)) = scenario.besides() {
+            let fault = if times.is_some() { Fault::Throttled } else { Fault::Failed };
+            rules.push(besides.rule(stack, &owners, fault, times));
+        }
+        let rule = proxy.add(&rules).await[0];
+        // What a function does when it begins it does for nobody in particular.
+        if scenario == Scenario::Cold {
+            mapping::recycle(stack, "WebhookFunctionName").await;
+        }
+        Self { call, fault, run, rule }
+    }
+}
+
+/// Runs these rows side by side, prints them, and counts those with something wrong.
+async fn run(stack: &Stack, matrix: Vec<((Call, Scenario), Fault)>, pause: Duration) -> usize {
+    let proxy = Proxy::connect();
+    let receiver = Arc::new(Receiver::start().await);
+    let rows = matrix.into_iter().map(async |(call, fault)| {
+        let mut row = Row::begin(stack, &proxy, &receiver, call, fault).await;
+        row.run.start().await;
+        row
+    });
+    let mut rows: Vec<Row> = stream::iter(rows).buffered(SIDE_BY_SIDE).collect().await;
+    cancel_those_that_are_to_be(stack, &mut rows).await;
+    let mut runs: Vec<_> = rows.iter_mut().map(|row| &mut row.run).collect();
+    settle(stack, &mut runs, pause).await;
+
+    let (fired, executions) = (proxy.fired().await, executions(stack).await);
+    let mut bad = 0;
+    for row in &rows {
+        let times = fired.get(&row.rule).copied().unwrap_or_default();
+        let mut wrong = row.run.wrong(&executions).await;
+        if times < row.fault.times() {
+            wrong.push(format!("the call failed {times} times only"));
+        }
+        bad += usize::from(!wrong.is_empty());
+        print(
+            [row.call.function, row.call.name, &row.fault.to_string()],
+            &format!("{:?}", row.run.scenario).to_lowercase(),
+            &row.run,
+            &wrong,
+        )
+        .await;
+    }
+    proxy.clear().await;
+    bad
+}
+
+async fn cancel_those_that_are_to_be(stack: &Stack, rows: &mut [Row]) {
+    let of = |row: &Row, scenario| row.run.scenario == scenario && !row.run.id.is_empty();
+    let are_cancelled = [Scenario::Cancelled, Scenario::Stopped, Scenario::Silent];
+    let ends = rows.iter_mut().filter(|row| are_cancelled.iter().any(|it| of(row, *it)));
+    let ends: Vec<_> = ends.collect();
+    join_all(ends.iter().map(|row| {
+        eventually("a run to cancel", async || row.run.is_launched().await.then_some(()))
+    }))
+    .await;
+    let silent = ends.iter().filter(|row| of(row, Scenario::Silent));
+    let silent: Vec<_> = silent.map(|row| row.run.id.clone()).collect();
+    if !silent.is_empty() {
+        sweep(stack, &silent).await;
+    }
+    join_all(ends.into_iter().map(|row| row.run.cancel())).await;
+}
+
+/// Makes due what these runs owe, and sweeps. A sweep that is killed or fails as a whole does not
+/// count: the next comes in a minute.
+async fn sweep(stack: &Stack, runs: &[String]) {
+    eventually("a sweep", async || {
+        join_all(runs.iter().map(|id| make_due(stack, id))).await;
+        stack.invoke("SweepFunctionName", &json!({})).await.ok()
+    })
+    .await;
+}
+
+fn print_head() {
+    println!(
+        "{:<11}{:<22}{:<17}{:<18}{:>6}{:>6}  result",
+        "function", "call", "fault", "scenario", "sweeps", "posts"
+    );
+}
+
+async fn print([function, call, fault]: [&str; 3], scenario: &str, run: &Run, wrong: &[String]) {
+    let sweeps = run.sweeps.map_or("-".to_owned(), |sweeps| sweeps.to_string());
+    let posts = run.count_posts().await;
+    let result = if wrong.is_empty() { "ok".to_owned() } else { wrong.join("; ") };
+    println!("{function:<11}{call:<22}{fault:<17}{scenario:<18}{sweeps:>6}{posts:>6}  {result}");
+}
+
+/// Has the queues' functions get one message at a time, so that a kill hits one run, and puts
+/// everything back however the work ends.
+async fn alone(work: impl AsyncFnOnce(&Stack)) {
+    let _alone = ALONE.lock().await;
+    let stack = Stack::connect().await;
+    let mappings = [
+        Mapping::of(&stack, "LaunchFunctionName").await,
+        Mapping::of(&stack, "WebhookFunctionName").await,
+    ];
+    join_all(mappings.iter().map(|mapping| mapping.set_batch_size(1))).await;
+    let clock = Instant::now();
+    let outcome = AssertUnwindSafe(work(&stack)).catch_unwind().await;
+    Proxy::connect().clear().await;
+    for mapping in mappings {
+        mapping.set_batch_size(10).await;
+        mapping.enable(true).await;
+    }
+    println!("after {:?}", clock.elapsed());
+    outcome.unwrap_or_else(|panic| resume_unwind(panic));
+}
+
+#[tokio::test]
+async fn a_fault_of_each_kind_costs_nothing() {
+    let one = |function: &str, name: &str, fault| {
+        let found =
+            RUNS.iter().find(|(call, _)| call.function == function && call.name == name).unwrap();
+        (*found, fault)
+    };
+    let mut rows = vec![
+        one("launch", "StartExecution", Fault::Throttled),
+        one("status", "advance to the end", Fault::Failed),
+        one("webhook", "lease", Fault::Reset),
+        one("webhook", "record", Fault::LostOnce),
+        one("start", "accept", Fault::Lost),
+        one("launch", "StartExecution", Fault::Lost),
+        one("launch", "launched", Fault::KilledBefore),
+        one("webhook", "batch get", Fault::KilledAfter),
+        one("webhook", "record", Fault::KilledBefore),
+        one("status", "advance to the end", Fault::KilledAfter),
+    ];
+    rows.retain(|(_, fault)| Fault::ALL.contains(fault));
+    alone(async |stack| {
+        print_head();
+        assert_eq!(run(stack, rows, Duration::from_secs(5)).await, 0, "rows with something wrong");
+    })
+    .await;
+}
+
+/// Comes last, so that it knows what all other tests have had the functions do.
+#[tokio::test]
+async fn every_call_that_a_function_makes_is_in_the_matrix() {
+    let (stack, seen) = (Stack::connect().await, Proxy::connect().seen().await);
+    let all = || RUNS.iter().map(|(call, _)| call).chain(REQUESTS.iter().map(|(call, _)| call));
+
+    let missing: Vec<_> =
+        seen.iter().filter(|seen| !all().any(|call| call.is(&stack, seen))).collect();
+    assert!(missing.is_empty(), "not in the matrix: {missing:#?}");
+    assert!(!seen.is_empty());
+    println!("{} kinds of calls seen, {} in the matrix", seen.len(), all().count());
+}
+
+#[cfg(feature = "all")]
+#[tokio::test]
+async fn no_fault_of_any_call_costs_anything() {
+    /// The longest that the stack takes before a sweep to do what it does by itself: the SDK's
+    /// retries of a call, the pause before a launch is tried again.
+    const PAUSE: Duration = Duration::from_secs(12);
+    /// Nothing is retried by who was killed, or has not even begun.
+    const SHORT_PAUSE: Duration = Duration::from_secs(5);
+
+    alone(async |stack| {
+        print_head();
+        let rows = RUNS.iter().flat_map(|call| Fault::ALL.iter().map(|fault| (*call, *fault)));
+        let (cold, rows): (Vec<_>, Vec<_>) =
+            rows.partition(|((_, scenario), _)| *scenario == Scenario::Cold);
+        // A killed sweep would hide what another fault does to it.
+        let (kills, rows): (Vec<_>, Vec<_>) = rows
+            .into_iter()
+            .partition(|(_, fault)| [Fault::KilledBefore, Fault::KilledAfter].contains(fault));
+        let mut bad = run(stack, rows, PAUSE).await + run(stack, kills, SHORT_PAUSE).await;
+        for row in cold {
+            bad += run(stack, vec![row], SHORT_PAUSE).await;
+        }
+        assert_eq!(bad, 0, "rows with something wrong");
+    })
+    .await;
+}

@@ -1,0 +1,304 @@
+//! One run of a user and an agent of its own, and what must be true of it in the end.
+
+use std::{
+    collections::HashMap,
+    ops::RangeInclusive,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use e2e::{Answer, Stack, User, receiver::Receiver};
+use futures_util::future::join_all;
+use relay::{api_key::ApiKeyHash, time::Timestamp};
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::{calls::Scenario, sweep};
+
+/// After so many sweeps nothing may be owed any more.
+const SWEEPS: usize = 3;
+
+/// How often a request is made that is not accepted.
+const TRIES: usize = 8;
+
+pub(crate) struct Run {
+    pub(crate) user: User,
+    pub(crate) agent: String,
+    machine: String,
+    pub(crate) scenario: Scenario,
+    receiver: Arc<Receiver>,
+    /// How many POSTs may result.
+    pub(crate) posts: RangeInclusive<usize>,
+    pub(crate) id: String,
+    /// How the requests were answered that were not accepted.
+    pub(crate) refused: Vec<u16>,
+    /// After how many sweeps nothing was owed any more.
+    pub(crate) sweeps: Option<usize>,
+}
+
+impl Run {
+    pub(crate) async fn new(stack: &Stack, scenario: Scenario, receiver: &Arc<Receiver>) -> Self {
+        let user = stack.user(&["execute:*", "view:*", "cancel:*"]).await;
+        let machine = match scenario {
+            Scenario::Refused => format!("{}-no-such", stack.output("EchoMachineArn")),
+            _ => stack.output("EchoMachineArn").to_owned(),
+        };
+        let agent = stack.agent("EchoMachineArn", json!({"state_machine_arn": machine})).await;
+        let receiver = match scenario {
+            Scenario::Retried => Arc::new(Receiver::answering(&[503, 200]).await),
+            _ => Arc::clone(receiver),
+        };
+        let posts = if scenario == Scenario::Retried { 2..=2 } else { 1..=1 };
+        let (id, refused, sweeps) = (String::new(), Vec::new(), None);
+        Self { user, agent, machine, scenario, receiver, posts, id, refused, sweeps }
+    }
+
+    /// What the calls that are made for this run mention.
+    pub(crate) fn owners(&self) -> [String; 4] {
+        let key = ApiKeyHash::of(&self.user.key).to_hex();
+        [self.agent.clone(), self.user.id.clone(), key[..8].to_owned(), key]
+    }
+
+    /// Starts it as a workflow would: again, with the same key, until it is accepted.
+    pub(crate) async fn start(&mut self) {
+        self.request_start().await;
+        if matches!(self.scenario, Scenario::Replayed | Scenario::ReplayedEnveloped) {
+            let first = self.id.clone();
+            self.request_start().await;
+            assert_eq!(self.id, first, "a replay is answered with the first run");
+        }
+    }
+
+    async fn request_start(&mut self) {
+        let wait = match self.scenario {
+            // What is to be cancelled must run for longer than the test.
+            Scenario::Cancelled | Scenario::Stopped | Scenario::Silent => 3600,
+            _ => 0,
+        };
+        let message = match self.scenario {
+            // Each is two characters of the output; an event takes 248 KB of them.
+            Scenario::Large => "\"".repeat(129_000),
+            _ => "x".to_owned(),
+        };
+        let body = json!({
+            "agent_name": self.agent, "input_message": message, "parameters": {"wait_seconds": wait},
+            "callback_url": self.receiver.url(),
+        });
+        let key: &[_] = match self.scenario {
+            Scenario::Unkeyed => &[],
+            _ => &[("idempotency-key", "once")],
+        };
+        for _ in 0..TRIES {
+            let answer = match self.scenario {
+                Scenario::Enveloped | Scenario::ReplayedEnveloped | Scenario::Cancelled => {
+                    let body = json!({"tool": "start_agent", "params": body}).to_string();
+                    self.user.send(Method::POST, "/", key, body).await
+                }
+                _ => self.user.post_with(key, &body).await,
+            };
+            if [200, 202].contains(&answer.status) {
+                self.id = answer.text("execution_id");
+                return;
+            }
+            self.refused.push(answer.status);
+        }
+    }
+
+    /// Asks for its end, until that is accepted.
+    pub(crate) async fn cancel(&mut self) {
+        let path = format!("/v1/executions/{}/cancel", self.id);
+        for _ in 0..TRIES {
+            let answer = match self.scenario {
+                Scenario::Stopped => {
+                    use_tool(&self.user, "stop_agent", &json!({"execution_id": self.id})).await
+                }
+                _ => self.user.send(Method::POST, &path, &[], "").await,
+            };
+            if [200, 202, 409].contains(&answer.status) {
+                return;
+            }
+            self.refused.push(answer.status);
+        }
+    }
+
+    pub(crate) async fn is_launched(&self) -> bool {
+        let parts = self.user.stack.parts(&self.id).await;
+        parts.get("state").is_some_and(|state| state["status"] == "running")
+    }
+
+    /// Whether it has ended and all that was owed for it is done.
+    async fn is_settled(&self) -> bool {
+        if self.id.is_empty() {
+            return false;
+        }
+        let parts = self.user.stack.parts(&self.id).await;
+        let deliveries: Vec<_> =
+            parts.iter().filter(|(part, _)| part.starts_with("delivery#")).collect();
+        parts.get("state").is_some_and(|state| state["status"] == self.scenario.end())
+            && parts.values().all(|part| part.get("due_at").is_none())
+            && deliveries.len() == 1
+            && deliveries.iter().all(|(_, delivery)| delivery["state"] == "delivered")
+    }
+
+    /// What is wrong in the end. `executions` has the names of all in Step Functions.
+    pub(crate) async fn wrong(&self, executions: &[String]) -> Vec<String> {
+        let stack = &self.user.stack;
+        let mut wrong = Vec::new();
+        if self.id.is_empty() {
+            wrong.push(format!("never accepted: {:?}", self.refused));
+            return wrong;
+        }
+        if let Some(odd) = self.refused.iter().find(|status| !(500..=599).contains(*status)) {
+            wrong.push(format!("a request was answered with {odd}"));
+        }
+        let parts = stack.parts(&self.id).await;
+        if self.sweeps.is_none() {
+            wrong.push(format!("still owed: {}", json!(parts)));
+        }
+        // Without a key, a request that was not answered may have been accepted, too.
+        let most = if self.scenario == Scenario::Unkeyed { self.refused.len() + 1 } else { 1 };
+        let rows = stack.count_rows(&self.user).await;
+        if rows == 0 || rows > most {
+            wrong.push(format!("{rows} runs are stored"));
+        }
+        let of_agent = format!("mcp-{}-", self.agent);
+        let started = executions.iter().filter(|name| name.starts_with(&of_agent)).count();
+        let named = executions.iter().filter(|name| **name == self.id).count();
+        // What was cancelled before anybody claimed it never runs.
+        let is_run = self.scenario != Scenario::Refused
+            && parts.get("state").is_some_and(|state| state.get("claimed_at").is_some());
+        if named != usize::from(is_run) || started > if is_run { rows } else { 0 } {
+            wrong.push(format!("{started} executions, {named} of them of this run"));
+        }
+        let said = self.said().await;
+        if said.as_deref() != self.scenario.said().filter(|_| is_run) {
+            wrong.push(format!("Step Functions says {said:?}"));
+        }
+        wrong.extend(self.wrong_posts(&parts).await);
+        wrong
+    }
+
+    async fn wrong_posts(&self, parts: &HashMap<String, Value>) -> Option<String> {
+        let count = self.count_posts().await;
+        if !self.posts.contains(&count) {
+            return Some(format!("{count} posts"));
+        }
+        let delivery = parts.iter().find(|(part, _)| part.starts_with("delivery#"))?.1;
+        let posts = self.posted().await;
+        if posts.iter().any(|id| delivery["webhook_id"] != id.as_str()) {
+            return Some(format!("webhook-ids {posts:?}"));
+        }
+        let attempts = delivery["attempts"].as_array()?;
+        let taken = attempts.iter().position(|attempt| attempt["status"] == 200)?;
+        (taken + 1 < attempts.len()).then(|| "an attempt after a success".to_owned())
+    }
+
+    pub(crate) async fn count_posts(&self) -> usize {
+        self.posted().await.len()
+    }
+
+    /// The `webhook-id` of each POST about this run.
+    async fn posted(&self) -> Vec<String> {
+        let received = self.receiver.received().await;
+        let about_us =
+            received.iter().filter(|post| post.body()["data"]["execution_id"] == self.id.as_str());
+        about_us.map(|post| post.header("webhook-id").to_owned()).collect()
+    }
+
+    async fn said(&self) -> Option<String> {
+        let arn = self.machine.replace(":stateMachine:", ":execution:");
+        let arn = format!("{arn}:{}", self.id);
+        let client = &self.user.stack.step_functions;
+        let described = client.describe_execution().execution_arn(arn).send().await.ok()?;
+        Some(described.status.as_str().to_owned())
+    }
+}
+
+/// A call of a tool over MCP. Its refusal is told to a model in an answer: here it is our fault.
+pub(crate) async fn use_tool(user: &User, name: &str, arguments: &Value) -> Answer {
+    let headers = [
+        ("content-type", "application/json"),
+        ("accept", "application/json, text/event-stream"),
+        ("mcp-protocol-version", "2025-11-25"),
+    ];
+    let params = json!({"name": name, "arguments": arguments});
+    let body = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params});
+    let mut answer = user.send(Method::POST, "/mcp", &headers, body.to_string()).await;
+    let result = answer.body["result"].clone();
+    if answer.status == 200 && result["isError"] != true && result.is_object() {
+        answer.body = result["structuredContent"].clone();
+    } else if answer.status == 200 {
+        answer.status = 500;
+    }
+    answer
+}
+
+/// Makes due what a run still owes, and ends its lease, as if time had passed.
+pub(crate) async fn make_due(stack: &Stack, id: &str) {
+    for (name, part) in stack.parts(id).await {
+        if part.get("due_at").is_none() {
+            continue;
+        }
+        let leased = part.get("leased_until").is_some();
+        let update = stack.dynamodb.update_item().table_name(stack.output("ExecutionsTable"));
+        let made_due = update
+            .key("execution_id", AttributeValue::S(id.to_owned()))
+            .key("part", AttributeValue::S(name))
+            .update_expression(if leased {
+                "SET due_at = :now, leased_until = :now"
+            } else {
+                "SET due_at = :now"
+            })
+            // Unless it is being settled just now.
+            .condition_expression("due_at = :before")
+            .expression_attribute_values(
+                ":now",
+                AttributeValue::N(Timestamp::now().millis().to_string()),
+            )
+            .expression_attribute_values(":before", AttributeValue::N(part["due_at"].to_string()))
+            .send()
+            .await;
+        drop(made_due);
+    }
+}
+
+/// Lets the stack settle the runs by itself for at most `pause`, then sweeps up to three times.
+pub(crate) async fn settle(stack: &Stack, runs: &mut [&mut Run], pause: Duration) {
+    wait_for_end(runs, pause, 0).await;
+    for sweeps in 1..=SWEEPS {
+        let open: Vec<_> = runs
+            .iter()
+            .filter(|run| run.sweeps.is_none() && !run.id.is_empty())
+            .map(|run| run.id.clone())
+            .collect();
+        if open.is_empty() {
+            return;
+        }
+        sweep(stack, &open).await;
+        wait_for_end(runs, pause, sweeps).await;
+    }
+}
+
+pub(crate) async fn wait_for_end(runs: &mut [&mut Run], pause: Duration, sweeps: usize) {
+    let start = Instant::now();
+    while start.elapsed() < pause {
+        let open: Vec<_> = runs.iter_mut().filter(|run| run.sweeps.is_none()).collect();
+        if open.iter().all(|run| run.id.is_empty()) {
+            return;
+        }
+        join_all(open.into_iter().map(async |run| {
+            if run.is_settled().await {
+                run.sweeps = Some(sweeps);
+            }
+        }))
+        .await;
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+}
+
+/// The names of all executions in Step Functions.
+pub(crate) async fn executions(stack: &Stack) -> Vec<String> {
+    let executions = stack.executions_of("EchoMachineArn").await;
+    executions.into_iter().flat_map(|(name, count)| vec![name; count]).collect()
+}
