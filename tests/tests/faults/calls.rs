@@ -94,6 +94,8 @@ impl Call {
 pub(crate) enum Scenario {
     /// It completes.
     Completes,
+    /// It ends in an error of its own.
+    Fails,
     /// It was started by the envelope.
     Enveloped,
     /// It is started without an `Idempotency-Key`.
@@ -128,7 +130,7 @@ pub(crate) enum Scenario {
 impl Scenario {
     pub(crate) const fn end(self) -> &'static str {
         match self {
-            Self::Refused => "failed",
+            Self::Refused | Self::Fails => "failed",
             Self::Cancelled | Self::Stopped | Self::Silent => "cancelled",
             _ => "completed",
         }
@@ -138,6 +140,7 @@ impl Scenario {
     pub(crate) const fn said(self) -> Option<&'static str> {
         match self {
             Self::Refused => None,
+            Self::Fails => Some("FAILED"),
             Self::Cancelled | Self::Stopped | Self::Silent => Some("ABORTED"),
             _ => Some("SUCCEEDED"),
         }

@@ -22,8 +22,8 @@ use crate::{
     run::{Run, executions, settle},
 };
 
-/// How many runs each row has.
-const RUNS: usize = 3;
+/// The runs of each row.
+const RUNS: [Scenario; 3] = [Scenario::Completes, Scenario::Fails, Scenario::Completes];
 
 /// How late a late message comes, in seconds.
 const DELAY: i32 = 3;
@@ -167,8 +167,8 @@ async fn messages_may_be_lost_doubled_shuffled_and_late() {
         let receiver = Arc::new(Receiver::start().await);
         let mut rows = Vec::new();
         for (channel, way) in CHANNELS.into_iter().flat_map(|it| WAYS.map(|way| (it, way))) {
-            for _ in 0..RUNS {
-                let run = Run::new(stack, Scenario::Completes, &receiver).await;
+            for scenario in RUNS {
+                let run = Run::new(stack, scenario, &receiver).await;
                 rows.push(Row { channel, way, run });
             }
         }
@@ -190,7 +190,8 @@ async fn messages_may_be_lost_doubled_shuffled_and_late() {
         let launched: Vec<_> =
             rows.iter().filter(|row| !is(row, Channel::Launch, Way::Deleted)).collect();
         let has_ended = |events: &[String], row: &Row| {
-            events.iter().any(|it| it.contains(&row.run.agent) && it.contains("SUCCEEDED"))
+            let end = row.run.scenario.said().unwrap();
+            events.iter().any(|it| it.contains(&row.run.agent) && it.contains(end))
         };
         let events = detour
             .pile
@@ -230,7 +231,8 @@ async fn messages_may_be_lost_doubled_shuffled_and_late() {
             bad += usize::from(!wrong.is_empty());
             let [channel, way] = [format!("{:?}", row.channel), format!("{:?}", row.way)]
                 .map(|it| it.to_lowercase());
-            print([&channel, "", &way], "completes", &row.run, &wrong).await;
+            let scenario = format!("{:?}", row.run.scenario).to_lowercase();
+            print([&channel, "", &way], &scenario, &row.run, &wrong).await;
         }
         assert_eq!(bad, 0, "runs with something wrong");
     })

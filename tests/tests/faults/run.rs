@@ -42,6 +42,7 @@ impl Run {
         let user = stack.user(&["execute:*", "view:*", "cancel:*"]).await;
         let machine = match scenario {
             Scenario::Refused => format!("{}-no-such", stack.output("EchoMachineArn")),
+            Scenario::Fails => stack.output("FailMachineArn").to_owned(),
             _ => stack.output("EchoMachineArn").to_owned(),
         };
         let agent = stack.agent("EchoMachineArn", json!({"state_machine_arn": machine})).await;
@@ -299,6 +300,7 @@ pub(crate) async fn wait_for_end(runs: &mut [&mut Run], pause: Duration, sweeps:
 
 /// The names of all executions in Step Functions.
 pub(crate) async fn executions(stack: &Stack) -> Vec<String> {
-    let executions = stack.executions_of("EchoMachineArn").await;
+    let mut executions = stack.executions_of("EchoMachineArn").await;
+    executions.extend(stack.executions_of("FailMachineArn").await);
     executions.into_iter().flat_map(|(name, count)| vec![name; count]).collect()
 }
