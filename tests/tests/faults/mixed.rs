@@ -38,7 +38,7 @@ async fn double(stack: &Stack, run: &Run) {
     let id = e2e::id(&run.id);
     let part = format!("delivery#{}#0#callback", run.scenario.end());
     let messages = [
-        ("LaunchQueueUrl", json!(LaunchMessage { execution_id: id.clone() })),
+        ("LaunchQueueUrl", json!(LaunchMessage::of(id.clone()))),
         ("WebhookQueueUrl", json!(DeliveryMessage { execution_id: id, part })),
     ];
     for (queue, message) in messages {
