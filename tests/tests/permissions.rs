@@ -30,8 +30,8 @@ impl Tries {
             names.map(|it| it[field].as_str().unwrap().to_owned()).collect()
         };
         let mut seen = names(&runs.body["executions"], "agent_name");
-        seen.dedup();
         seen.sort_unstable();
+        seen.dedup();
         for agent in ["echo", "slow"] {
             let shown = names(&agents.body["agents"], "name").contains(&agent.to_owned());
             assert_eq!(shown, seen.contains(&agent.to_owned()), "{agent}: {seen:?}");

@@ -202,7 +202,7 @@ impl Rotation {
             .send()
             .await;
         let text = match read {
-            Ok(read) => read.secret_string.unwrap_or_default(),
+            Ok(read) => read.secret_string,
             Err(error)
                 if error
                     .as_service_error()
@@ -212,6 +212,7 @@ impl Rotation {
             }
             Err(error) => return Err(Error::aws("read a secret")(error)),
         };
+        let Some(text) = text else { return Ok(None) };
         // What cannot be read is not told, since it may hold a key.
         let content = serde_json::from_str(&text);
         content.map(Some).map_err(|_| Error::corrupt("a secret", "it is not {\"api_key\": …}"))

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use aws_sdk_secretsmanager::types::RotationRulesType;
 use clap::{Args, Subcommand, value_parser};
 use relay::{
     api_key::{self, ApiKey, ApiKeyHash},
@@ -15,7 +16,7 @@ use serde_json::{Value, json};
 
 use crate::{
     output::{self, Reply, minute, table},
-    stack::Stack,
+    stack::{Stack, refusal},
 };
 
 /// Ten years.
@@ -65,6 +66,9 @@ pub(crate) struct Create {
     /// Days for which it is valid.
     #[arg(long, default_value_t = 90, value_parser = value_parser!(u32).range(1..=MOST_DAYS))]
     days: u32,
+    /// Put it into a secret that is rotated by itself, and print the secret's ARN instead.
+    #[arg(long, conflicts_with = "days")]
+    managed: bool,
 }
 
 /// The user of a token has a bar in its name, so that a key's user can never equal it.
@@ -81,8 +85,16 @@ fn user_id(text: &str) -> Result<UserId, &'static str> {
 pub(crate) async fn run(stack: &Stack, command: Command) -> anyhow::Result<Reply> {
     let keys = stack.keys()?;
     match command {
-        Command::Create(Create { user, permissions, rate_limit, days }) => {
+        Command::Create(Create { user, permissions, rate_limit, days, managed }) => {
             let permissions = permissions.iter().map(Grant::to_string).collect();
+            if managed {
+                // As long as the keys that take its place.
+                let overlap: u32 = stack.number("KeyOverlapDays")?;
+                let rotation: u32 = stack.number("KeyRotationDays")?;
+                let end = in_days(rotation + 2 * overlap);
+                let key = create(&keys, user, permissions, rate_limit, end).await?;
+                return manage(stack, &keys, &key, rotation).await;
+            }
             let key = create(&keys, user, permissions, rate_limit, in_days(days)).await?;
             shown_once(&key, &[])
         }
@@ -130,6 +142,41 @@ pub(crate) async fn create(
     };
     keys.put(&hash, &row).await?;
     Ok(NewKey { secret, hash, row })
+}
+
+/// Hands a key over to Secrets Manager, which has it rotated every `days`. A key that nobody could
+/// read is not left behind.
+async fn manage(stack: &Stack, keys: &ApiKeys, key: &NewKey, days: u32) -> anyhow::Result<Reply> {
+    let secrets = aws_sdk_secretsmanager::Client::new(&stack.aws);
+    let name = format!("{}/keys/{}", stack.name, key.row.key_id);
+    let created = secrets
+        .create_secret()
+        .name(&name)
+        .description(format!("API key of {} for the stack {}.", key.row.user_id, stack.name))
+        .secret_string(json!({"api_key": key.secret}).to_string())
+        .send()
+        .await;
+    let arn = match created {
+        Ok(created) => created.arn.unwrap_or(name),
+        Err(error) => {
+            keys.delete(&key.hash).await?;
+            return Err(refusal(error)).context("cannot make the secret");
+        }
+    };
+    let rules = RotationRulesType::builder().automatically_after_days(days.into()).build();
+    secrets
+        .rotate_secret()
+        .secret_id(&arn)
+        .rotation_lambda_arn(stack.output("RotateFunctionArn")?)
+        .rotation_rules(rules)
+        .rotate_immediately(false)
+        .send()
+        .await
+        .map_err(refusal)
+        .with_context(|| format!("the secret {arn} is made, but not rotated"))?;
+    let mut json = shown(&key.row);
+    json["secret_arn"] = Value::from(arn.as_str());
+    Reply::new(&json, arn)
 }
 
 fn in_days(days: u32) -> Timestamp {

@@ -67,12 +67,15 @@ impl Stack {
         })
     }
 
-    fn seconds(&self, parameter: &str) -> anyhow::Result<Duration> {
-        let seconds = self.parameter(parameter)?.parse();
-        let seconds = seconds.with_context(|| {
+    pub(crate) fn number(&self, parameter: &str) -> anyhow::Result<u32> {
+        let number = self.parameter(parameter)?.parse();
+        number.with_context(|| {
             format!("the parameter {parameter} of the stack {} is no number", self.name)
-        })?;
-        Ok(Duration::from_secs(seconds))
+        })
+    }
+
+    fn seconds(&self, parameter: &str) -> anyhow::Result<Duration> {
+        Ok(Duration::from_secs(self.number(parameter)?.into()))
     }
 
     fn dynamodb(&self) -> aws_sdk_dynamodb::Client {
