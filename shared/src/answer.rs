@@ -14,6 +14,7 @@ use crate::{
     execution::{Execution, ExecutionId, Status},
     outcome::{self, Outcome},
     question::{Question, QuestionId},
+    subscription::SubscriptionView,
     time::Timestamp,
 };
 
@@ -411,6 +412,18 @@ impl From<Attempt> for AttemptView {
             detail: attempt.detail,
         }
     }
+}
+
+/// All deliveries of a run.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct DeliveryList {
+    pub deliveries: Vec<DeliveryView>,
+}
+
+/// All subscriptions of a user, oldest first.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct SubscriptionList {
+    pub subscriptions: Vec<SubscriptionView>,
 }
 
 /// The agents that a caller may view.

@@ -90,9 +90,10 @@ impl fmt::Debug for Callback {
 }
 
 /// A URL that was safe to accept. Whoever connects must still check the address.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
-pub struct CallbackUrl(Url);
+#[schemars(inline)]
+pub struct CallbackUrl(#[schemars(with = "String", extend("format" = "uri"))] Url);
 
 impl fmt::Debug for CallbackUrl {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {

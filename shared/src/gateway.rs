@@ -129,6 +129,16 @@ pub fn reply(status: u16, body: &impl Serialize) -> Response<String> {
     response
 }
 
+/// A JSON document that is the same for everybody.
+#[must_use]
+pub fn document(text: &str) -> Response<String> {
+    let mut response = Response::new(text.to_owned());
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("public, max-age=3600"));
+    response
+}
+
 /// 204: it is done, and there is nothing to tell.
 #[must_use]
 pub fn nothing() -> Response<String> {

@@ -26,6 +26,7 @@ pub mod execution;
 pub mod gateway;
 pub mod issuer;
 pub mod network;
+pub mod openapi;
 pub mod outcome;
 pub mod problem;
 pub mod question;

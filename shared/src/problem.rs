@@ -5,13 +5,14 @@ use lambda_http::{
     http::{HeaderName, header},
 };
 use lambda_runtime::Diagnostic;
+use schemars::JsonSchema;
 use serde::Serialize;
 use tracing::error;
 
 use crate::{error::Error, gateway::reply};
 
 /// The body of a refusal. `detail` never holds an internal message.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Problem {
     /// `urn:problem-type:agent-relay:<kind>`: stable, for programs to match on.
     #[serde(rename = "type")]

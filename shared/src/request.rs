@@ -2,6 +2,7 @@
 
 use std::{borrow::Cow, collections::BTreeMap, time::Duration};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
@@ -29,7 +30,7 @@ const MAX_TAG_KEY: usize = 64;
 const MAX_TAG_VALUE: usize = 128;
 
 /// The body of `POST /v1/executions`, and the arguments of the tool `start_agent`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct StartBody {
     pub agent_name: String,

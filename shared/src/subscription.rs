@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, fmt, str::FromStr};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use ulid::Ulid;
 
@@ -18,8 +19,9 @@ use crate::{
 pub const MAX_SUBSCRIPTIONS: u32 = 50;
 
 /// `sub_<ULID, lower case>`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
+#[schemars(inline)]
 pub struct SubscriptionId(String);
 
 impl SubscriptionId {
@@ -113,7 +115,7 @@ impl Interest {
 }
 
 /// The body of `POST /v1/subscriptions`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SubscribeBody {
     url: String,
@@ -144,7 +146,7 @@ impl SubscribeBody {
 }
 
 /// What callers read of a subscription: the headers it is sent with are never given out.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct SubscriptionView {
     pub id: SubscriptionId,
     pub url: CallbackUrl,

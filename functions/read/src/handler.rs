@@ -4,12 +4,11 @@ use std::str::FromStr;
 
 use lambda_http::{Request, RequestExt, Response};
 use relay::{
-    answer::AgentList,
+    answer::{AgentList, DeliveryList, SubscriptionList},
     error::Error,
     gateway,
     service::read::{ListRequest, Reader},
 };
-use serde_json::json;
 
 const EXECUTION: &str = "/v1/executions/{execution_id}";
 const RESULTS: &str = "/v1/executions/{execution_id}/results";
@@ -18,6 +17,7 @@ const EXECUTIONS: &str = "/v1/executions";
 const SUBSCRIPTIONS: &str = "/v1/subscriptions";
 const SUBSCRIPTION: &str = "/v1/subscriptions/{subscription_id}";
 const AGENTS: &str = "/v1/agents";
+const DESCRIPTION: &str = "/openapi.json";
 
 /// The name under which a request is counted.
 pub(crate) fn operation(request: &Request) -> &'static str {
@@ -28,11 +28,15 @@ pub(crate) fn operation(request: &Request) -> &'static str {
         EXECUTIONS => "list_executions",
         SUBSCRIPTIONS | SUBSCRIPTION => "list_subscriptions",
         AGENTS => "list_available_agents",
+        DESCRIPTION => "describe_api",
         _ => "unknown",
     }
 }
 
 pub(crate) async fn handle(reader: &Reader, request: &Request) -> Result<Response<String>, Error> {
+    if gateway::route(request) == DESCRIPTION {
+        return Ok(gateway::document(include_str!("../../../infra/openapi.json")));
+    }
     let caller = gateway::caller(request)?;
     match gateway::route(request) {
         EXECUTION => {
@@ -53,12 +57,12 @@ pub(crate) async fn handle(reader: &Reader, request: &Request) -> Result<Respons
         }
         DELIVERIES => {
             let deliveries = reader.deliveries(&caller, &gateway::execution_id(request)?).await?;
-            Ok(gateway::reply(200, &json!({"deliveries": deliveries})))
+            Ok(gateway::reply(200, &DeliveryList { deliveries }))
         }
         EXECUTIONS => Ok(gateway::reply(200, &reader.list(&caller, list_request(request)?).await?)),
         SUBSCRIPTIONS => {
             let subscriptions = reader.subscriptions(&caller).await?;
-            Ok(gateway::reply(200, &json!({"subscriptions": subscriptions})))
+            Ok(gateway::reply(200, &SubscriptionList { subscriptions }))
         }
         SUBSCRIPTION => {
             let id = gateway::subscription_id(request)?;

@@ -45,7 +45,7 @@ pub struct Cancelling {
 }
 
 /// The body of `POST /v1/executions/{execution_id}/input`.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AnswerBody {
     /// Any JSON that fits the question's schema.

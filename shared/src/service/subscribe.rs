@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::{
@@ -31,7 +32,7 @@ pub struct Subscribe {
 }
 
 /// What a user verifies webhooks with.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct SecretView {
     /// `whsec_…`, as Standard Webhooks has it.
     pub secret: String,
@@ -47,7 +48,7 @@ pub struct SecretView {
 }
 
 /// That a test delivery is owed.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct TestView {
     pub delivery_id: String,
 }

@@ -1,0 +1,469 @@
+//! The REST API as an OpenAPI 3.1 document, made of the very types that it reads and writes.
+//! `infra/openapi.json` is this document, and what `GET /openapi.json` answers.
+
+use schemars::{
+    JsonSchema, Schema, SchemaGenerator, generate::SchemaSettings, transform::RecursiveTransform,
+};
+use serde_json::{Map, Value, json};
+
+use crate::{
+    answer::{
+        AgentList, DeliveryList, DeliveryView, ExecutionList, Monitor, Receipt, Results,
+        SubscriptionList,
+    },
+    execution::Status,
+    problem::Problem,
+    request::StartBody,
+    service::{
+        change::{AnswerBody, Answered, Cancelling},
+        subscribe::{SecretView, TestView},
+    },
+    subscription::{SubscribeBody, SubscriptionView},
+};
+
+/// What a route may refuse besides what all may: 401, 429, 500 and 503.
+#[derive(Clone, Copy)]
+enum Refuses {
+    /// A body: 400, 413, 422.
+    Body,
+    /// The lack of a permission: 403.
+    Permission,
+    /// An unknown id: 404.
+    Id,
+    /// What the state of things does not allow: 409.
+    State,
+    /// A parameter of the query: 422.
+    Query,
+}
+
+impl Refuses {
+    const fn statuses(self) -> &'static [u16] {
+        match self {
+            Self::Body => &[400, 413, 422],
+            Self::Permission => &[403],
+            Self::Id => &[404],
+            Self::State => &[409],
+            Self::Query => &[422],
+        }
+    }
+}
+
+const EXECUTION_ID: &str = "mcp-echo-01m82fnbk6he8p6hq9b40e0c0s";
+
+/// The whole document.
+#[must_use]
+pub fn document() -> Value {
+    let mut document = Document::new();
+    document.executions();
+    document.inputs();
+    document.deliveries();
+    document.subscriptions();
+    document.others();
+    document.finish()
+}
+
+struct Document {
+    requests: SchemaGenerator,
+    answers: SchemaGenerator,
+    paths: Map<String, Value>,
+}
+
+/// One operation, as it is put together.
+struct Operation<'a> {
+    document: &'a mut Document,
+    path: &'static str,
+    method: &'static str,
+    value: Value,
+}
+
+impl Document {
+    fn new() -> Self {
+        let settings = SchemaSettings::draft2020_12()
+            .with(|settings| {
+                settings.definitions_path = "/components/schemas".into();
+                settings.meta_schema = None;
+            })
+            .with_transform(RecursiveTransform(without_rust));
+        Self {
+            requests: settings.clone().for_deserialize().into_generator(),
+            answers: settings.for_serialize().into_generator(),
+            paths: Map::new(),
+        }
+    }
+
+    fn operation(
+        &mut self,
+        method: &'static str,
+        path: &'static str,
+        id: &str,
+        summary: &str,
+    ) -> Operation<'_> {
+        let names = path.split(['{', '}']).skip(1).step_by(2);
+        let parameters: Vec<_> = names
+            .map(|name| json!({"name": name, "in": "path", "required": true, "schema": {"type": "string"}}))
+            .collect();
+        let value = json!({
+            "operationId": id, "summary": summary, "parameters": parameters, "responses": {},
+        });
+        Operation { document: self, path, method, value }.refuses(&[])
+    }
+
+    fn executions(&mut self) {
+        use Refuses::{Body, Id, Permission, Query, State};
+
+        let receipt = json!({
+            "execution_id": EXECUTION_ID, "status": "started", "agent_name": "echo",
+            "estimated_time": 2.05, "poll_interval": 5,
+        });
+        self.operation("post", "/v1/executions", "startExecution", "Start an agent.")
+            .header("Idempotency-Key", "1 to 255 visible characters. A start that is repeated with the same key is accepted once.")
+            .header("Prefer", "`wait=N`: hold the answer for up to N seconds, at most 25, until the run has ended.")
+            .body::<StartBody>(&json!({
+                "agent_name": "echo", "input_message": "Hello", "parameters": {"wait_seconds": 1},
+                "callback_url": "https://example.com/webhook-waiting/1", "tags": {"order": "4711"},
+            }))
+            .answers::<Receipt>(202, "It is accepted, and will be launched.", &receipt)
+            .answers::<Results>(200, "It has ended while the answer was held.", &results())
+            .refuses(&[Body, Permission, Id, State]);
+        let list = self.operation(
+            "get",
+            "/v1/executions",
+            "listExecutions",
+            "List your runs, newest first.",
+        );
+        let list = list
+            .query("agent_name", "Only runs of this agent.", &json!({"type": "string"}))
+            .query(
+                "limit",
+                "How many at most; 20 when not given.",
+                &json!({"type": "integer", "minimum": 1, "maximum": 100}),
+            )
+            .query("cursor", "The `next_cursor` of the page before.", &json!({"type": "string"}))
+            .query(
+                "owner",
+                "Another user's runs, for an administrator.",
+                &json!({"type": "string"}),
+            );
+        let statuses: Vec<_> = Status::ALL.iter().map(|status| status.as_str()).collect();
+        list.query(
+            "status",
+            "Only runs with this status.",
+            &json!({"type": "string", "enum": statuses}),
+        )
+        .answers::<ExecutionList>(200, "A page of them.", &json!({"executions": [monitor()]}))
+        .refuses(&[Permission, Query]);
+        self.operation(
+            "get",
+            "/v1/executions/{execution_id}",
+            "getExecution",
+            "See where a run stands.",
+        )
+        .header(
+            "Prefer",
+            "`wait=N`: hold the answer for up to N seconds, at most 25, until the run has ended.",
+        )
+        .answers::<Monitor>(200, "Where it stands.", &monitor())
+        .refuses(&[Permission, Id]);
+        self.operation(
+            "get",
+            "/v1/executions/{execution_id}/results",
+            "getResults",
+            "Get the results of a run.",
+        )
+        .query(
+            "include_metadata",
+            "Whether to add the input, the tags and the raw output.",
+            &json!({"type": "boolean"}),
+        )
+        .answers::<Results>(200, "Its results, or that it has not ended.", &results())
+        .refuses(&[Permission, Id, Query]);
+        self.operation(
+            "post",
+            "/v1/executions/{execution_id}/cancel",
+            "cancelExecution",
+            "Ask for the end of a run.",
+        )
+        .answers::<Cancelling>(
+            202,
+            "It will end within seconds.",
+            &json!({"execution_id": EXECUTION_ID, "status": "cancelling"}),
+        )
+        .refuses(&[Permission, Id, State]);
+    }
+
+    fn inputs(&mut self) {
+        use Refuses::{Body, Id, Permission, State};
+
+        let question = "96dc4dc0a96f980b54b807b053cf8825";
+        self.operation(
+            "post",
+            "/v1/executions/{execution_id}/input",
+            "answerExecution",
+            "Answer what an agent asks.",
+        )
+        .body::<AnswerBody>(&json!({"answer": {"approved": true}, "question_id": question}))
+        .answers::<Answered>(
+            202,
+            "The agent will be given the answer.",
+            &json!({
+                "execution_id": EXECUTION_ID, "question_id": question, "status": "answered",
+            }),
+        )
+        .refuses(&[Body, Permission, Id, State]);
+    }
+
+    fn deliveries(&mut self) {
+        use Refuses::{Id, Permission, State};
+
+        let delivery = json!({
+            "id": "msg_c5f17ca7697d2e688b69fcc7f268afd6", "type": "execution.completed",
+            "state": "delivered", "target": "callback", "attempts": [{
+                "at": "2026-01-31T09:00:02.400Z", "duration_ms": 31, "status": 200, "detail": "",
+            }],
+        });
+        self.operation(
+            "get",
+            "/v1/executions/{execution_id}/deliveries",
+            "listDeliveries",
+            "See what became of a run's callbacks.",
+        )
+        .answers::<DeliveryList>(
+            200,
+            "All of them, with their attempts.",
+            &json!({"deliveries": [delivery]}),
+        )
+        .refuses(&[Permission, Id]);
+        self.operation(
+            "post",
+            "/v1/executions/{execution_id}/deliveries/{delivery_id}/redeliver",
+            "redeliver",
+            "Have a callback made again.",
+        )
+        .answers::<DeliveryView>(202, "It is owed again.", &delivery)
+        .refuses(&[Permission, Id, State]);
+    }
+
+    fn subscriptions(&mut self) {
+        use Refuses::{Body, Id, State};
+
+        let subscription = json!({
+            "id": "sub_01m82fnbk6he8p6hq9b40e0c0s", "url": "https://example.com/hook",
+            "events": ["execution.failed"], "agent_name": null, "created_at": "2026-01-31T09:00:00.000Z",
+        });
+        self.operation(
+            "post",
+            "/v1/subscriptions",
+            "subscribe",
+            "Have the news of all your runs sent to a URL.",
+        )
+        .body::<SubscribeBody>(
+            &json!({"url": "https://example.com/hook", "events": ["execution.failed"]}),
+        )
+        .answers::<SubscriptionView>(201, "It is there.", &subscription)
+        .refuses(&[Body, State]);
+        self.operation(
+            "get",
+            "/v1/subscriptions",
+            "listSubscriptions",
+            "List your subscriptions, oldest first.",
+        )
+        .answers::<SubscriptionList>(
+            200,
+            "All of them.",
+            &json!({"subscriptions": [subscription]}),
+        );
+        self.operation(
+            "get",
+            "/v1/subscriptions/{subscription_id}",
+            "getSubscription",
+            "See a subscription.",
+        )
+        .answers::<SubscriptionView>(200, "It.", &subscription)
+        .refuses(&[Id]);
+        self.operation(
+            "delete",
+            "/v1/subscriptions/{subscription_id}",
+            "unsubscribe",
+            "Remove a subscription.",
+        )
+        .nothing("It is gone.")
+        .refuses(&[Id]);
+        self.operation(
+            "post",
+            "/v1/subscriptions/{subscription_id}/test",
+            "testSubscription",
+            "Have a test sent to a subscription.",
+        )
+        .answers::<TestView>(
+            202,
+            "It is owed.",
+            &json!({"delivery_id": "msg_c5f17ca7697d2e688b69fcc7f268afd6"}),
+        )
+        .refuses(&[Id]);
+        let secret = json!({"secret": "whsec_…", "generation": 0});
+        self.operation(
+            "get",
+            "/v1/webhook-secret",
+            "getWebhookSecret",
+            "Get what your webhooks are signed with.",
+        )
+        .answers::<SecretView>(200, "It.", &secret);
+        self.operation(
+            "post",
+            "/v1/webhook-secret/rotate",
+            "rotateWebhookSecret",
+            "Have your webhooks signed with a new secret.",
+        )
+        .answers::<SecretView>(200, "The new one; the old one signs, too, for seven days.", &secret)
+        .refuses(&[Refuses::State]);
+    }
+
+    fn others(&mut self) {
+        self.operation("get", "/v1/agents", "listAgents", "List the agents that you may view.")
+            .answers::<AgentList>(200, "All that are active.", &json!({"agents": [{
+                "name": "echo", "description": "Waits two seconds and repeats the last message.",
+                "version": "1.0.0", "tools": ["echo"], "llm_provider": "example", "llm_model": "none",
+                "average_execution_time": 2.05, "cost_estimate": 0.0001,
+            }]}));
+        let mut own =
+            self.operation("get", "/openapi.json", "getDescription", "Get this document.");
+        own.value["security"] = json!([]);
+        own.value["responses"] = json!({"200": {
+            "description": "It.", "content": {"application/json": {"schema": {"type": "object"}}},
+        }});
+    }
+
+    fn finish(mut self) -> Value {
+        let problem = self.answers.subschema_for::<Problem>();
+        debug_assert!(problem.as_object().is_some());
+        let mut schemas = self.requests.take_definitions(true);
+        schemas.extend(self.answers.take_definitions(true));
+        json!({
+            "openapi": "3.1.0",
+            "info": {
+                "title": "agent-relay",
+                "version": env!("CARGO_PKG_VERSION"),
+                "description": "Runs AI agents, tells where each run stands, and calls back.",
+                "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+            },
+            "servers": [{"url": "/"}],
+            "security": [{"key": []}, {"token": []}],
+            "paths": self.paths,
+            "components": {
+                "schemas": schemas,
+                "securitySchemes": {
+                    "key": {"type": "apiKey", "in": "header", "name": "x-api-key"},
+                    "token": {
+                        "type": "http", "scheme": "bearer",
+                        "description": "The key, or a token (JWT) of a configured issuer.",
+                    },
+                },
+            },
+        })
+    }
+}
+
+impl Operation<'_> {
+    fn header(self, name: &str, description: &str) -> Self {
+        self.parameter("header", name, description, &json!({"type": "string"}))
+    }
+
+    fn query(self, name: &str, description: &str, schema: &Value) -> Self {
+        self.parameter("query", name, description, schema)
+    }
+
+    fn parameter(mut self, place: &str, name: &str, description: &str, schema: &Value) -> Self {
+        let parameter = json!({
+            "name": name, "in": place, "description": description, "schema": schema,
+        });
+        if let Some(parameters) = self.value["parameters"].as_array_mut() {
+            parameters.push(parameter);
+        }
+        self
+    }
+
+    fn body<T: JsonSchema>(mut self, example: &Value) -> Self {
+        let schema = self.document.requests.subschema_for::<T>();
+        self.value["requestBody"] = json!({
+            "required": true,
+            "content": {"application/json": {"schema": schema, "example": example}},
+        });
+        self
+    }
+
+    fn answers<T: JsonSchema>(mut self, status: u16, description: &str, example: &Value) -> Self {
+        let schema = self.document.answers.subschema_for::<T>();
+        self.value["responses"][status.to_string()] = json!({
+            "description": description,
+            "content": {"application/json": {"schema": schema, "example": example}},
+        });
+        self
+    }
+
+    fn nothing(mut self, description: &str) -> Self {
+        self.value["responses"]["204"] = json!({"description": description});
+        self
+    }
+
+    fn refuses(mut self, kinds: &[Refuses]) -> Self {
+        let always = [401, 429, 500, 503];
+        let statuses = kinds.iter().flat_map(|kind| kind.statuses()).chain(&always);
+        for status in statuses {
+            let schema = self.document.answers.subschema_for::<Problem>();
+            self.value["responses"][status.to_string()] = json!({
+                "description": reason(*status),
+                "content": {"application/problem+json": {"schema": schema}},
+            });
+        }
+        self
+    }
+}
+
+/// It is part of the document once nobody adds to it any more.
+impl Drop for Operation<'_> {
+    fn drop(&mut self) {
+        let path = self.document.paths.entry(self.path).or_insert_with(|| json!({}));
+        path[self.method] = self.value.take();
+    }
+}
+
+const fn reason(status: u16) -> &'static str {
+    match status {
+        400 => "The body is no JSON object.",
+        401 => "There is no valid key or token.",
+        403 => "A permission is missing, and named.",
+        404 => "There is no such thing, or it is not yours.",
+        409 => "The state of things does not allow it.",
+        413 => "The body is larger than 256 KB.",
+        422 => "A field or parameter is missing, unknown or invalid, and named.",
+        429 => "Too many requests, or starts of this key; see `Retry-After`.",
+        503 => "Not available right now; the same request may succeed shortly.",
+        _ => "Something went wrong on our side.",
+    }
+}
+
+/// Leaves out what is for readers of the code alone.
+fn without_rust(schema: &mut Schema) {
+    if schema.get("format").is_some_and(|format| {
+        ["double", "uint", "uint8", "uint16", "uint32", "uint64"].iter().any(|it| format == it)
+    }) {
+        schema.remove("format");
+    }
+}
+
+fn monitor() -> Value {
+    json!({
+        "execution_id": EXECUTION_ID, "agent_name": "echo", "status": "running", "progress": 50,
+        "message": "Agent is running", "created_at": "2026-01-31T09:00:00.000Z",
+        "started_at": "2026-01-31T09:00:00.120Z", "updated_at": "2026-01-31T09:00:00.300Z",
+    })
+}
+
+fn results() -> Value {
+    json!({
+        "execution_id": EXECUTION_ID, "status": "completed", "agent_name": "echo",
+        "started_at": "2026-01-31T09:00:00.120Z", "completed_at": "2026-01-31T09:00:02.200Z",
+        "execution_time_ms": 2080, "result": "Hello", "tools_used": ["echo"],
+        "tokens_used": {"input": 1, "output": 1, "total": 2},
+    })
+}
