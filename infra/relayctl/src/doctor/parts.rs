@@ -13,7 +13,7 @@ use crate::{
     stack::{Stack, refusal},
 };
 
-const FUNCTIONS: [&str; 8] = [
+const FUNCTIONS: [&str; 9] = [
     "AuthorizerFunctionName",
     "StartFunctionName",
     "LaunchFunctionName",
@@ -22,6 +22,7 @@ const FUNCTIONS: [&str; 8] = [
     "ReadFunctionName",
     "McpFunctionName",
     "SweepFunctionName",
+    "RotateFunctionName",
 ];
 
 pub(super) fn settled(stack: &Stack) -> anyhow::Result<String> {
