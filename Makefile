@@ -4,6 +4,8 @@
 .PHONY: help tools build up demo test test-all conformance down lint clean
 
 RUN = @exec .venv/bin/python infra/local
+# It needs another boto3 than the other tools do, and so a folder of its own.
+CHECKOV = .local/tools/checkov-3.3.30
 
 help: ## List the targets.
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile
@@ -38,9 +40,17 @@ conformance: tools ## Run the official MCP conformance suite and clients on a fr
 down: tools ## Stop the local stack.
 	$(RUN) down
 
-lint: tools ## Check the CloudFormation template.
+lint: tools $(CHECKOV)/bin/checkov ## Check the CloudFormation template.
 	@echo "Checking infra/template.yaml ..."
-	@.venv/bin/cfn-lint infra/template.yaml && echo "  no findings"
+	@.venv/bin/cfn-lint infra/template.yaml
+	@.venv/bin/python infra/local/privileges.py infra/template.yaml
+	@$(CHECKOV)/bin/checkov --quiet --compact --skip-download --framework cloudformation -f infra/template.yaml \
+	    && echo "  no findings"
+
+$(CHECKOV)/bin/checkov:
+	@echo "Installing checkov into $(CHECKOV) ..."
+	@python3 -m venv --clear $(CHECKOV)
+	@$(CHECKOV)/bin/pip install --quiet --disable-pip-version-check checkov==$(CHECKOV:.local/tools/checkov-%=%)
 
 clean: down ## Stop the local stack and remove everything that was built.
 	@echo "Removing .local, .venv and target ..."

@@ -28,6 +28,8 @@ LOCAL_PARAMETERS = {
     "Architecture": "arm64" if platform.machine() in ("aarch64", "arm64") else "x86_64",
     "CallbackAllow": "127.0.0.1,localhost",
     "McpHosts": "127.0.0.1,localhost",
+    # The engine speaks plain http.
+    "RequireTls": "false",
 }
 
 
