@@ -7,6 +7,7 @@ pub mod due;
 pub mod executions;
 pub mod generations;
 pub mod limits;
+mod projection;
 pub mod questions;
 pub mod subscriptions;
 pub mod transitions;

@@ -9,7 +9,9 @@ use aws_sdk_dynamodb::{
 };
 use ulid::Ulid;
 
-use super::{Item, from_item, is_refused, number, text, to_item, transitions::Step};
+use super::{
+    Item, from_item, is_refused, number, projection::Projection, text, to_item, transitions::Step,
+};
 use crate::{
     delivery::{Attempt, Delivery, DeliveryState, PART_PREFIX},
     error::Error,
@@ -52,6 +54,7 @@ impl Deliveries {
 
     /// All deliveries of a run.
     pub async fn list(&self, id: &ExecutionId) -> Result<Vec<Delivery>, Error> {
+        let Projection { expression, names } = Projection::of::<Delivery>();
         let mut deliveries = Vec::new();
         let mut items = self
             .client
@@ -60,6 +63,8 @@ impl Deliveries {
             .key_condition_expression("execution_id = :id AND begins_with(part, :prefix)")
             .expression_attribute_values(":id", text(id.as_str()))
             .expression_attribute_values(":prefix", text(PART_PREFIX))
+            .projection_expression(expression)
+            .set_expression_attribute_names(Some(names))
             .consistent_read(true)
             .into_paginator()
             .items()

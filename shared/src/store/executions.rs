@@ -6,13 +6,14 @@ use aws_sdk_dynamodb::{
     Client,
     types::{AttributeValue, KeysAndAttributes, Put, TransactWriteItem},
 };
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use ulid::Ulid;
 
 use super::{
     Item, Transaction, from_item,
     generations::{GENERATION, generation_key},
     number,
+    projection::Projection,
     subscriptions::subscription_key,
     text, to_item, transact,
 };
@@ -181,42 +182,43 @@ impl Executions {
         id: &ExecutionId,
         consistency: Consistency,
     ) -> Result<Option<Execution>, Error> {
-        let item = self.part(id.as_str(), STATE, consistency, "read an execution").await?;
-        let execution: Option<Execution> = item.map(from_item).transpose()?;
+        let execution: Option<Execution> =
+            self.part(id.as_str(), STATE, consistency, "read an execution").await?;
         Ok(execution.filter(|execution| is_live(execution.ttl)))
     }
 
     /// What an idempotency key was used for.
     pub async fn find_idempotency(&self, item: &str) -> Result<Option<Idempotency>, Error> {
-        let item =
+        let idempotency: Option<Idempotency> =
             self.part(item, IDEMPOTENCY, Consistency::Strong, "read an idempotency key").await?;
-        let idempotency: Option<Idempotency> = item.map(from_item).transpose()?;
         Ok(idempotency.filter(|idempotency| is_live(idempotency.ttl)))
     }
 
     /// The frozen input.
     pub async fn find_input(&self, id: &ExecutionId) -> Result<Option<Input>, Error> {
-        let item = self.part(id.as_str(), INPUT, Consistency::Strong, "read an input").await?;
-        item.map(from_item).transpose()
+        self.part(id.as_str(), INPUT, Consistency::Strong, "read an input").await
     }
 
-    async fn part(
+    async fn part<T: DeserializeOwned>(
         &self,
         id: &str,
         part: &str,
         consistency: Consistency,
         action: &'static str,
-    ) -> Result<Option<Item>, Error> {
+    ) -> Result<Option<T>, Error> {
+        let Projection { expression, names } = Projection::of::<T>();
         let found = self
             .client
             .get_item()
             .table_name(&self.table)
             .set_key(Some(key(id, part)))
+            .projection_expression(expression)
+            .set_expression_attribute_names(Some(names))
             .consistent_read(consistency == Consistency::Strong)
             .send()
             .await
             .map_err(Error::aws(action))?;
-        Ok(found.item)
+        found.item.map(from_item).transpose()
     }
 
     /// Several items in one consistent call, by the name of their part.
@@ -267,22 +269,17 @@ impl Executions {
         id: &ExecutionId,
         with_input: bool,
     ) -> Result<Option<Finished>, Error> {
-        let wanted: &[&str] = if with_input { &[STATE, OUTPUT, INPUT] } else { &[STATE, OUTPUT] };
-        let keys = wanted.iter().map(|part| key(id.as_str(), part)).collect();
-        let mut parts = self.batch(keys, "read results").await?;
-        let Some(state) = parts.remove(STATE) else {
+        let Some(execution) = self.find(id, Consistency::Strong).await? else {
             return Ok(None);
         };
-        let execution: Execution = from_item(state)?;
-        if !is_live(execution.ttl) {
-            return Ok(None);
-        }
-        let input: Option<Input> = parts.remove(INPUT).map(from_item).transpose()?;
-        Ok(Some(Finished {
-            execution,
-            outcome: parts.remove(OUTPUT).map(from_item).transpose()?,
-            input: input.map(|part| part.input),
-        }))
+        // It is stored before the end is.
+        let outcome = if execution.status.is_end() {
+            self.part(id.as_str(), OUTPUT, Consistency::Strong, "read results").await?
+        } else {
+            None
+        };
+        let input = if with_input { self.find_input(id).await? } else { None };
+        Ok(Some(Finished { execution, outcome, input: input.map(|part| part.input) }))
     }
 
     /// What a delivery is made of, in one call: where it goes (`None` when that is no more), the
@@ -319,11 +316,14 @@ impl Executions {
         limit: i32,
         after: Option<&PageKey>,
     ) -> Result<(Vec<Execution>, Option<PageKey>), Error> {
+        let Projection { expression, names } = Projection::of::<Execution>();
         let mut query = self
             .client
             .query()
             .table_name(&self.table)
             .index_name("owner")
+            .projection_expression(expression)
+            .set_expression_attribute_names(Some(names))
             .key_condition_expression("user_id = :user_id")
             .expression_attribute_values(":user_id", text(filter.user_id.as_str()))
             .scan_index_forward(false)
@@ -338,10 +338,9 @@ impl Executions {
             // It follows from the open questions.
             Some(Status::InputRequired) => conditions.push("attribute_exists(open_questions)"),
             Some(status) => {
+                // The projection has the placeholder's name.
                 conditions.push("#status = :status AND attribute_not_exists(open_questions)");
-                query = query
-                    .expression_attribute_names("#status", "status")
-                    .expression_attribute_values(":status", text(status.as_str()));
+                query = query.expression_attribute_values(":status", text(status.as_str()));
             }
         }
         if !conditions.is_empty() {

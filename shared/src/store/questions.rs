@@ -7,7 +7,9 @@ use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem, Update, builder
 use super::{
     Transaction,
     executions::{Executions, key},
-    from_item, is_refused, number, text,
+    from_item, is_refused, number,
+    projection::Projection,
+    text,
     transitions::{Change, Step},
 };
 use crate::{
@@ -29,8 +31,17 @@ pub enum Turn {
 }
 
 /// All that is read of a question by whoever need not answer it to Step Functions.
-const TOLD: &str = "question_id, user_id, #question, #schema, asked_at, #state, expires_at, \
-                    answer_hash, #ttl";
+const TOLD: &[&str] = &[
+    "question_id",
+    "user_id",
+    "question",
+    "schema",
+    "asked_at",
+    "state",
+    "expires_at",
+    "answer_hash",
+    "ttl",
+];
 
 impl Executions {
     /// Stores how far the agent says it is, if that is forward and the run runs, and with it the
@@ -151,6 +162,7 @@ impl Executions {
 
     /// All that a run has asked, without tokens and answers.
     pub async fn questions(&self, id: &ExecutionId) -> Result<Vec<Question>, Error> {
+        let Projection { expression, names } = Projection::naming(TOLD);
         let mut questions = Vec::new();
         let mut items = self
             .client
@@ -159,8 +171,8 @@ impl Executions {
             .key_condition_expression("execution_id = :id AND begins_with(part, :prefix)")
             .expression_attribute_values(":id", text(id.as_str()))
             .expression_attribute_values(":prefix", text(PART_PREFIX))
-            .projection_expression(TOLD)
-            .set_expression_attribute_names(Some(told_names()))
+            .projection_expression(expression)
+            .set_expression_attribute_names(Some(names))
             .consistent_read(true)
             .into_paginator()
             .items()
@@ -301,8 +313,4 @@ impl Closing {
         let expression = format!("{set} REMOVE task_token, #schema, answer, due_at, #shard");
         Self { expression, names, values }
     }
-}
-
-fn told_names() -> HashMap<String, String> {
-    ["question", "schema", "state", "ttl"].map(|name| (format!("#{name}"), name.to_owned())).into()
 }

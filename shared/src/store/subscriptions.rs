@@ -1,7 +1,5 @@
 //! A user's subscriptions: each one an item under the user's key, beside their count.
 
-use std::collections::HashMap;
-
 use aws_sdk_dynamodb::{
     Client,
     types::{Delete, Put, TransactWriteItem, Update},
@@ -10,8 +8,8 @@ use serde::de::DeserializeOwned;
 use ulid::Ulid;
 
 use super::{
-    Item, Transaction, executions::key, from_item, number, text, to_item, transact,
-    transitions::Step,
+    Item, Transaction, executions::key, from_item, number, projection::Projection, text, to_item,
+    transact, transitions::Step,
 };
 use crate::{
     caller::UserId,
@@ -100,23 +98,16 @@ impl Subscriptions {
 
     /// All of a user's, oldest first, without the headers they are sent with.
     pub async fn list(&self, user: &UserId) -> Result<Vec<SubscriptionView>, Error> {
-        self.query(user, &["id", "url", "events", "agent_name", "created_at"]).await
+        self.query(user).await
     }
 
     /// What a user's subscriptions are interested in, without where they go.
     pub async fn interests(&self, user: &UserId) -> Result<Vec<Interest>, Error> {
-        self.query(user, &["id", "events", "agent_name"]).await
+        self.query(user).await
     }
 
-    async fn query<T: DeserializeOwned>(
-        &self,
-        user: &UserId,
-        attributes: &[&str],
-    ) -> Result<Vec<T>, Error> {
-        // All through placeholders, since some are reserved words.
-        let names: HashMap<_, _> =
-            attributes.iter().map(|name| (format!("#{name}"), (*name).to_owned())).collect();
-        let projection = names.keys().cloned().collect::<Vec<_>>().join(", ");
+    async fn query<T: DeserializeOwned>(&self, user: &UserId) -> Result<Vec<T>, Error> {
+        let Projection { expression, names } = Projection::of::<T>();
         let mut found = Vec::new();
         let mut items = self
             .client
@@ -125,7 +116,7 @@ impl Subscriptions {
             .key_condition_expression("execution_id = :owner AND begins_with(part, :prefix)")
             .expression_attribute_values(":owner", text(owner_key(user)))
             .expression_attribute_values(":prefix", text(PREFIX))
-            .projection_expression(projection)
+            .projection_expression(expression)
             .set_expression_attribute_names(Some(names))
             .consistent_read(true)
             .into_paginator()

@@ -88,7 +88,9 @@ impl Asker {
             Request::Monitor => self.user.get(&run).await,
             Request::Held => self.user.send(Method::GET, &run, &prefer, "").await,
             Request::HeldStart => self.start(0, &turn.to_string(), &prefer).await,
-            Request::Results => self.user.get(&format!("{run}/results")).await,
+            Request::Results => {
+                self.user.get(&format!("{run}/results?include_metadata=true")).await
+            }
             Request::List => self.user.get("/v1/executions").await,
             Request::Deliveries => self.user.get(&format!("{run}/deliveries")).await,
             Request::Agents => self.user.get("/v1/agents").await,
@@ -110,7 +112,8 @@ impl Asker {
                 self.user.call("monitor_agent", json!({"execution_id": self.run})).await
             }
             Request::EnvelopeResults => {
-                self.user.call("get_agent_results", json!({"execution_id": self.run})).await
+                let params = json!({"execution_id": self.run, "include_metadata": true});
+                self.user.call("get_agent_results", params).await
             }
             Request::EnvelopeAgents => self.user.call("list_available_agents", json!({})).await,
             Request::ToolStart => {
