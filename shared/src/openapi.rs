@@ -83,7 +83,7 @@ impl Document {
                 settings.definitions_path = "/components/schemas".into();
                 settings.meta_schema = None;
             })
-            .with_transform(RecursiveTransform(without_rust));
+            .with_transform(RecursiveTransform(simplify));
         Self {
             requests: settings.clone().for_deserialize().into_generator(),
             answers: settings.for_serialize().into_generator(),
@@ -442,11 +442,14 @@ const fn reason(status: u16) -> &'static str {
     }
 }
 
-/// Leaves out what is for readers of the code alone.
-fn without_rust(schema: &mut Schema) {
-    if schema.get("format").is_some_and(|format| {
-        ["double", "uint", "uint8", "uint16", "uint32", "uint64"].iter().any(|it| format == it)
-    }) {
+/// Writes a schema as every client takes it: older revisions of MCP know no schema `true`, and JSON
+/// Schema knows no format of a number.
+pub fn simplify(schema: &mut Schema) {
+    const NUMBERS: [&str; 6] = ["double", "uint", "uint8", "uint16", "uint32", "uint64"];
+
+    if schema.as_bool() == Some(true) {
+        *schema = Schema::default();
+    } else if schema.get("format").is_some_and(|format| NUMBERS.iter().any(|it| format == it)) {
         schema.remove("format");
     }
 }

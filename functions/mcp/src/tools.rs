@@ -8,6 +8,7 @@ use relay::{
     caller::Caller,
     error::Error,
     execution::{ExecutionId, Status},
+    openapi::simplify,
     problem::{self, Problem},
     request::{IdempotencyKey, StartBody, from_value},
     service::{
@@ -190,19 +191,6 @@ fn tool<Arguments: JsonSchema, Answer: JsonSchema>(
         .with_annotations(annotations.open_world(false))
 }
 
-/// Writes a schema as every client takes it: the older revisions know no schema `true`, and JSON
-/// Schema knows no format of a number.
-fn simplify(schema: &mut Schema) {
-    if schema.as_bool() == Some(true) {
-        *schema = Schema::default();
-    } else if schema.get("format").is_some_and(|format| NUMBERS.iter().any(|it| format == it)) {
-        schema.remove("format");
-    }
-}
-
-/// Schemars' own formats, of the types in our answers.
-const NUMBERS: [&str; 5] = ["double", "uint", "uint8", "uint32", "uint64"];
-
 /// Calls a tool; `None` when there is none of this name. Whatever the tool refuses is an answer
 /// that a model can read.
 pub(crate) async fn call(
@@ -320,14 +308,10 @@ pub(crate) fn outcome(results: &Results) -> Result<CallToolResult, Error> {
 }
 
 fn list_request(arguments: ListArguments) -> Result<ListRequest, Error> {
-    let limit = arguments.limit.unwrap_or(ListRequest::DEFAULT_LIMIT);
-    if !(1..=ListRequest::MAX_LIMIT).contains(&limit) {
-        return Err(Error::invalid("limit", "must be a number from 1 to 100"));
-    }
     Ok(ListRequest {
         agent_name: arguments.agent_name,
         status: arguments.status,
-        limit,
+        limit: ListRequest::limit(arguments.limit)?,
         cursor: arguments.cursor,
         owner: None,
     })

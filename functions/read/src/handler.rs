@@ -74,11 +74,7 @@ pub(crate) async fn handle(reader: &Reader, request: &Request) -> Result<Respons
 }
 
 fn list_request(request: &Request) -> Result<ListRequest, Error> {
-    let limit = parameter(request, "limit", "must be a number from 1 to 100")?
-        .unwrap_or(ListRequest::DEFAULT_LIMIT);
-    if !(1..=ListRequest::MAX_LIMIT).contains(&limit) {
-        return Err(Error::invalid("limit", "must be a number from 1 to 100"));
-    }
+    let limit = parameter(request, "limit", ListRequest::WRONG_LIMIT)?;
     let owner: Option<String> = parameter(request, "owner", "must be text")?;
     // What DynamoDB would refuse as a key.
     if owner.as_ref().is_some_and(|owner| !(1..=1024).contains(&owner.len())) {
@@ -91,7 +87,7 @@ fn list_request(request: &Request) -> Result<ListRequest, Error> {
             "status",
             "must be queued, running, input_required, completed, failed, timeout or cancelled",
         )?,
-        limit,
+        limit: ListRequest::limit(limit)?,
         cursor: parameter(request, "cursor", "must be text")?,
         owner: owner.map(Into::into),
     })

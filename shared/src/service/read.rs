@@ -49,6 +49,16 @@ pub struct ListRequest {
 impl ListRequest {
     pub const DEFAULT_LIMIT: usize = 20;
     pub const MAX_LIMIT: usize = 100;
+    pub const WRONG_LIMIT: &str = "must be a number from 1 to 100";
+
+    /// How many are asked for, where that is said.
+    pub fn limit(asked: Option<usize>) -> Result<usize, Error> {
+        let limit = asked.unwrap_or(Self::DEFAULT_LIMIT);
+        if (1..=Self::MAX_LIMIT).contains(&limit) {
+            return Ok(limit);
+        }
+        Err(Error::invalid("limit", Self::WRONG_LIMIT))
+    }
 }
 
 /// How many pages of the index one list reads at most, when a filter leaves little of each.
