@@ -11,6 +11,7 @@ kills it instead of passing the call on, the response header KilledAfter when th
 /_microburst/seen lists the calls that each function has made so far.
 """
 
+import json
 import os
 import pathlib
 import re
@@ -104,11 +105,13 @@ def list_what_is_seen(decide, handle_control) -> None:
 
 
 def words(body) -> set[str]:
-    """What a body says that is not data: expressions, tables, queues, and kinds of parts."""
+    """What a body says that is not data: expressions, tables, queues, kinds of parts, and a message's fields."""
     found = set()
     for name, value in body.items() if isinstance(body, dict) else enumerate(body if isinstance(body, list) else ()):
-        if name == "part" and isinstance(value, dict):
+        if name in ("part", ":prefix") and isinstance(value, dict):
             found.add("part=" + re.match("[a-z]*", str(value.get("S")))[0])
+        elif name == "MessageBody":
+            found |= set(json.loads(value))
         elif name in WORDS:
             found.add(str(value))
         else:

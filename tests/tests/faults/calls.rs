@@ -4,6 +4,8 @@
 //! The POST of `webhook` is no AWS call, and has its rows in `receivers.rs`. To be killed before
 //! it is to be killed after `batch get`, to be killed after it is to be killed before `record`.
 
+use std::ops::RangeInclusive;
+
 use e2e::Stack;
 use serde_json::Value;
 
@@ -24,6 +26,8 @@ pub(crate) struct Call {
     says: &'static str,
     /// Whether it tells for whom it is made.
     pub(crate) is_owned: bool,
+    /// Whether the SDK repeats it.
+    is_repeated: bool,
 }
 
 impl Call {
@@ -37,6 +41,11 @@ impl Call {
 
     pub(crate) const fn of_anybody(self) -> Self {
         Self { is_owned: false, ..self }
+    }
+
+    /// How often this happens, so that the call fails for its function.
+    pub(crate) const fn times(&self, fault: Fault) -> u64 {
+        if self.is_repeated { fault.times() } else { 1 }
     }
 
     /// The proxy's rule that fails this call, `times` times or for ever, where it mentions one of
@@ -58,7 +67,8 @@ impl Call {
             body.push(mentions(stack.output(self.about)));
         }
         if !self.part.is_empty() {
-            body.push(format!("starts_with(Key.part.S || '', '{}')", self.part));
+            let part = r#"Key.part.S || ExpressionAttributeValues.":prefix".S || ''"#;
+            body.push(format!("starts_with({part}, '{}')", self.part));
         }
         if !self.says.is_empty() {
             body.push(mentions(self.says));
@@ -125,13 +135,29 @@ pub(crate) enum Scenario {
     Cancelled,
     /// The same the other way round, by MCP.
     Stopped,
+    /// Its agent says how far it is.
+    Reports,
+    /// The same, and its caller is told.
+    Reported,
+    /// Its agent asks, and is answered by REST, by the tool, or by the task.
+    Asks,
+    AsksTool,
+    AsksTask,
+    /// Its agent asks before anybody has recorded that it runs.
+    Early,
+    /// The message that its agent has an answer is lost besides.
+    Unhinted,
+    /// Its agent has the answer, which nobody knows when it is given once more.
+    Regiven,
+    /// Its agent asks while its end is being stored.
+    Forgotten,
 }
 
 impl Scenario {
     pub(crate) const fn end(self) -> &'static str {
         match self {
             Self::Refused | Self::Fails => "failed",
-            Self::Cancelled | Self::Stopped | Self::Silent => "cancelled",
+            Self::Cancelled | Self::Stopped | Self::Silent | Self::Forgotten => "cancelled",
             _ => "completed",
         }
     }
@@ -141,19 +167,66 @@ impl Scenario {
         match self {
             Self::Refused => None,
             Self::Fails => Some("FAILED"),
-            Self::Cancelled | Self::Stopped | Self::Silent => Some("ABORTED"),
+            Self::Cancelled | Self::Stopped | Self::Silent | Self::Forgotten => Some("ABORTED"),
             _ => Some("SUCCEEDED"),
         }
     }
 
-    /// The call that fails besides, so that it comes to the scenario, and how often.
-    pub(crate) const fn besides(self) -> Option<(Call, Option<u64>)> {
+    /// Whether its agent asks, and is answered.
+    pub(crate) const fn asks(self) -> bool {
+        matches!(
+            self,
+            Self::Asks
+                | Self::AsksTool
+                | Self::AsksTask
+                | Self::Early
+                | Self::Unhinted
+                | Self::Regiven
+        )
+    }
+
+    /// Whether its agent says how far it is.
+    pub(crate) const fn reports(self) -> bool {
+        matches!(self, Self::Reports | Self::Reported)
+    }
+
+    /// What its caller wants to be told besides its end.
+    pub(crate) const fn news(self) -> Option<&'static str> {
         match self {
-            Self::Unlaunched => Some((START_SEND, None)),
-            Self::Unheard | Self::Silent => Some((STATUS_FIND, None)),
-            Self::Unsent => Some((STATUS_SEND, None)),
-            Self::Delayed => Some((START_EXECUTION, Some(3))),
+            Self::Reported => Some("execution.progress"),
+            _ if self.asks() => Some("execution.input_required"),
             _ => None,
+        }
+    }
+
+    /// How many deliveries there are in the end.
+    pub(crate) const fn deliveries(self) -> RangeInclusive<usize> {
+        match self {
+            // Of its three reports one that comes late is let be.
+            Self::Reported => 2..=4,
+            _ if self.asks() => 2..=2,
+            _ => 1..=1,
+        }
+    }
+
+    /// The calls that fail besides, so that it comes to the scenario, and how often.
+    pub(crate) const fn besides(self) -> &'static [(Call, Fault, Option<u64>)] {
+        match self {
+            Self::Unlaunched => &[(START_SEND, Fault::Failed, None)],
+            Self::Unheard | Self::Silent => &[(STATUS_FIND, Fault::Failed, None)],
+            Self::Unsent => &[(STATUS_SEND, Fault::Failed, None)],
+            Self::Delayed => &[(START_EXECUTION, Fault::Throttled, Some(3))],
+            // The event that says that it runs is heard by its second try, when the agent has asked.
+            Self::Early => {
+                &[(LAUNCHED, Fault::Failed, None), (STATUS_RUNNING, Fault::Failed, Some(3))]
+            }
+            Self::Unhinted => &[(ANSWER_SEND, Fault::Failed, None)],
+            // The question is looked for before each try, and once more when it fails.
+            Self::Regiven => {
+                &[(GIVE, Fault::Lost, Some(1)), (LAUNCH_ASKED, Fault::Late(1), Some(2))]
+            }
+            Self::Forgotten => &[(STATUS_END, Fault::Late(3000), Some(1))],
+            _ => &[],
         }
     }
 }
@@ -183,6 +256,9 @@ pub(crate) enum Request {
     /// A tool that is held until its run ends.
     ToolStart,
     ToolList,
+    /// What an agent asks.
+    Questions,
+    ToolQuestions,
 }
 
 const fn call(
@@ -191,7 +267,17 @@ const fn call(
     service: &'static str,
     operation: &'static str,
 ) -> Call {
-    Call { function, name, service, operation, about: "", part: "", says: "", is_owned: true }
+    Call {
+        function,
+        name,
+        service,
+        operation,
+        about: "",
+        part: "",
+        says: "",
+        is_owned: true,
+        is_repeated: true,
+    }
 }
 
 const fn dynamodb(function: &'static str, name: &'static str, operation: &'static str) -> Call {
@@ -214,13 +300,34 @@ const fn delivery_message(function: &'static str, name: &'static str) -> Call {
     Call { about: "WebhookQueueUrl", ..call(function, name, "sqs", "SendMessage") }
 }
 
+/// The questions of a run, without tokens and answers.
+const fn questions(function: &'static str, name: &'static str) -> Call {
+    dynamodb(function, name, "Query").part("question")
+}
+
+/// The message that an answer is to be given.
+const fn answer_message(function: &'static str, name: &'static str) -> Call {
+    launch_message(function, name).says("question_id")
+}
+
 const fn secret(function: &'static str) -> Call {
     call(function, "secret", "secretsmanager", "GetSecretValue").of_anybody()
 }
 
 const START_SEND: Call = launch_message("start", "send");
 const START_EXECUTION: Call = call("launch", "StartExecution", "stepfunctions", "StartExecution");
-const STATUS_FIND: Call = dynamodb("status", "find", "GetItem");
+const LAUNCHED: Call = update("launch", "launched", "started_at = :started_at");
+const STATUS_FIND: Call = dynamodb("status", "find", "GetItem").part("state");
+const STATUS_RUNNING: Call = update("status", "advance to running", ADVANCE);
+const STATUS_END: Call =
+    dynamodb("status", "advance to the end", "TransactWriteItems").says(ADVANCE);
+const ANSWER_SEND: Call = answer_message("start", "answer: send");
+const LAUNCH_ASKED: Call = dynamodb("launch", "question: find", "GetItem").part("question");
+/// Nobody may repeat it who does not count that.
+const GIVE: Call = Call {
+    is_repeated: false,
+    ..call("launch", "SendTaskSuccess", "stepfunctions", "SendTaskSuccess")
+};
 const STATUS_SEND: Call = delivery_message("status", "send");
 
 /// What follows the answer of a receiver.
@@ -228,6 +335,7 @@ pub(crate) const RECORD: Call = update("webhook", "record", "list_append");
 
 const ACCEPT: &str = "attribute_not_exists(execution_id) OR #ttl";
 const ADVANCE: &str = "#rank = :rank";
+const PROGRESS: &str = "#progress < :progress";
 
 /// The calls that carry a run from its start to its callback.
 pub(crate) const RUNS: &[(Call, Scenario)] = &[
@@ -252,30 +360,57 @@ pub(crate) const RUNS: &[(Call, Scenario)] = &[
     (dynamodb("mcp", "cancel: find", "GetItem").part("state"), Scenario::Stopped),
     (update("mcp", "cancel: request", "cancel_requested_at"), Scenario::Stopped),
     (launch_message("mcp", "cancel: send"), Scenario::Stopped),
+    (dynamodb("start", "answer: find", "GetItem").part("state"), Scenario::Asks),
+    (questions("start", "answer: questions"), Scenario::Asks),
+    (update("start", "answer: store", "answer_hash = :hash"), Scenario::Asks),
+    (ANSWER_SEND, Scenario::Asks),
+    (dynamodb("mcp", "answer: find", "GetItem").part("state"), Scenario::AsksTool),
+    (questions("mcp", "answer: questions"), Scenario::AsksTool),
+    (update("mcp", "answer: store", "answer_hash = :hash"), Scenario::AsksTool),
+    (answer_message("mcp", "answer: send"), Scenario::AsksTool),
+    (dynamodb("mcp", "task: find", "BatchGetItem"), Scenario::AsksTask),
+    (questions("mcp", "task: questions"), Scenario::AsksTask),
+    (update("mcp", "task: store", "answer_hash = :hash"), Scenario::AsksTask),
     (update("launch", "claim", "claimed_at"), Scenario::Completes),
     (dynamodb("launch", "input", "GetItem").part("input"), Scenario::Completes),
     (START_EXECUTION, Scenario::Completes),
-    (update("launch", "launched", "started_at = :started_at"), Scenario::Completes),
+    (LAUNCHED, Scenario::Completes),
     (update("launch", "delay", "launch_delays"), Scenario::Delayed),
     (launch_message("launch", "send again"), Scenario::Delayed),
     (dynamodb("launch", "refused: find", "GetItem").part("state"), Scenario::Refused),
     (dynamodb("launch", "refused: subscribers", "Query"), Scenario::Refused),
     (dynamodb("launch", "refused: outcome", "PutItem"), Scenario::Refused),
     (call("launch", "refused: PutEvents", "events", "PutEvents"), Scenario::Refused),
-    (dynamodb("launch", "refused: advance", "TransactWriteItems"), Scenario::Refused),
+    (dynamodb("launch", "refused: advance", "TransactWriteItems").says(ADVANCE), Scenario::Refused),
     (delivery_message("launch", "refused: send"), Scenario::Refused),
     (update("launch", "stop: mark", "stop_reason"), Scenario::Cancelled),
     (call("launch", "StopExecution", "stepfunctions", "StopExecution"), Scenario::Cancelled),
+    (LAUNCH_ASKED, Scenario::Asks),
+    (dynamodb("launch", "question: find run", "GetItem").part("state"), Scenario::Asks),
+    (update("launch", "count a try", "ADD tries"), Scenario::Asks),
+    (GIVE, Scenario::Asks),
+    (LAUNCH_ASKED, Scenario::Regiven),
+    (call("launch", "close: PutEvents", "events", "PutEvents"), Scenario::Asks),
+    (
+        dynamodb("launch", "close", "TransactWriteItems").says("DELETE open_questions"),
+        Scenario::Asks,
+    ),
+    (update("launch", "forget", "#state = :open"), Scenario::Forgotten),
     (STATUS_FIND, Scenario::Completes),
     (dynamodb("status", "subscribers", "Query"), Scenario::Completes),
     (dynamodb("status", "outcome", "PutItem"), Scenario::Completes),
     (call("status", "PutEvents", "events", "PutEvents"), Scenario::Completes),
-    (update("status", "advance to running", ADVANCE), Scenario::Completes),
-    (dynamodb("status", "advance to the end", "TransactWriteItems"), Scenario::Completes),
+    (STATUS_RUNNING, Scenario::Completes),
+    (STATUS_END, Scenario::Completes),
     (STATUS_SEND, Scenario::Completes),
     (agents("status", "average: find", "GetItem"), Scenario::Completes),
     (agents("status", "average: set", "UpdateItem"), Scenario::Completes),
     (call("status", "describe", "stepfunctions", "DescribeExecution"), Scenario::Large),
+    (call("status", "describe", "stepfunctions", "DescribeExecution"), Scenario::Early),
+    (update("status", "progress", PROGRESS), Scenario::Reports),
+    (dynamodb("status", "progress", "TransactWriteItems").says(PROGRESS), Scenario::Reported),
+    (dynamodb("status", "question: find", "GetItem").part("question"), Scenario::Asks),
+    (dynamodb("status", "ask", "TransactWriteItems").says("ADD open_questions"), Scenario::Asks),
     (update("webhook", "lease", "attempt_count"), Scenario::Completes),
     (dynamodb("webhook", "batch get", "BatchGetItem"), Scenario::Completes),
     (RECORD, Scenario::Completes),
@@ -294,12 +429,21 @@ pub(crate) const RUNS: &[(Call, Scenario)] = &[
     (dynamodb("sweep", "subscribers", "Query").says("begins_with(part"), Scenario::Unheard),
     (dynamodb("sweep", "outcome", "PutItem"), Scenario::Unheard),
     (call("sweep", "PutEvents", "events", "PutEvents"), Scenario::Unheard),
-    (dynamodb("sweep", "advance to the end", "TransactWriteItems"), Scenario::Unheard),
+    (
+        dynamodb("sweep", "advance to the end", "TransactWriteItems").says(ADVANCE),
+        Scenario::Unheard,
+    ),
     (delivery_message("sweep", "send the news"), Scenario::Unheard),
     (update("sweep", "advance to running", ADVANCE), Scenario::Silent),
     (dynamodb("sweep", "find a delivery", "GetItem").part("delivery"), Scenario::Unsent),
     (update("sweep", "postpone a delivery", "due_at = :until").part("delivery"), Scenario::Unsent),
     (delivery_message("sweep", "send a delivery"), Scenario::Unsent),
+    (dynamodb("sweep", "find a question", "GetItem").part("question"), Scenario::Unhinted),
+    (
+        update("sweep", "postpone a question", "due_at = :until").part("question"),
+        Scenario::Unhinted,
+    ),
+    (answer_message("sweep", "send an answer"), Scenario::Unhinted),
     (
         call("sweep", "PutMetricData", "cloudwatch", "PutMetricData").of_anybody(),
         Scenario::Unlaunched,
@@ -314,7 +458,8 @@ pub(crate) const REQUESTS: &[(Call, Request)] = &[
     (dynamodb("read", "results", "GetItem").part("output"), Request::Results),
     (dynamodb("read", "results: input", "GetItem").part("input"), Request::Results),
     (dynamodb("read", "list", "Query").says("user_id = :user_id"), Request::List),
-    (dynamodb("read", "deliveries", "Query").says(":id AND begins_with"), Request::Deliveries),
+    (dynamodb("read", "deliveries", "Query").part("delivery"), Request::Deliveries),
+    (questions("read", "questions"), Request::Questions),
     (dynamodb("read", "subscriptions", "Query").says(":owner AND begins"), Request::Subscriptions),
     (agents("read", "agents", "Query").of_anybody(), Request::Agents),
     (update("start", "take a slot", "held_until = :until").of_anybody(), Request::HeldStart),
@@ -322,7 +467,7 @@ pub(crate) const REQUESTS: &[(Call, Request)] = &[
     (dynamodb("start", "watch", "GetItem").part("state"), Request::HeldStart),
     (dynamodb("start", "results", "GetItem").part("output"), Request::HeldStart),
     (dynamodb("start", "redeliver: find", "GetItem").part("state"), Request::Redeliver),
-    (dynamodb("start", "redeliver: list", "Query").says(":id AND begins_with"), Request::Redeliver),
+    (dynamodb("start", "redeliver: list", "Query").part("delivery"), Request::Redeliver),
     (update("start", "redeliver: owe", "attempt_count = :zero"), Request::Redeliver),
     (delivery_message("start", "redeliver: send"), Request::Redeliver),
     (dynamodb("start", "subscribe", "TransactWriteItems").says("n < :most"), Request::Subscribe),
@@ -344,4 +489,5 @@ pub(crate) const REQUESTS: &[(Call, Request)] = &[
     (update("mcp", "free a slot", "REMOVE held_until").of_anybody(), Request::ToolStart),
     (dynamodb("mcp", "watch", "GetItem").part("state"), Request::ToolStart),
     (dynamodb("mcp", "list", "Query").says("user_id = :user_id"), Request::ToolList),
+    (questions("mcp", "questions"), Request::ToolQuestions),
 ];

@@ -18,6 +18,9 @@ pub(crate) enum Fault {
     KilledBefore,
     /// It is done, and the Lambda is killed before it hears of it.
     KilledAfter,
+    /// It is done so many milliseconds later. That costs nothing but time: it is what brings
+    /// about a scenario, and no row.
+    Late(u32),
 }
 
 impl Fault {
@@ -39,7 +42,7 @@ impl Fault {
     /// How often it happens, so that the call fails for its function: the SDK makes it three times.
     pub(crate) const fn times(self) -> u64 {
         match self {
-            Self::LostOnce | Self::KilledBefore | Self::KilledAfter => 1,
+            Self::LostOnce | Self::KilledBefore | Self::KilledAfter | Self::Late(_) => 1,
             Self::Throttled | Self::Failed | Self::Reset | Self::Lost => 3,
         }
     }
@@ -48,7 +51,7 @@ impl Fault {
     pub(crate) const fn prevents(self) -> bool {
         match self {
             Self::Throttled | Self::Failed | Self::Reset | Self::KilledBefore => true,
-            Self::LostOnce | Self::Lost | Self::KilledAfter => false,
+            Self::LostOnce | Self::Lost | Self::KilledAfter | Self::Late(_) => false,
         }
     }
 
@@ -64,6 +67,7 @@ impl Fault {
             Self::LostOnce | Self::Lost => ("response", json!({"abort_bytes": 0})),
             Self::KilledBefore => ("error", json!({"code": "KilledBefore"})),
             Self::KilledAfter => ("response", json!({"set_headers": {"KilledAfter": "yes"}})),
+            Self::Late(millis) => ("latency", json!(millis)),
         }
     }
 }
@@ -78,6 +82,7 @@ impl fmt::Display for Fault {
             Self::Lost => "reply lost",
             Self::KilledBefore => "killed before",
             Self::KilledAfter => "killed after",
+            Self::Late(_) => "late",
         })
     }
 }

@@ -19,7 +19,7 @@ use crate::{
 /// How often a request is made that is not answered.
 const TRIES: usize = 8;
 
-/// Somebody with a run that has ended, called back, and a subscription.
+/// Somebody with a subscription and a run that has ended, called back, or that asks.
 struct Asker {
     user: User,
     agent: String,
@@ -29,17 +29,23 @@ struct Asker {
 }
 
 impl Asker {
-    async fn new(stack: &Stack) -> Self {
+    async fn new(stack: &Stack, request: Request) -> Self {
         let user = stack.user(&["execute:*", "view:*", "cancel:*"]).await;
-        let agent = stack.agent("EchoMachineArn", json!({})).await;
+        let (machine, status) = match request {
+            Request::Questions | Request::ToolQuestions => ("ApprovalMachineArn", "input_required"),
+            _ => ("EchoMachineArn", "completed"),
+        };
+        let agent = stack.agent(machine, json!({})).await;
         let receiver = Receiver::start().await;
         let (run, subscription) = (String::new(), String::new());
         let mut asker = Self { user, agent, run, receiver, subscription };
         asker.subscription = asker.subscribe().await;
         asker.run = asker.start(0, "first", &[]).await.text("execution_id");
-        asker.user.wait_for(&asker.run, "completed").await;
-        eventually("a run that owes nothing", async || asker.is_settled().await.then_some(()))
-            .await;
+        asker.user.wait_for(&asker.run, status).await;
+        if status == "completed" {
+            let settled = async || asker.is_settled().await.then_some(());
+            eventually("a run that owes nothing", settled).await;
+        }
         asker
     }
 
@@ -85,7 +91,7 @@ impl Asker {
         let subscription = format!("/v1/subscriptions/{}", self.subscription);
         let prefer = [("prefer", "wait=10")];
         match request {
-            Request::Monitor => self.user.get(&run).await,
+            Request::Monitor | Request::Questions => self.user.get(&run).await,
             Request::Held => self.user.send(Method::GET, &run, &prefer, "").await,
             Request::HeldStart => self.start(0, &turn.to_string(), &prefer).await,
             Request::Results => {
@@ -123,6 +129,9 @@ impl Asker {
                 });
                 use_tool(&self.user, "start_agent", &arguments).await
             }
+            Request::ToolQuestions => {
+                use_tool(&self.user, "monitor_agent", &json!({"execution_id": self.run})).await
+            }
             Request::ToolList => use_tool(&self.user, "list_executions", &json!({})).await,
         }
     }
@@ -135,6 +144,11 @@ impl Asker {
         match request {
             Request::Monitor | Request::EnvelopeMonitor => {
                 *status == 200 && body["status"] == "completed"
+            }
+            Request::Questions | Request::ToolQuestions => {
+                *status == 200
+                    && body["status"] == "input_required"
+                    && body["questions"].as_array().is_some_and(|all| all.len() == 1)
             }
             // Whoever finds no slot is answered at once.
             Request::Held => *status == 200 && body["execution_id"] == self.run.as_str(),
@@ -188,7 +202,7 @@ impl Asker {
 
 /// Has a call fail in every way, one after the other, and returns how many rows are wrong.
 async fn fail(stack: &Stack, proxy: &Proxy, call: Call, request: Request) -> usize {
-    let mut asker = Asker::new(stack).await;
+    let mut asker = Asker::new(stack, request).await;
     let owners = [asker.agent.clone(), asker.user.id.clone(), asker.subscription.clone()];
     let mut bad = 0;
     for (turn, fault) in Fault::ALL.iter().enumerate() {

@@ -1,18 +1,19 @@
 //! One run of a user and an agent of its own, and what must be true of it in the end.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     ops::RangeInclusive,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use e2e::{Answer, Stack, User, receiver::Receiver};
+use e2e::{Answer, Stack, User, eventually, receiver::Receiver};
 use futures_util::future::join_all;
 use relay::{api_key::ApiKeyHash, time::Timestamp};
 use reqwest::Method;
 use serde_json::{Value, json};
+use tokio::{sync::OnceCell, time::timeout};
 
 use crate::{calls::Scenario, sweep};
 
@@ -28,13 +29,16 @@ pub(crate) struct Run {
     machine: String,
     pub(crate) scenario: Scenario,
     receiver: Arc<Receiver>,
-    /// How many POSTs may result.
+    /// How many POSTs may result of its end's delivery. Each other has one.
     pub(crate) posts: RangeInclusive<usize>,
     pub(crate) id: String,
     /// How the requests were answered that were not accepted.
     pub(crate) refused: Vec<u16>,
     /// After how many sweeps nothing was owed any more.
     pub(crate) sweeps: Option<usize>,
+    /// How far it was seen to be, and whether it had been seen to be further.
+    progress: u64,
+    went_back: bool,
 }
 
 impl Run {
@@ -43,6 +47,8 @@ impl Run {
         let machine = match scenario {
             Scenario::Refused => format!("{}-no-such", stack.output("EchoMachineArn")),
             Scenario::Fails => stack.output("FailMachineArn").to_owned(),
+            _ if scenario.reports() => stack.output("ProgressMachineArn").to_owned(),
+            _ if scenario.asks() => asking_machine(stack).await.to_owned(),
             _ => stack.output("EchoMachineArn").to_owned(),
         };
         let agent = stack.agent("EchoMachineArn", json!({"state_machine_arn": machine})).await;
@@ -52,7 +58,20 @@ impl Run {
         };
         let posts = if scenario == Scenario::Retried { 2..=2 } else { 1..=1 };
         let (id, refused, sweeps) = (String::new(), Vec::new(), None);
-        Self { user, agent, machine, scenario, receiver, posts, id, refused, sweeps }
+        let (progress, went_back) = (0, false);
+        Self {
+            user,
+            agent,
+            machine,
+            scenario,
+            receiver,
+            posts,
+            id,
+            refused,
+            sweeps,
+            progress,
+            went_back,
+        }
     }
 
     /// What the calls that are made for this run mention.
@@ -74,7 +93,9 @@ impl Run {
     async fn request_start(&mut self) {
         let wait = match self.scenario {
             // What is to be cancelled must run for longer than the test.
-            Scenario::Cancelled | Scenario::Stopped | Scenario::Silent => 3600,
+            Scenario::Cancelled | Scenario::Stopped | Scenario::Silent | Scenario::Forgotten => {
+                3600
+            }
             _ => 0,
         };
         let message = match self.scenario {
@@ -82,10 +103,13 @@ impl Run {
             Scenario::Large => "\"".repeat(129_000),
             _ => "x".to_owned(),
         };
-        let body = json!({
+        let mut body = json!({
             "agent_name": self.agent, "input_message": message, "parameters": {"wait_seconds": wait},
             "callback_url": self.receiver.url(),
         });
+        if let Some(news) = self.scenario.news() {
+            body["callback_events"] = json!([news, "execution.completed"]);
+        }
         let key: &[_] = match self.scenario {
             Scenario::Unkeyed => &[],
             _ => &[("idempotency-key", "once")],
@@ -123,23 +147,64 @@ impl Run {
         }
     }
 
+    /// Answers what its agent asks, once it does, until the answer is accepted.
+    pub(crate) async fn answer(&mut self) {
+        let question = eventually("a question", async || {
+            let parts = self.user.stack.parts(&self.id).await;
+            parts.into_keys().find_map(|part| Some(part.strip_prefix("question#")?.to_owned()))
+        });
+        // What was never asked is told with its row.
+        let Ok(question) = timeout(Duration::from_secs(30), question).await else { return };
+        let answer = json!({"approved": true, "comment": self.agent});
+        let path = format!("/v1/executions/{}/input", self.id);
+        for _ in 0..TRIES {
+            let answer = match self.scenario {
+                Scenario::AsksTool => {
+                    let arguments = json!({"execution_id": self.id, "answer": answer});
+                    use_tool(&self.user, "answer_agent", &arguments).await
+                }
+                Scenario::AsksTask => update_task(&self.user, &self.id, &question, &answer).await,
+                _ => {
+                    let body = json!({"answer": answer}).to_string();
+                    self.user.send(Method::POST, &path, &[], body).await
+                }
+            };
+            if [200, 202].contains(&answer.status) {
+                return;
+            }
+            self.refused.push(answer.status);
+        }
+    }
+
+    /// Has its agent ask what nobody waits for.
+    pub(crate) async fn ask(&self) -> Result<Value, Value> {
+        let event = json!({"source": "agent", "detail-type": "Agent Input Required", "detail": {
+            "execution_arn": self.execution_arn(), "task_token": self.agent, "question": "Really?",
+            "schema": {}, "timeout_seconds": 3600,
+        }});
+        self.user.stack.invoke("StatusFunctionName", &event).await
+    }
+
     pub(crate) async fn is_launched(&self) -> bool {
         let parts = self.user.stack.parts(&self.id).await;
         parts.get("state").is_some_and(|state| state["status"] == "running")
     }
 
     /// Whether it has ended and all that was owed for it is done.
-    async fn is_settled(&self) -> bool {
+    async fn is_settled(&mut self) -> bool {
         if self.id.is_empty() {
             return false;
         }
         let parts = self.user.stack.parts(&self.id).await;
-        let deliveries: Vec<_> =
-            parts.iter().filter(|(part, _)| part.starts_with("delivery#")).collect();
+        let progress = parts.get("state").and_then(|state| state["progress"].as_u64());
+        let progress = progress.unwrap_or_default();
+        self.went_back |= progress < self.progress;
+        self.progress = progress;
+        let deliveries = of_kind(&parts, "delivery#");
         parts.get("state").is_some_and(|state| state["status"] == self.scenario.end())
             && parts.values().all(|part| part.get("due_at").is_none())
-            && deliveries.len() == 1
-            && deliveries.iter().all(|(_, delivery)| delivery["state"] == "delivered")
+            && self.scenario.deliveries().contains(&deliveries.len())
+            && deliveries.iter().all(|delivery| delivery["state"] == "delivered")
     }
 
     /// What is wrong in the end. `executions` has the names of all in Step Functions.
@@ -177,22 +242,55 @@ impl Run {
             wrong.push(format!("Step Functions says {said:?}"));
         }
         wrong.extend(self.wrong_posts(&parts).await);
+        if self.went_back || (self.scenario.reports() && self.progress == 0) {
+            wrong.push(format!("progress went to {}", self.progress));
+        }
+        wrong.extend(self.wrong_answer(&parts));
         wrong
     }
 
-    async fn wrong_posts(&self, parts: &HashMap<String, Value>) -> Option<String> {
-        let count = self.count_posts().await;
-        if !self.posts.contains(&count) {
-            return Some(format!("{count} posts"));
+    /// Its agent has the answer, by the only question that there is, and all know that.
+    fn wrong_answer(&self, parts: &HashMap<String, Value>) -> Option<String> {
+        let questions = of_kind(parts, "question#");
+        let is_asked = self.scenario.asks() || self.scenario == Scenario::Forgotten;
+        if questions.len() != usize::from(is_asked) {
+            return Some(format!("{} questions", questions.len()));
         }
-        let delivery = parts.iter().find(|(part, _)| part.starts_with("delivery#"))?.1;
+        let question = questions.first()?;
+        if ["task_token", "answer", "schema"].iter().any(|it| question.get(*it).is_some()) {
+            return Some("a question that is not closed".to_owned());
+        }
+        if self.scenario == Scenario::Forgotten {
+            return (question["state"] != "closed").then(|| question["state"].to_string());
+        }
+        // Of what was given, but not recorded before the run has ended, only the answer is known.
+        let is_known = ["answered", "closed"].iter().any(|it| question["state"] == *it)
+            && question["answer_hash"].is_string();
+        let output = parts.get("output").and_then(|output| output["output"].as_str());
+        let is_given = output.is_some_and(|output| output.contains(&self.agent));
+        let message = &parts.get("state")?["message"];
+        (!is_known || !is_given || !message.is_null())
+            .then(|| format!("question {}, output {output:?}, {message}", question["state"]))
+    }
+
+    async fn wrong_posts(&self, parts: &HashMap<String, Value>) -> Option<String> {
         let posts = self.posted().await;
-        if posts.iter().any(|id| delivery["webhook_id"] != id.as_str()) {
+        let deliveries = of_kind(parts, "delivery#");
+        let others = deliveries.len().saturating_sub(1);
+        if !self.posts.contains(&posts.len().saturating_sub(others)) {
+            return Some(format!("{} posts", posts.len()));
+        }
+        let owed: HashSet<_> =
+            deliveries.iter().filter_map(|delivery| delivery["webhook_id"].as_str()).collect();
+        if owed != posts.iter().map(String::as_str).collect() {
             return Some(format!("webhook-ids {posts:?}"));
         }
-        let attempts = delivery["attempts"].as_array()?;
-        let taken = attempts.iter().position(|attempt| attempt["status"] == 200)?;
-        (taken + 1 < attempts.len()).then(|| "an attempt after a success".to_owned())
+        let is_over = |delivery: &&&Value| {
+            let attempts = delivery["attempts"].as_array();
+            let mut attempts = attempts.into_iter().flatten();
+            attempts.any(|attempt| attempt["status"] == 200) && attempts.next().is_some()
+        };
+        deliveries.iter().find(is_over).map(|_| "an attempt after a success".to_owned())
     }
 
     pub(crate) async fn count_posts(&self) -> usize {
@@ -208,12 +306,42 @@ impl Run {
     }
 
     async fn said(&self) -> Option<String> {
-        let arn = self.machine.replace(":stateMachine:", ":execution:");
-        let arn = format!("{arn}:{}", self.id);
         let client = &self.user.stack.step_functions;
-        let described = client.describe_execution().execution_arn(arn).send().await.ok()?;
-        Some(described.status.as_str().to_owned())
+        let describe = client.describe_execution().execution_arn(self.execution_arn());
+        Some(describe.send().await.ok()?.status.as_str().to_owned())
     }
+
+    fn execution_arn(&self) -> String {
+        format!("{}:{}", self.machine.replace(":stateMachine:", ":execution:"), self.id)
+    }
+}
+
+fn of_kind<'a>(parts: &'a HashMap<String, Value>, prefix: &str) -> Vec<&'a Value> {
+    parts.iter().filter(|(part, _)| part.starts_with(prefix)).map(|(_, part)| part).collect()
+}
+
+/// The machine of the agent `approval`, but that it works on for a while with the answer, so that
+/// all of that can be recorded before its end is.
+async fn asking_machine(stack: &Stack) -> &'static str {
+    const SECONDS: u32 = 4;
+    static MACHINE: OnceCell<String> = OnceCell::const_new();
+
+    let made = MACHINE.get_or_init(async || {
+        let (client, arn) = (&stack.step_functions, stack.output("ApprovalMachineArn"));
+        let describe = client.describe_state_machine().state_machine_arn(arn);
+        let theirs = describe.send().await.unwrap();
+        let mut definition: Value = serde_json::from_str(&theirs.definition).unwrap();
+        let states = definition["States"].as_object_mut().unwrap();
+        let asks = states["Ask"].as_object_mut().unwrap();
+        asks.remove("End");
+        asks.insert("Next".to_owned(), "Work".into());
+        let work = json!({"Type": "Wait", "Seconds": SECONDS, "End": true});
+        states.insert("Work".to_owned(), work);
+        let create = client.create_state_machine().name(format!("asking-{}", std::process::id()));
+        let create = create.definition(definition.to_string()).role_arn(theirs.role_arn);
+        create.send().await.unwrap().state_machine_arn
+    });
+    made.await
 }
 
 /// A call of a tool over MCP. Its refusal is told to a model in an answer: here it is our fault.
@@ -230,6 +358,35 @@ pub(crate) async fn use_tool(user: &User, name: &str, arguments: &Value) -> Answ
     if answer.status == 200 && result["isError"] != true && result.is_object() {
         answer.body = result["structuredContent"].clone();
     } else if answer.status == 200 {
+        answer.status = 500;
+    }
+    answer
+}
+
+/// What a client's person answers a task, by the form that it puts to them.
+async fn update_task(user: &User, id: &str, question: &str, answer: &Value) -> Answer {
+    const NEWEST: &str = "2026-07-28";
+
+    let extensions = json!({"io.modelcontextprotocol/tasks": {}});
+    let params = json!({
+        "taskId": id,
+        "inputResponses": {question: {"action": "accept", "content": answer}},
+        "_meta": {
+            "io.modelcontextprotocol/protocolVersion": NEWEST,
+            "io.modelcontextprotocol/clientInfo": {"name": "faults", "version": "1"},
+            "io.modelcontextprotocol/clientCapabilities": {"extensions": extensions},
+        },
+    });
+    let headers = [
+        ("content-type", "application/json"),
+        ("accept", "application/json, text/event-stream"),
+        ("mcp-protocol-version", NEWEST),
+        ("mcp-method", "tasks/update"),
+        ("mcp-name", id),
+    ];
+    let body = json!({"jsonrpc": "2.0", "id": 1, "method": "tasks/update", "params": params});
+    let mut answer = user.send(Method::POST, "/mcp", &headers, body.to_string()).await;
+    if answer.status == 200 && !answer.body["result"].is_object() {
         answer.status = 500;
     }
     answer
@@ -300,7 +457,16 @@ pub(crate) async fn wait_for_end(runs: &mut [&mut Run], pause: Duration, sweeps:
 
 /// The names of all executions in Step Functions.
 pub(crate) async fn executions(stack: &Stack) -> Vec<String> {
-    let mut executions = stack.executions_of("EchoMachineArn").await;
-    executions.extend(stack.executions_of("FailMachineArn").await);
-    executions.into_iter().flat_map(|(name, count)| vec![name; count]).collect()
+    let machines = ["EchoMachineArn", "FailMachineArn", "ProgressMachineArn"];
+    let mut machines = machines.map(|machine| stack.output(machine)).to_vec();
+    machines.push(asking_machine(stack).await);
+    let mut names = Vec::new();
+    for machine in machines {
+        let list = stack.step_functions.list_executions().state_machine_arn(machine);
+        let mut executions = list.into_paginator().items().send();
+        while let Some(execution) = executions.next().await {
+            names.push(execution.unwrap().name);
+        }
+    }
+    names
 }
