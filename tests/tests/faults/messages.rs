@@ -59,14 +59,14 @@ fn way(rows: &[Row], channel: Channel, message: &str) -> Option<Way> {
 }
 
 /// A queue whose messages pile up.
-struct Pile<'a> {
+pub(crate) struct Pile<'a> {
     stack: &'a Stack,
     url: String,
 }
 
 impl Pile<'_> {
     /// Takes messages out until `enough` says so.
-    async fn take(&self, what: &str, enough: impl Fn(&[String]) -> bool) -> Vec<String> {
+    pub(crate) async fn take(&self, what: &str, enough: impl Fn(&[String]) -> bool) -> Vec<String> {
         let taken = std::sync::Mutex::new(Vec::new());
         eventually(what, async || {
             let receive = self.stack.sqs.receive_message().queue_url(&self.url);
@@ -102,35 +102,57 @@ impl Pile<'_> {
     }
 }
 
-/// The rule of the status events, turned off; they go to a queue of ours instead.
-struct Detour<'a> {
-    pile: Pile<'a>,
+/// Events of a bus that go to a queue of ours, too.
+pub(crate) struct Copies<'a> {
+    pub(crate) pile: Pile<'a>,
     client: aws_sdk_eventbridge::Client,
+    bus: String,
     name: String,
 }
 
-impl<'a> Detour<'a> {
-    async fn begin(stack: &'a Stack) -> Self {
-        let name = format!("detour-{}", Ulid::generate());
+impl<'a> Copies<'a> {
+    pub(crate) async fn begin(stack: &'a Stack, bus: &str, pattern: String) -> Self {
+        let (name, bus) = (format!("copies-{}", Ulid::generate()), bus.to_owned());
         let url = stack.sqs.create_queue().queue_name(&name).send().await.unwrap();
         let url = url.queue_url.unwrap();
         let attributes = stack.sqs.get_queue_attributes().queue_url(&url).attribute_names(QueueArn);
         let arn = attributes.send().await.unwrap().attributes.unwrap()[&QueueArn].clone();
         let client = aws_sdk_eventbridge::Client::new(&stack.aws);
-        let theirs = stack.output("EventRuleName");
-        let pattern = client.describe_rule().name(theirs).send().await.unwrap().event_pattern;
-        client.put_rule().name(&name).event_pattern(pattern.unwrap()).send().await.unwrap();
+        let rule = client.put_rule().event_bus_name(&bus).name(&name).event_pattern(pattern);
+        rule.send().await.unwrap();
         let target = Target::builder().id("queue").arn(arn).build().unwrap();
-        client.put_targets().rule(&name).targets(target).send().await.unwrap();
-        client.disable_rule().name(theirs).send().await.unwrap();
-        Self { pile: Pile { stack, url }, client, name }
+        let targets = client.put_targets().event_bus_name(&bus).rule(&name).targets(target);
+        targets.send().await.unwrap();
+        Self { pile: Pile { stack, url }, client, bus, name }
+    }
+
+    pub(crate) async fn end(self) {
+        let targets = self.client.remove_targets().event_bus_name(&self.bus).rule(&self.name);
+        targets.ids("queue").send().await.unwrap();
+        let rule = self.client.delete_rule().event_bus_name(self.bus).name(self.name);
+        rule.send().await.unwrap();
+    }
+}
+
+/// The rule of the status events, turned off; they go to a queue of ours instead.
+struct Detour<'a> {
+    copies: Copies<'a>,
+    rule: String,
+}
+
+impl<'a> Detour<'a> {
+    async fn begin(stack: &'a Stack) -> Self {
+        let client = aws_sdk_eventbridge::Client::new(&stack.aws);
+        let rule = stack.output("EventRuleName").to_owned();
+        let pattern = client.describe_rule().name(&rule).send().await.unwrap().event_pattern;
+        let copies = Copies::begin(stack, "default", pattern.unwrap()).await;
+        client.disable_rule().name(&rule).send().await.unwrap();
+        Self { copies, rule }
     }
 
     async fn end(self) {
-        let rule = self.pile.stack.output("EventRuleName");
-        self.client.enable_rule().name(rule).send().await.unwrap();
-        self.client.remove_targets().rule(&self.name).ids("queue").send().await.unwrap();
-        self.client.delete_rule().name(self.name).send().await.unwrap();
+        self.copies.client.enable_rule().name(self.rule).send().await.unwrap();
+        self.copies.end().await;
     }
 }
 
@@ -194,6 +216,7 @@ async fn messages_may_be_lost_doubled_shuffled_and_late() {
             events.iter().any(|it| it.contains(&row.run.agent) && it.contains(end))
         };
         let events = detour
+            .copies
             .pile
             .take("status events", |events| launched.iter().all(|row| has_ended(events, row)))
             .await;
