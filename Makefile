@@ -1,14 +1,14 @@
 # Every target prints what it does. The work is done by infra/local, in Python.
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help tools build up demo test test-all conformance down lint clean
+.PHONY: help tools build up demo test test-all conformance test-n8n down lint clean
 
 RUN = @exec .venv/bin/python infra/local
 # It needs another boto3 than the other tools do, and so a folder of its own.
 CHECKOV = .local/tools/checkov-3.3.30
 
 help: ## List the targets.
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile
 
 # Python's tools are installed again only when the list of them has changed.
 tools:
@@ -33,9 +33,13 @@ test: tools ## Run all tests on a fresh stack of their own (TEST_ARGS: more argu
 
 test-all: tools ## The same, with what takes longer.
 	$(RUN) test-all
+	$(RUN) test-n8n
 
 conformance: tools ## Run the official MCP conformance suite and clients on a fresh stack of their own.
 	$(RUN) conformance
+
+test-n8n: tools ## Run the workflows of infra/n8n in the real n8n, on a fresh stack of their own.
+	$(RUN) test-n8n
 
 down: tools ## Stop the local stack.
 	$(RUN) down

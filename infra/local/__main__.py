@@ -1,4 +1,4 @@
-"""The local tool behind the Makefile: build, up, demo, test, conformance, down."""
+"""The local tool behind the Makefile: build, up, demo, test, conformance, test-n8n, down."""
 
 import os
 import signal
@@ -9,6 +9,7 @@ import conformance
 import demo
 import keeper
 import logs
+import n8n
 from engine import Engine, reserved_port
 from report import Failure, step
 from stack import ROOT, Stack, build, shell_lines, write_private
@@ -92,6 +93,23 @@ def check_conformance() -> None:
             engine.stop()
 
 
+def check_n8n() -> None:
+    keeper.die_with_parent(signal.SIGTERM)
+    n8n.install()
+    build()
+    engine = Engine(LOCAL / "n8n-stack")
+    if engine.keeper() is not None:
+        raise Failure("Another `make test-n8n` runs in this directory.")
+    app = n8n.N8n(LOCAL / "n8n-data")
+    engine.start(outlives_us=False)
+    try:
+        n8n.run(Stack(engine, "agent-relay-n8n", TEST_PARAMETERS), app)
+    finally:
+        with step("Stopping n8n and its stack"):
+            app.kill()
+            engine.stop()
+
+
 def test_commands(everything: bool) -> list[list[str]]:
     more = ["--features", "e2e/all"] if everything else []
     more += os.environ.get("TEST_ARGS", "").split()
@@ -122,6 +140,7 @@ def main() -> None:
         "test": test,
         "test-all": lambda: test(everything=True),
         "conformance": check_conformance,
+        "test-n8n": check_n8n,
         "down": down,
     }
     try:
