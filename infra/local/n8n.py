@@ -5,6 +5,7 @@ imported as an author would: only the address of the stack is put in, and the cr
 """
 
 import base64
+import concurrent.futures
 import http.cookiejar
 import json
 import os
@@ -15,7 +16,9 @@ import subprocess
 import sys
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
+import uuid
 
 import keeper
 from engine import KEEPER, answers, reserved_port
@@ -62,6 +65,8 @@ class N8n:
         self.url = f"http://127.0.0.1:{(port := reserved_port())}"
         self._process: subprocess.Popen | None = None
         self._api_key = ""
+        cookies = http.cookiejar.CookieJar()
+        self._browser = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(cookies))
         # Nothing of the developer's own, and nothing that calls home.
         self._environment = {
             "PATH": os.environ["PATH"],
@@ -91,7 +96,8 @@ class N8n:
                     start_new_session=True,
                 )
             deadline = time.monotonic() + STARTS_WITHIN_SECONDS
-            while not answers(f"{self.url}/healthz/readiness"):
+            # It is ready a moment before it knows its own routes.
+            while not (answers(f"{self.url}/healthz/readiness") and answers(f"{self.url}/rest/settings")):
                 if self._process.poll() is not None or time.monotonic() > deadline:
                     raise Failure(f"n8n does not start; see {self.log}.")
                 time.sleep(0.2)
@@ -104,18 +110,16 @@ class N8n:
 
     def set_up(self) -> None:
         """Makes the owner's account, and the key to n8n's own API."""
-        opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(http.cookiejar.CookieJar()))
-
-        def rest(method: str, path: str, body: dict | None = None) -> dict:
-            return call(opener, method, self.url + path, body)["data"]
-
         owner = {"email": "owner@example.com", "firstName": "An", "lastName": "Owner"}
         account = owner | {"password": "Aa1" + secrets.token_hex(8)}
-        # It is ready a moment before it knows its own routes.
-        wait_for("n8n to take its owner", lambda: accepted(lambda: rest("POST", "/rest/owner/setup", account)))
-        scopes = rest("GET", "/rest/api-keys/scopes")
-        key = rest("POST", "/rest/api-keys", {"label": "test", "scopes": scopes, "expiresAt": None})
+        self._page("POST", "/owner/setup", account)
+        scopes = self._page("GET", "/api-keys/scopes")
+        key = self._page("POST", "/api-keys", {"label": "test", "scopes": scopes, "expiresAt": None})
         self._api_key = key["rawApiKey"]
+
+    def _page(self, method: str, path: str, body: dict | None = None) -> dict:
+        """What n8n's own pages ask of it."""
+        return call(self._browser, method, f"{self.url}/rest{path}", body)["data"]
 
     def api(self, method: str, path: str, body: dict | None = None) -> dict:
         """n8n's public API."""
@@ -148,7 +152,9 @@ class N8n:
 
     def runs(self, workflow: str, status: str) -> list[str]:
         """The executions of a workflow that are in a status, oldest first."""
-        found = self.api("GET", f"/executions?workflowId={workflow}&status={status}&limit=250")["data"]
+        # The public API leaves out those that wait.
+        wanted = urllib.parse.quote(json.dumps({"workflowId": workflow, "status": [status]}))
+        found = self._page("GET", f"/executions?filter={wanted}&limit=100")["results"]
         return [execution["id"] for execution in reversed(found)]
 
     def run(self, execution: str) -> dict:
@@ -185,16 +191,6 @@ def send(opener: urllib.request.OpenerDirector, request: urllib.request.Request)
             return answer.read()
     except urllib.error.HTTPError as error:
         raise Refused(error.code, error.read().decode(errors="replace")) from None
-
-
-def accepted(request) -> bool:
-    try:
-        request()
-    except Refused as refusal:
-        if refusal.status != 404:
-            raise
-        return False
-    return True
 
 
 def wait_for(what: str, found, seconds: float = LIMIT_SECONDS):
@@ -256,13 +252,25 @@ class Author:
     def runs(self, name: str, status: str = "success") -> list[str]:
         return self.n8n.runs(self._workflows[name], status)
 
-    def new_run(self, name: str, status: str, before: list[str]) -> dict:
+    def new_run(self, name: str, status: str, before: list[str], seconds: float = LIMIT_SECONDS) -> dict:
         """Waits for a run of a workflow that is in a status, and was not before."""
         found = wait_for(
             f"a run of {name} in the status {status}",
             lambda: [run for run in self.runs(name, status) if run not in before],
+            seconds,
         )
         return self.n8n.run(found[0])
+
+    def attempts(self, run: dict) -> list[int | None]:
+        """How n8n answered each attempt to call a run back; None where it did not."""
+        execution = outputs(run, "Start the agent")[0]["execution_id"]
+        path = f"/v1/executions/{execution}/deliveries"
+
+        def delivered() -> list[dict]:
+            return [it for it in self.relay("GET", path)["deliveries"] if it["state"] == "delivered"]
+
+        (delivery,) = wait_for("the callback to be recorded", delivered)
+        return [attempt["status"] for attempt in delivery["attempts"]]
 
 
 def check(what: str, truth: bool, seen: object) -> None:
@@ -373,4 +381,112 @@ def refusal(request) -> int:
     return 200
 
 
-SCENARIOS = [call_back, poll, one_request, called_by_agent_relay, mcp, approval, fan_out]
+def without_response(workflow: dict) -> dict:
+    """The same workflow for a caller who does not wait for it."""
+    responses = {node["name"] for node in workflow["nodes"] if node["type"].endswith(".respondToWebhook")}
+    workflow["nodes"] = [node for node in workflow["nodes"] if node["name"] not in responses]
+    for links in workflow["connections"].values():
+        links["main"] = [[to for to in output if to["node"] not in responses] for output in links["main"]]
+    node_of(workflow, "Webhook")["parameters"]["responseMode"] = "onReceived"
+    return workflow
+
+
+def variant(workflow: dict, name: str) -> dict:
+    """Gives the workflow a name and an address of its own."""
+    workflow["name"] = name
+    webhook = node_of(workflow, "Webhook")
+    webhook["parameters"]["path"] = f"agent-relay-{name}"
+    webhook["webhookId"] = str(uuid.uuid4())
+    return workflow
+
+
+def node_of(workflow: dict, name: str) -> dict:
+    return next(node for node in workflow["nodes"] if node["name"] == name)
+
+
+def called_back_early(author: Author) -> None:
+    """Calling back before the workflow waits, since a step before takes four seconds"""
+    workflow = variant(without_response(author.read("call-back")), "early")
+    slow_step = node_of(author.read("poll"), "Pause") | {"name": "Slow step"}
+    slow_step["parameters"] = slow_step["parameters"] | {"amount": 4}
+    workflow["nodes"].append(slow_step)
+    links = workflow["connections"]
+    links["Slow step"] = links["Start the agent"]
+    links["Start the agent"] = {"main": [[{"node": "Slow step", "type": "main", "index": 0}]]}
+    author.add("early", workflow)
+
+    author.call("early", {"message": "Hello"})
+    run = author.new_run("early", "success", [])
+    attempts = author.attempts(run)
+    check(f"it was called back until it waited: {attempts}", attempts[0] == 409 and attempts[-1] == 200, attempts)
+    result = outputs(run, "Is it completed?")[0]["result"]
+    check("it has the agent's result", result == "Hello", result)
+
+
+def twenty_at_once(author: Author) -> None:
+    """Running twenty workflows at once, each called back"""
+    messages = [f"Message {number}" for number in range(20)]
+    with concurrent.futures.ThreadPoolExecutor(len(messages)) as pool:
+        answers = list(pool.map(lambda message: author.call("call-back", {"message": message}), messages))
+    results = [answer.get("result") for answer in answers]
+    check("each responds with its own agent's result", results == messages, answers)
+
+
+def wrong_credential(author: Author) -> None:
+    """Starting an agent with a key that is none"""
+    author.n8n.create_credential("A wrong key", "httpHeaderAuth", {"name": "x-api-key", "value": "relay_wrong"})
+    workflow = variant(author.read("call-back"), "wrong")
+    node_of(workflow, "Start the agent")["credentials"]["httpHeaderAuth"]["name"] = "A wrong key"
+    author.add("wrong", workflow)
+
+    # A workflow that fails before it responds has n8n answer with a 200 that is empty.
+    answer = author.call("wrong", {"message": "Hello"})
+    check("the caller gets no result", answer is None, answer)
+    error = author.new_run("wrong", "error", [])["data"]["resultData"]["error"]
+    check("the workflow says that the key is refused", error.get("httpCode") == "401", error.get("message"))
+
+
+def n8n_restarts(author: Author) -> None:
+    """Ending a run while n8n restarts"""
+    author.add("restart", variant(without_response(author.read("call-back")), "restart"))
+    run = run_while_n8n_is_away(author, 0)
+    attempts = author.attempts(run)
+    check(f"it was called back until n8n was there: {attempts}", len(attempts) > 1 and attempts[-1] == 200, attempts)
+
+
+def n8n_is_down(author: Author) -> None:
+    """Ending a run while n8n is down for a minute"""
+    run = run_while_n8n_is_away(author, 60)
+    attempts = author.attempts(run)
+    # After 1, 2, 4, 8 and 15 s nobody was there; the next attempt is a minute later.
+    check(f"it was called back after the minute: {attempts}", attempts[:6] == [None] * 6 and attempts[-1] == 200, attempts)
+
+
+def run_while_n8n_is_away(author: Author, seconds: float) -> dict:
+    """Has an agent end while n8n is killed and away for some time, and returns the workflow's run."""
+    before = author.runs("restart")
+    author.call("restart", {"message": "Hello"})
+    author.new_run("restart", "waiting", [])
+    author.n8n.kill()
+    time.sleep(seconds)
+    author.n8n.start()
+    run = author.new_run("restart", "success", before, seconds=150)
+    result = outputs(run, "Is it completed?")[0]["result"]
+    check("the workflow that was waiting has the agent's result", result == "Hello", result)
+    return run
+
+
+SCENARIOS = [
+    call_back,
+    poll,
+    one_request,
+    called_by_agent_relay,
+    mcp,
+    approval,
+    fan_out,
+    called_back_early,
+    twenty_at_once,
+    wrong_credential,
+    n8n_restarts,
+    n8n_is_down,
+]
