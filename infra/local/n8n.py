@@ -161,7 +161,7 @@ class N8n:
         return self.api("GET", f"/executions/{execution}?includeData=true")
 
 
-class Refused(Exception):
+class Refused(Failure):
     """An answer that is no success."""
 
     def __init__(self, status: int, text: str):
@@ -261,15 +261,19 @@ class Author:
         )
         return self.n8n.run(found[0])
 
-    def attempts(self, run: dict) -> list[int | None]:
-        """How n8n answered each attempt to call a run back; None where it did not."""
-        execution = outputs(run, "Start the agent")[0]["execution_id"]
-        path = f"/v1/executions/{execution}/deliveries"
+    def delivery(self, execution: str) -> dict:
+        """The callback of an agent's execution, once it is recorded as delivered."""
 
         def delivered() -> list[dict]:
-            return [it for it in self.relay("GET", path)["deliveries"] if it["state"] == "delivered"]
+            deliveries = self.relay("GET", f"/v1/executions/{execution}/deliveries")["deliveries"]
+            return [it for it in deliveries if it["state"] == "delivered"]
 
         (delivery,) = wait_for("the callback to be recorded", delivered)
+        return delivery
+
+    def attempts(self, run: dict) -> list[int | None]:
+        """How n8n answered each attempt to call a run back; None where it did not."""
+        delivery = self.delivery(outputs(run, "Start the agent")[0]["execution_id"])
         return [attempt["status"] for attempt in delivery["attempts"]]
 
 
@@ -330,9 +334,8 @@ def called_by_agent_relay(author: Author) -> None:
     (said,) = outputs(run, "What the agent says")
     check("the signature is right, and the result is read", said["result"] == "Hello", said)
 
-    path = f"/v1/executions/{started['execution_id']}/deliveries"
-    (delivery,) = wait_for("the delivery", lambda: [it for it in author.relay("GET", path)["deliveries"] if it["state"] == "delivered"])
-    author.relay("POST", f"{path}/{delivery['id']}/redeliver")
+    delivery = author.delivery(started["execution_id"])
+    author.relay("POST", f"/v1/executions/{started['execution_id']}/deliveries/{delivery['id']}/redeliver")
     again = author.new_run("called-by-agent-relay", "success", [run["id"]])
     check("the same callback again is accepted and dropped", not outputs(again, "What the agent says"), again["id"])
 
@@ -459,7 +462,8 @@ def n8n_is_down(author: Author) -> None:
     run = run_while_n8n_is_away(author, 60)
     attempts = author.attempts(run)
     # After 1, 2, 4, 8 and 15 s nobody was there; the next attempt is a minute later.
-    check(f"it was called back after the minute: {attempts}", attempts[:6] == [None] * 6 and attempts[-1] == 200, attempts)
+    after = attempts[:6] == [None] * 6 and attempts[-1] == 200
+    check(f"it was called back after the minute: {attempts}", after, attempts)
 
 
 def run_while_n8n_is_away(author: Author, seconds: float) -> dict:
