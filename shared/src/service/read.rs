@@ -131,7 +131,7 @@ impl Reader {
         Ok(results)
     }
 
-    /// A run as it stands, and its outcome where it has one, read consistently in one call.
+    /// A run as it stands, and its outcome where it has one, read consistently.
     pub async fn finished(
         &self,
         caller: &Caller,

@@ -269,17 +269,23 @@ impl Executions {
         id: &ExecutionId,
         with_input: bool,
     ) -> Result<Option<Finished>, Error> {
-        let Some(execution) = self.find(id, Consistency::Strong).await? else {
+        let (execution, outcome) =
+            tokio::join!(self.find(id, Consistency::Strong), self.find_outcome(id));
+        let Some(execution) = execution? else {
             return Ok(None);
         };
-        // It is stored before the end is.
-        let outcome = if execution.status.is_end() {
-            self.part(id.as_str(), OUTPUT, Consistency::Strong, "read results").await?
-        } else {
-            None
+        let outcome = match outcome?.filter(|it| it.redrive_count == execution.redrive_count) {
+            _ if !execution.status.is_end() => None,
+            Some(outcome) => Some(outcome),
+            // It is stored before the end is, but was looked for before that.
+            None => self.find_outcome(id).await?,
         };
         let input = if with_input { self.find_input(id).await? } else { None };
         Ok(Some(Finished { execution, outcome, input: input.map(|part| part.input) }))
+    }
+
+    async fn find_outcome(&self, id: &ExecutionId) -> Result<Option<Outcome>, Error> {
+        self.part(id.as_str(), OUTPUT, Consistency::Strong, "read results").await
     }
 
     /// What a delivery is made of, in one call: where it goes (`None` when that is no more), the
