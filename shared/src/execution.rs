@@ -346,11 +346,17 @@ impl Execution {
         self.deadline.filter(|deadline| *deadline <= now).map(|_| StopReason::Deadline)
     }
 
-    /// When to look after this run again: after `pause`, but not later than its deadline.
+    /// When to look after this run again: after `pause`, but not later than its deadline. A look
+    /// that is due after half of that stays, since to move it costs two writes of the index.
     #[must_use]
     pub fn look_again(&self, now: Timestamp, pause: Duration) -> Timestamp {
         let next = now.plus(pause);
-        self.deadline.filter(|deadline| *deadline > now).map_or(next, |deadline| deadline.min(next))
+        let next = match self.deadline {
+            Some(deadline) if deadline > now => deadline.min(next),
+            _ => next,
+        };
+        let stays = |due_at: &Timestamp| (now.plus(pause / 2)..=next).contains(due_at);
+        self.due_at.filter(stays).unwrap_or(next)
     }
 
     /// The ARN that Step Functions gives the execution with our id on the frozen state machine.
@@ -393,6 +399,32 @@ mod tests {
             seen[usize::from(ExecutionId::generate(&agent).shard())] += 1;
         }
         assert!(seen.iter().all(|count| *count > 40), "{seen:?}");
+    }
+
+    #[test]
+    fn a_look_that_is_due_soon_enough_stays() {
+        let run = |due_at: Option<u64>, deadline: Option<u64>| -> Execution {
+            serde_json::from_value(serde_json::json!({
+                "execution_id": "mcp-echo-1", "user_id": "someone", "agent_name": "echo",
+                "state_machine_arn": "arn:aws:states:eu-west-1:111122223333:stateMachine:echo",
+                "status": "running", "redrive_count": 0, "rank": 10, "created_at": 0,
+                "updated_at": 0, "launch_before": 0, "due_at": due_at, "deadline": deadline,
+            }))
+            .unwrap()
+        };
+        let (now, pause) = (Timestamp::from_millis(1_000), Duration::from_millis(100));
+        let next = |due_at, deadline| run(due_at, deadline).look_again(now, pause).millis();
+
+        assert_eq!(
+            [1_049, 1_050, 1_100, 1_101].map(|due| next(Some(due), None)),
+            [1_100, 1_050, 1_100, 1_100]
+        );
+        assert_eq!((next(None, None), next(None, Some(1_070))), (1_100, 1_070));
+        assert_eq!(
+            (next(Some(1_080), Some(1_070)), next(Some(1_060), Some(1_070))),
+            (1_070, 1_060)
+        );
+        assert_eq!(next(None, Some(999)), 1_100, "a deadline that has passed is no look");
     }
 
     #[test]

@@ -168,28 +168,22 @@ async fn a_run_is_claimed_while_it_is_queued_and_in_time() {
     let run = queued(&new_id());
     accept(&stack, &run).await;
 
-    let Claim::Claimed(first) = executions.claim(&run.execution_id, due_at).await.unwrap() else {
+    let Claim::Claimed(first) = executions.claim(&run.execution_id).await.unwrap() else {
         panic!()
     };
     // A second claim is harmless, and keeps the time of the first.
-    let Claim::Claimed(second) = executions.claim(&run.execution_id, due_at).await.unwrap() else {
+    let Claim::Claimed(second) = executions.claim(&run.execution_id).await.unwrap() else {
         panic!()
     };
     assert_eq!(first.claimed_at, second.claimed_at);
     assert!(executions.launched(&run.execution_id, due_at, due_at).await.unwrap().is_some());
     assert!(executions.launched(&run.execution_id, due_at, due_at).await.unwrap().is_none());
-    assert!(matches!(
-        executions.claim(&run.execution_id, due_at).await.unwrap(),
-        Claim::Refused(_)
-    ));
-    assert!(matches!(executions.claim(&new_id(), due_at).await.unwrap(), Claim::Unknown));
+    assert!(matches!(executions.claim(&run.execution_id).await.unwrap(), Claim::Refused(_)));
+    assert!(matches!(executions.claim(&new_id()).await.unwrap(), Claim::Unknown));
 
     let late = Execution { launch_before: Timestamp::now(), ..queued(&new_id()) };
     accept(&stack, &late).await;
-    assert!(matches!(
-        executions.claim(&late.execution_id, due_at).await.unwrap(),
-        Claim::Refused(_)
-    ));
+    assert!(matches!(executions.claim(&late.execution_id).await.unwrap(), Claim::Refused(_)));
     // Claimed in time, it stays claimable: only Step Functions settles it from then on.
     let claimed = Execution {
         claimed_at: Some(Timestamp::now()),
@@ -197,10 +191,7 @@ async fn a_run_is_claimed_while_it_is_queued_and_in_time() {
         ..queued(&new_id())
     };
     accept(&stack, &claimed).await;
-    assert!(matches!(
-        executions.claim(&claimed.execution_id, due_at).await.unwrap(),
-        Claim::Claimed(_)
-    ));
+    assert!(matches!(executions.claim(&claimed.execution_id).await.unwrap(), Claim::Claimed(_)));
 }
 
 #[tokio::test]

@@ -89,7 +89,7 @@ async fn a_run_whose_launch_died_after_the_claim_or_after_the_start_is_launched_
     let claimed = accepted(&user, "EchoMachineArn", None, json!({})).await;
     let started = accepted(&user, "EchoMachineArn", None, json!({})).await;
     for run in [&claimed, &started] {
-        let claim = stack.executions().claim(&run.execution_id, Timestamp::now()).await.unwrap();
+        let claim = stack.executions().claim(&run.execution_id).await.unwrap();
         assert!(matches!(claim, Claim::Claimed(_)));
     }
     let input = stack.executions().find_input(&started.execution_id).await.unwrap().unwrap().input;

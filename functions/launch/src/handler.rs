@@ -49,10 +49,8 @@ impl Launcher {
             return self.pay_answer(&id, &question).await;
         }
         let executions = &self.settle.executions;
-        let due_at = Timestamp::now().plus(self.launch_overdue);
         // The input never changes, so it can be read while the claim is made.
-        let (claim, input) =
-            tokio::join!(executions.claim(&id, due_at), executions.find_input(&id));
+        let (claim, input) = tokio::join!(executions.claim(&id), executions.find_input(&id));
         match claim? {
             Claim::Claimed(execution) => {
                 let input = input?.ok_or_else(|| Error::corrupt("an input", "it is missing"))?;

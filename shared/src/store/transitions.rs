@@ -56,12 +56,13 @@ pub const CLAIM_GRACE: Duration = Duration::from_mins(15);
 impl Executions {
     /// Claims a queued run for launching. From the first claim on, only Step Functions settles
     /// it. An unclaimed run is not claimed after its `launch_before` or its deadline, nor when its
-    /// caller has cancelled it. Repeating it is harmless, so a lost reply is too.
-    pub async fn claim(&self, id: &ExecutionId, due_at: Timestamp) -> Result<Claim, Error> {
+    /// caller has cancelled it. Repeating it is harmless, so a lost reply is too. It leaves
+    /// `due_at` alone, which costs two writes of the index to move: its launch moves it at once.
+    pub async fn claim(&self, id: &ExecutionId) -> Result<Claim, Error> {
         let now = Timestamp::now();
         let claimed = self
             .update(id)
-            .update_expression("SET claimed_at = if_not_exists(claimed_at, :now), due_at = :due_at")
+            .update_expression("SET claimed_at = if_not_exists(claimed_at, :now)")
             .condition_expression(
                 "#status = :queued AND ((attribute_exists(claimed_at) AND launch_before > :grace) \
                  OR (attribute_not_exists(claimed_at) AND launch_before > :now \
@@ -72,7 +73,6 @@ impl Executions {
             .expression_attribute_values(":queued", text(Status::Queued.as_str()))
             .expression_attribute_values(":now", number(now.millis()))
             .expression_attribute_values(":grace", number(now.minus(CLAIM_GRACE).millis()))
-            .expression_attribute_values(":due_at", number(due_at.millis()))
             .return_values(ReturnValue::AllNew)
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .send()
