@@ -7,7 +7,7 @@ pub mod receiver;
 pub mod tool;
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     env,
     time::{Duration, Instant},
 };
@@ -18,7 +18,7 @@ use aws_sdk_lambda::types::{InvocationType, LogType};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use relay::{
     api_key::ApiKeyHash,
-    execution::ExecutionId,
+    execution::{ExecutionId, SHARDS},
     store::{deliveries::Deliveries, executions::Executions, limits::Limits},
     time::Timestamp,
 };
@@ -147,6 +147,26 @@ impl Stack {
                 (part["part"].as_str().unwrap().to_owned(), part)
             })
             .collect()
+    }
+
+    /// The executions that still owe something.
+    pub async fn owing(&self) -> HashSet<String> {
+        let mut owing = HashSet::new();
+        for shard in 0..SHARDS {
+            let query = self.dynamodb.query().table_name(self.output("ExecutionsTable"));
+            let mut items = query
+                .index_name("due")
+                .key_condition_expression("#shard = :shard")
+                .expression_attribute_names("#shard", "shard")
+                .expression_attribute_values(":shard", AttributeValue::N(shard.to_string()))
+                .into_paginator()
+                .items()
+                .send();
+            while let Some(item) = items.next().await {
+                owing.insert(item.unwrap()["execution_id"].as_s().unwrap().clone());
+            }
+        }
+        owing
     }
 
     /// How many executions of the machine of this output Step Functions has under each name.
@@ -299,6 +319,15 @@ impl User {
 
     pub async fn results(&self, id: &str) -> Answer {
         self.get(&format!("/v1/executions/{id}/results")).await
+    }
+
+    /// Looks at all parts of a run until it owes nothing any more.
+    pub async fn wait_for_parts(&self, id: &str) -> HashMap<String, Value> {
+        eventually(&format!("{id} to owe nothing"), async || {
+            let parts = self.stack.parts(id).await;
+            parts.values().all(|part| part.get("due_at").is_none()).then_some(parts)
+        })
+        .await
     }
 
     /// Looks at a run until its status is this one.

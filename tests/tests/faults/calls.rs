@@ -39,6 +39,16 @@ impl Call {
         Self { part, ..self }
     }
 
+    /// The function and the operation.
+    pub(crate) fn kind(&self) -> String {
+        format!("{} {}", self.function, self.operation)
+    }
+
+    /// Any call of this kind that tells for whom it is made.
+    pub(crate) const fn any_of_its_kind(self) -> Self {
+        Self { about: "", part: "", says: "", is_owned: true, ..self }
+    }
+
     pub(crate) const fn of_anybody(self) -> Self {
         Self { is_owned: false, ..self }
     }
@@ -225,7 +235,7 @@ impl Scenario {
             Self::Regiven => {
                 &[(GIVE, Fault::Lost, Some(1)), (LAUNCH_ASKED, Fault::Late(1), Some(2))]
             }
-            Self::Forgotten => &[(STATUS_END, Fault::Late(3000), Some(1))],
+            Self::Forgotten => &[(STATUS_END, Fault::Late(8000), Some(1))],
             _ => &[],
         }
     }
@@ -368,7 +378,7 @@ pub(crate) const RUNS: &[(Call, Scenario)] = &[
     (questions("mcp", "answer: questions"), Scenario::AsksTool),
     (update("mcp", "answer: store", "answer_hash = :hash"), Scenario::AsksTool),
     (answer_message("mcp", "answer: send"), Scenario::AsksTool),
-    (dynamodb("mcp", "task: find", "BatchGetItem"), Scenario::AsksTask),
+    (dynamodb("mcp", "task: find", "GetItem").part("output"), Scenario::AsksTask),
     (questions("mcp", "task: questions"), Scenario::AsksTask),
     (update("mcp", "task: store", "answer_hash = :hash"), Scenario::AsksTask),
     (update("launch", "claim", "claimed_at"), Scenario::Completes),

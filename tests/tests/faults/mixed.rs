@@ -95,12 +95,12 @@ async fn a_hundred_runs_survive_everything_at_once() {
             .collect()
             .await;
         let mut all: Vec<_> = runs.iter_mut().collect();
-        wait_for_end(&mut all, Duration::from_secs(5), 0).await;
+        wait_for_end(stack, &mut all, Duration::from_secs(5), 0).await;
         // Sweeps in the storm help as far as they come.
         for _ in 0..3 {
             drop(stack.invoke("SweepFunctionName", &json!({})).await);
         }
-        wait_for_end(&mut all, Duration::from_secs(5), 0).await;
+        wait_for_end(stack, &mut all, Duration::from_secs(5), 0).await;
         let fired = proxy.fired().await;
         proxy.clear().await;
         settle(stack, &mut all, Duration::from_secs(12)).await;

@@ -9,13 +9,13 @@ use std::{
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use e2e::{Answer, Stack, User, eventually, receiver::Receiver};
-use futures_util::future::join_all;
+use futures_util::{StreamExt, stream};
 use relay::{api_key::ApiKeyHash, time::Timestamp};
 use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::{sync::OnceCell, time::timeout};
 
-use crate::{calls::Scenario, sweep};
+use crate::{SIDE_BY_SIDE, calls::Scenario, sweep};
 
 /// After so many sweeps nothing may be owed any more.
 const SWEEPS: usize = 3;
@@ -323,7 +323,7 @@ fn of_kind<'a>(parts: &'a HashMap<String, Value>, prefix: &str) -> Vec<&'a Value
 /// The machine of the agent `approval`, but that it works on for a while with the answer, so that
 /// all of that can be recorded before its end is.
 async fn asking_machine(stack: &Stack) -> &'static str {
-    const SECONDS: u32 = 4;
+    const SECONDS: u32 = 12;
     static MACHINE: OnceCell<String> = OnceCell::const_new();
 
     let made = MACHINE.get_or_init(async || {
@@ -423,7 +423,7 @@ pub(crate) async fn make_due(stack: &Stack, id: &str) {
 
 /// Lets the stack settle the runs by itself for at most `pause`, then sweeps up to three times.
 pub(crate) async fn settle(stack: &Stack, runs: &mut [&mut Run], pause: Duration) {
-    wait_for_end(runs, pause, 0).await;
+    wait_for_end(stack, runs, pause, 0).await;
     for sweeps in 1..=SWEEPS {
         let open: Vec<_> = runs
             .iter()
@@ -434,23 +434,32 @@ pub(crate) async fn settle(stack: &Stack, runs: &mut [&mut Run], pause: Duration
             return;
         }
         sweep(stack, &open).await;
-        wait_for_end(runs, pause, sweeps).await;
+        wait_for_end(stack, runs, pause, sweeps).await;
     }
 }
 
-pub(crate) async fn wait_for_end(runs: &mut [&mut Run], pause: Duration, sweeps: usize) {
+pub(crate) async fn wait_for_end(
+    stack: &Stack,
+    runs: &mut [&mut Run],
+    pause: Duration,
+    sweeps: usize,
+) {
     let start = Instant::now();
     while start.elapsed() < pause {
         let open: Vec<_> = runs.iter_mut().filter(|run| run.sweeps.is_none()).collect();
         if open.iter().all(|run| run.id.is_empty()) {
             return;
         }
-        join_all(open.into_iter().map(async |run| {
-            if run.is_settled().await {
-                run.sweeps = Some(sweeps);
-            }
-        }))
-        .await;
+        // To look at hundreds of runs again and again would keep the engine from all else.
+        let owing = stack.owing().await;
+        let looked_at = |run: &Run| run.scenario.reports() || !owing.contains(&run.id);
+        stream::iter(open.into_iter().filter(|run| looked_at(run)))
+            .for_each_concurrent(SIDE_BY_SIDE, async |run| {
+                if run.is_settled().await {
+                    run.sweeps = Some(sweeps);
+                }
+            })
+            .await;
         tokio::time::sleep(Duration::from_millis(300)).await;
     }
 }

@@ -1,0 +1,173 @@
+//! How many AWS calls each operation makes: one more on its path fails this, and so does one less,
+//! which `docs/performance.md` then claims in vain.
+
+use std::collections::BTreeMap;
+
+use e2e::{Stack, eventually, receiver::Receiver};
+use relay::{api_key::ApiKeyHash, execution::Rank};
+use reqwest::Method;
+use serde_json::json;
+
+use crate::{
+    alone,
+    calls::{Call, REQUESTS, RUNS},
+    proxy::{Fault, Proxy},
+};
+
+/// Counts the calls that are made for one user and agent.
+struct Counter {
+    proxy: Proxy,
+    /// Function and operation, and the rule that counts them.
+    rules: Vec<(String, u64)>,
+    before: BTreeMap<String, u64>,
+}
+
+impl Counter {
+    async fn start(stack: &Stack, owners: &[String]) -> Self {
+        let proxy = Proxy::connect();
+        let calls = RUNS.iter().map(|(call, _)| call).chain(REQUESTS.iter().map(|(call, _)| call));
+        let kinds: BTreeMap<String, Call> =
+            calls.map(|call| (call.kind(), call.any_of_its_kind())).collect();
+        // To be late by nothing is to be counted.
+        let rules: Vec<_> =
+            kinds.values().map(|call| call.rule(stack, owners, Fault::Late(0), None)).collect();
+        let ids = proxy.add(&rules).await;
+        Self { proxy, rules: kinds.into_keys().zip(ids).collect(), before: BTreeMap::new() }
+    }
+
+    async fn count(&self) -> BTreeMap<String, u64> {
+        let fired = self.proxy.fired().await;
+        let counts = self.rules.iter().map(|(kind, rule)| (kind.clone(), fired[rule]));
+        counts.filter(|(_, count)| *count > 0).collect()
+    }
+
+    /// What was called since the last time, which is to be this. Launching and hearing of it go on
+    /// side by side, so the last of the calls is waited for.
+    async fn expect(&mut self, operation: &str, expected: &[(&str, u64)]) {
+        let expected: BTreeMap<_, _> =
+            expected.iter().map(|(kind, count)| ((*kind).to_owned(), *count)).collect();
+        let sum = |counts: &BTreeMap<String, u64>| counts.values().sum::<u64>();
+        let (before, wanted) = (sum(&self.before), sum(&expected));
+        let now = eventually(&format!("the calls of {operation}"), async || {
+            let now = self.count().await;
+            (sum(&now) >= before + wanted).then_some(now)
+        })
+        .await;
+        let made = |(kind, count): (&String, &u64)| {
+            let new = count - self.before.get(kind).unwrap_or(&0);
+            (new > 0).then(|| (kind.clone(), new))
+        };
+        let made: BTreeMap<_, _> = now.iter().filter_map(made).collect();
+        assert_eq!(made, expected, "{operation}");
+        println!("{operation:<10}{wanted:>3}  {}", made.iter().map(said).collect::<String>());
+        self.before = now;
+    }
+}
+
+fn said((kind, count): (&String, &u64)) -> String {
+    if *count == 1 { format!("{kind}. ") } else { format!("{kind} × {count}. ") }
+}
+
+const AUTHORIZED: (&str, u64) = ("authorizer GetItem", 1);
+
+#[tokio::test]
+async fn no_operation_makes_one_call_more_than_it_says() {
+    alone(async |stack| {
+        let user = stack.user(&["execute:*", "view:*", "cancel:*"]).await;
+        let agent = stack.agent("EchoMachineArn", json!({})).await;
+        let key = ApiKeyHash::of(&user.key).to_hex();
+        let owners = [agent.clone(), user.id.clone(), key[..8].to_owned(), key];
+        let mut counter = Counter::start(stack, &owners).await;
+        let receiver = Receiver::start().await;
+
+        let body = json!({
+            "agent_name": agent, "input_message": "x", "parameters": {"wait_seconds": 3600},
+            "callback_url": receiver.url(),
+        });
+        let started = user.post_with(&[("idempotency-key", "once")], &body).await;
+        let id = started.text("execution_id");
+        eventually("what follows RUNNING", async || {
+            let rank = stack.parts(&id).await["state"]["rank"].as_u64();
+            (rank == Some(Rank::Running as u64)).then_some(())
+        })
+        .await;
+        // The start reads an agent that it has not seen for a minute.
+        counter
+            .expect(
+                "running",
+                &[
+                    AUTHORIZED,
+                    ("start GetItem", 1),
+                    ("start UpdateItem", 1),
+                    ("start TransactWriteItems", 1),
+                    ("start SendMessage", 1),
+                    ("launch UpdateItem", 2),
+                    ("launch GetItem", 1),
+                    ("launch StartExecution", 1),
+                    ("status GetItem", 1),
+                    ("status Query", 1),
+                    ("status PutEvents", 1),
+                    ("status UpdateItem", 1),
+                ],
+            )
+            .await;
+
+        user.monitor(&id).await;
+        counter.expect("monitor", &[AUTHORIZED, ("read GetItem", 1)]).await;
+        user.results(&id).await;
+        counter.expect("no results", &[AUTHORIZED, ("read GetItem", 2)]).await;
+        user.get("/v1/executions").await;
+        counter.expect("list", &[AUTHORIZED, ("read Query", 1)]).await;
+        user.call("monitor_agent", json!({"execution_id": id})).await;
+        counter.expect("tool", &[AUTHORIZED, ("mcp GetItem", 1)]).await;
+
+        end(stack, &id).await;
+        receiver.wait_for(1).await;
+        // The agent's average is renewed every ten seconds at most.
+        counter
+            .expect(
+                "end",
+                &[
+                    ("status GetItem", 2),
+                    ("status PutItem", 1),
+                    ("status Query", 1),
+                    ("status PutEvents", 1),
+                    ("status TransactWriteItems", 1),
+                    ("status SendMessage", 1),
+                    ("status UpdateItem", 1),
+                    ("webhook UpdateItem", 2),
+                    ("webhook BatchGetItem", 1),
+                ],
+            )
+            .await;
+        // A large result makes no look at the state dearer.
+        assert_eq!(user.monitor(&id).await.text("status"), "completed");
+        counter.expect("monitor", &[AUTHORIZED, ("read GetItem", 1)]).await;
+        user.results(&id).await;
+        counter.expect("results", &[AUTHORIZED, ("read GetItem", 2)]).await;
+        user.send(Method::POST, &format!("/v1/executions/{id}/cancel"), &[], "").await;
+        counter.expect("no cancel", &[AUTHORIZED, ("start GetItem", 1)]).await;
+    })
+    .await;
+}
+
+/// Tells that it has completed, as Step Functions does, with a result that just fits an event.
+async fn end(stack: &Stack, id: &str) {
+    let state = &stack.parts(id).await["state"];
+    let machine = state["state_machine_arn"].as_str().unwrap();
+    let event = json!({
+        "id": "1", "source": "aws.states", "detail-type": "Step Functions Execution Status Change",
+        "time": "2026-01-01T00:00:00Z", "detail": {
+            "executionArn": format!("{}:{id}", machine.replace(":stateMachine:", ":execution:")),
+            "stateMachineArn": machine, "name": id, "status": "SUCCEEDED", "redriveCount": 0,
+            "startDate": state["started_at"], "stopDate": state["started_at"],
+            "output": json!({"result": "r".repeat(247_000)}).to_string(),
+            "inputDetails": {"included": true}, "outputDetails": {"included": true},
+        },
+    });
+    stack.invoke("StatusFunctionName", &event).await.unwrap();
+    let state = &stack.parts(id).await["state"];
+    assert_eq!(state["status"], "completed");
+    // Of 4 KB, a read that may be a little late costs half a unit, whatever the result's size is.
+    assert!(state.to_string().len() < 4_096, "the state is too large for half a read unit");
+}
