@@ -10,6 +10,7 @@ import demo
 import keeper
 import logs
 import n8n
+import n8n_package
 from engine import Engine, reserved_port
 from report import Failure, step
 from stack import ROOT, Stack, build, shell_lines, write_private
@@ -96,6 +97,7 @@ def check_conformance() -> None:
 def check_n8n() -> None:
     keeper.die_with_parent(signal.SIGTERM)
     n8n.install()
+    package = n8n_package.build()
     build()
     engine = Engine(LOCAL / "n8n-stack")
     if engine.keeper() is not None:
@@ -104,7 +106,13 @@ def check_n8n() -> None:
     engine.start(outlives_us=False)
     try:
         # The pauses between callbacks are those of a real deployment.
-        n8n.run(Stack(engine, "agent-relay-n8n", {}), app)
+        n8n_package.install(package, app)
+        author = n8n.author_of(app, Stack(engine, "agent-relay-n8n", {}))
+        with step("Importing the workflows"):
+            author.import_all()
+            n8n_package.import_all(author)
+        n8n.run(author, n8n_package.SCENARIOS + n8n.SCENARIOS)
+        print("All workflows and nodes do in n8n what they say.")
     finally:
         with step("Stopping n8n and its stack"):
             app.kill()

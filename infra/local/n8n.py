@@ -62,6 +62,8 @@ class N8n:
         shutil.rmtree(state, ignore_errors=True)
         state.mkdir(parents=True)
         self.log = state / "n8n.log"
+        # Where it keeps the nodes of others.
+        self.nodes_folder = state / ".n8n" / "nodes"
         self.url = f"http://127.0.0.1:{(port := reserved_port())}"
         self._process: subprocess.Popen | None = None
         self._api_key = ""
@@ -112,12 +114,12 @@ class N8n:
         """Makes the owner's account, and the key to n8n's own API."""
         owner = {"email": "owner@example.com", "firstName": "An", "lastName": "Owner"}
         account = owner | {"password": "Aa1" + secrets.token_hex(8)}
-        self._page("POST", "/owner/setup", account)
-        scopes = self._page("GET", "/api-keys/scopes")
-        key = self._page("POST", "/api-keys", {"label": "test", "scopes": scopes, "expiresAt": None})
+        self.page("POST", "/owner/setup", account)
+        scopes = self.page("GET", "/api-keys/scopes")
+        key = self.page("POST", "/api-keys", {"label": "test", "scopes": scopes, "expiresAt": None})
         self._api_key = key["rawApiKey"]
 
-    def _page(self, method: str, path: str, body: dict | None = None) -> dict:
+    def page(self, method: str, path: str, body: dict | None = None) -> dict:
         """What n8n's own pages ask of it."""
         return call(self._browser, method, f"{self.url}/rest{path}", body)["data"]
 
@@ -135,6 +137,15 @@ class N8n:
         created = self.api("POST", "/workflows", taken)["id"]
         self.api("POST", f"/workflows/{created}/activate")
         return created
+
+    def deactivate(self, workflow: str) -> None:
+        self.api("POST", f"/workflows/{workflow}/deactivate")
+
+    def credential(self, name: str, kind: str) -> dict[str, str]:
+        """How a node names a credential."""
+        found = self.page("GET", "/credentials")
+        (found,) = (it for it in found if (it["name"], it["type"]) == (name, kind))
+        return {"id": found["id"], "name": name}
 
     def post(self, path: str, body: dict, headers: dict[str, str]) -> dict:
         return call(urllib.request.build_opener(), "POST", self.url + path, body, headers)
@@ -154,7 +165,7 @@ class N8n:
         """The executions of a workflow that are in a status, oldest first."""
         # The public API leaves out those that wait.
         wanted = urllib.parse.quote(json.dumps({"workflowId": workflow, "status": [status]}))
-        found = self._page("GET", f"/executions?filter={wanted}&limit=100")["results"]
+        found = self.page("GET", f"/executions?filter={wanted}&limit=100")["results"]
         return [execution["id"] for execution in reversed(found)]
 
     def run(self, execution: str) -> dict:
@@ -226,6 +237,15 @@ class Author:
             self._workflows[file.stem] = self.n8n.add(self.read(file.stem))
 
     @property
+    def relay_access(self) -> tuple[str, str]:
+        """The address of agent-relay and the author's key."""
+        return self._relay_url, self._relay_key
+
+    def workflow(self, name: str) -> str:
+        """The id of an imported workflow."""
+        return self._workflows[name]
+
+    @property
     def header(self) -> dict[str, str]:
         """The header that the workflows' webhooks ask for."""
         return {"name": "x-caller", "value": self._secret}
@@ -289,17 +309,18 @@ def outputs(run: dict, node: str) -> list[dict]:
     return [item["json"] for it in runs for output in it["data"]["main"] for item in output or []]
 
 
-def run(stack: Stack, n8n: N8n) -> None:
+def author_of(n8n: N8n, stack: Stack) -> Author:
+    """Somebody with an n8n that was just started, and a key."""
     environment = stack.deploy()
     n8n.start()
     n8n.set_up()
-    author = Author(n8n, environment)
-    with step("Importing the workflows"):
-        author.import_all()
-    for scenario in SCENARIOS:
+    return Author(n8n, environment)
+
+
+def run(author: Author, scenarios: list) -> None:
+    for scenario in scenarios:
         with step(scenario.__doc__):
             scenario(author)
-    print("All workflows do in n8n what they say.")
 
 
 def answers_with_the_result(author: Author, name: str) -> None:

@@ -1,0 +1,183 @@
+"""Builds n8n-nodes-agent-relay, installs it into n8n as its users do, and tries its nodes."""
+
+import json
+import pathlib
+import shutil
+import urllib.error
+import urllib.request
+import uuid
+
+import keeper
+from n8n import Author, N8n, Refused, check, node_of, outputs, refusal, wait_for
+from report import Failure, step
+from stack import ROOT
+
+SOURCE = ROOT / "infra" / "n8n" / "nodes"
+BUILT = ROOT / ".local" / "n8n-nodes"
+CREDENTIAL = "agentRelayApi"
+AGENT, TRIGGER = "n8n-nodes-agent-relay.agentRelay", "n8n-nodes-agent-relay.agentRelayTrigger"
+QUIET = ["--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error"]
+
+
+def build() -> pathlib.Path:
+    """Builds, lints and tests the package beside the source, and returns it as npm would publish it."""
+    with step("Building n8n-nodes-agent-relay"):
+        BUILT.mkdir(parents=True, exist_ok=True)
+        for old in BUILT.iterdir():
+            if old.name not in ("node_modules", "installed"):
+                shutil.rmtree(old) if old.is_dir() else old.unlink()
+        ignored = shutil.ignore_patterns("node_modules", "dist")
+        shutil.copytree(SOURCE, BUILT, ignore=ignored, dirs_exist_ok=True)
+        wanted, stamp = (SOURCE / "package-lock.json").read_text(), BUILT / "installed"
+        if not stamp.exists() or stamp.read_text() != wanted:
+            npm("ci", *QUIET)
+            stamp.write_text(wanted)
+        for command in (["run", "build"], ["run", "lint"], ["test"]):
+            npm(*command)
+        npm("pack", "--loglevel=error")
+    (package,) = BUILT.glob("*.tgz")
+    return package
+
+
+def npm(*command: str, cwd: pathlib.Path = BUILT) -> None:
+    log = BUILT / "npm.log"
+    with log.open("wb") as file:
+        if keeper.run(["npm", *command], cwd=cwd, stdout=file, stderr=file):
+            raise Failure(f"npm {' '.join(command)} failed:\n{log.read_text()[-4000:]}")
+
+
+def install(package: pathlib.Path, n8n: N8n) -> None:
+    """Puts the package where n8n looks for the nodes of others."""
+    folder = n8n.nodes_folder
+    folder.mkdir(parents=True)
+    # What it names as a peer comes with n8n.
+    npm("install", "--legacy-peer-deps", *QUIET, str(package), cwd=folder)
+
+
+def import_all(author: Author) -> None:
+    # The last is n8n's own, which its page fills in.
+    author.n8n.create_credential("agent-relay", CREDENTIAL, access(author) | {"allowedHttpRequestDomains": "all"})
+    for file in sorted((SOURCE / "examples").glob("*.json")):
+        author.add(file.stem, json.loads(file.read_text()))
+
+
+def start_and_wait(author: Author) -> None:
+    """Starting an agent and waiting for it by the node"""
+    answer = author.call("start-and-wait", {"message": "Hello"})
+    told = answer.get("status"), answer.get("result")
+    check("the workflow responds with the agent's result", told == ("completed", "Hello"), answer)
+    check("nobody else sees by which tag the node knows it", "metadata" not in answer, answer)
+
+
+def three_items(author: Author) -> None:
+    """Starting three agents and waiting for them by one node"""
+    workflow = caller("three", "startAndWait", {"agentName": "echo", "message": "={{ $json.message }}", "options": {}})
+    split = {"fieldToSplitOut": "body.messages", "include": "noOtherFields", "options": {"destinationFieldName": "message"}}
+    insert(workflow, "Webhook", {"name": "Split", "type": "n8n-nodes-base.splitOut", "typeVersion": 1, "parameters": split})
+    author.add("three", workflow)
+    author.call("three", {"messages": ["One", "Two", "Three"]})
+    error = author.new_run("three", "error", [])["data"]["resultData"]["error"]
+    check("it says that it takes one at a time", "one item at a time" in error["message"], error["message"])
+
+
+def operations(author: Author) -> None:
+    """Using the node's other operations"""
+    given = "={{ $json.body.%s }}"
+    for operation, parameters in {
+        "start": {"agentName": given % "agent", "message": "Send it.", "options": {"tags": '{"order": "4711"}'}},
+        "get": {"executionId": given % "id"},
+        "answer": {"executionId": given % "id", "answer": '{"approved": true, "comment": "Go on."}'},
+        "cancel": {"executionId": given % "id"},
+        "getResults": {"executionId": given % "id"},
+        "getAll": {"returnAll": False, "limit": 2, "filters": {"agent_name": "approval"}},
+    }.items():
+        author.add(operation, caller(operation, operation, parameters))
+
+    asking = author.call("start", {"agent": "approval"})["execution_id"]
+    stopped = author.call("start", {"agent": "approval"})["execution_id"]
+    wait_for("a question", lambda: author.call("get", {"id": asking})["status"] == "input_required")
+    author.call("answer", {"id": asking})
+    wait_for("its end", lambda: author.call("get", {"id": asking})["status"] == "completed")
+    results = author.call("getResults", {"id": asking})
+    check("the agent has the answer", results["result"] == "Approved: Go on.", results)
+    author.call("cancel", {"id": stopped})
+    wait_for("its end", lambda: author.call("get", {"id": stopped})["status"] == "cancelled")
+    listed = author.call("getAll", {})
+    check("the newest is listed first", listed["execution_id"] == stopped, listed)
+
+    author.call("getResults", {"id": "mcp-nobody-1"})
+    error = author.new_run("getResults", "error", [])["data"]["resultData"]["error"]
+    check("what is not there is told as agent-relay says it", error["httpCode"] == "404", error["message"])
+
+
+def choices(author: Author) -> None:
+    """Choosing an agent from the node's list"""
+    credential = author.n8n.credential("agent-relay", CREDENTIAL)
+    found = author.n8n.page("POST", "/dynamic-node-parameters/options", {
+        "path": "parameters.agentName", "methodName": "getAgents", "currentNodeParameters": {},
+        "nodeTypeAndVersion": {"name": AGENT, "version": 1}, "credentials": {CREDENTIAL: credential},
+    })  # fmt: skip
+    check("the agents are offered", {"echo", "approval"} <= {it["value"] for it in found}, found)
+    data = {"id": credential["id"], "name": credential["name"], "type": CREDENTIAL}
+    right = author.n8n.page("POST", "/credentials/test", {"credentials": data | {"data": access(author)}})
+    check("the credential's test lets a right key pass", right["status"] == "OK", right)
+    wrong = access(author) | {"apiKey": "relay_wrong"}
+    wrong = author.n8n.page("POST", "/credentials/test", {"credentials": data | {"data": wrong}})
+    check("and no wrong one", wrong["status"] == "Error", wrong)
+
+
+def access(author: Author) -> dict[str, str]:
+    address, key = author.relay_access
+    return {"url": address, "apiKey": key}
+
+
+def trigger(author: Author) -> None:
+    """Being started by the trigger node"""
+    (subscription,) = author.relay("GET", "/v1/subscriptions")["subscriptions"]
+    check("it has subscribed", subscription["url"].startswith(author.n8n.url), subscription)
+    seen = author.runs("when-an-agent-ends")
+    started = author.relay("POST", "/v1/executions", {"agent_name": "echo", "input_message": "Hear me."})
+    wanted = {"execution_id": started["execution_id"], "status": "completed", "result": "Hear me."}
+
+    def told() -> bool:
+        runs = [author.n8n.run(run) for run in author.runs("when-an-agent-ends") if run not in seen]
+        return wanted in [said for run in runs for said in outputs(run, "What the agent says")]
+
+    wait_for("a run of the workflow", told)
+    print("  it tells what the agent says", flush=True)
+    forged = urllib.request.Request(subscription["url"], method="POST", data=b'{"type": "execution.completed"}')
+    forged.add_header("content-type", "application/json")
+    check("what is not signed is refused", refusal(lambda: open_(forged)) == 401, subscription)
+    author.n8n.deactivate(author.workflow("when-an-agent-ends"))
+    left = author.relay("GET", "/v1/subscriptions")["subscriptions"]
+    check("it has unsubscribed", not left, left)
+
+
+def open_(request: urllib.request.Request) -> None:
+    try:
+        urllib.request.urlopen(request, timeout=10).close()
+    except urllib.error.HTTPError as error:
+        raise Refused(error.code, "") from None
+
+
+def caller(name: str, operation: str, parameters: dict) -> dict:
+    """A workflow that does one operation for whoever calls its webhook."""
+    workflow = json.loads((SOURCE / "examples" / "start-and-wait.json").read_text())
+    workflow["name"] = name
+    webhook, node = node_of(workflow, "Webhook"), node_of(workflow, "Run the agent")
+    webhook["parameters"]["path"] = f"agent-relay-{name}"
+    webhook["webhookId"] = str(uuid.uuid4())
+    node["id"] = str(uuid.uuid4())
+    node["parameters"] = {"resource": "execution", "operation": operation} | parameters
+    node["retryOnFail"] = False
+    return workflow
+
+
+def insert(workflow: dict, before: str, node: dict) -> None:
+    """Puts a node behind another."""
+    workflow["nodes"].append(node | {"id": str(uuid.uuid4()), "position": [112, 0]})
+    workflow["connections"][node["name"]] = workflow["connections"][before]
+    workflow["connections"][before] = {"main": [[{"node": node["name"], "type": "main", "index": 0}]]}
+
+
+SCENARIOS = [start_and_wait, three_items, operations, choices, trigger]

@@ -1,0 +1,139 @@
+import type {
+	IDataObject,
+	IExecuteFunctions,
+	INodeExecutionData,
+	INodeType,
+	INodeTypeDescription,
+	IWebhookFunctions,
+	IWebhookResponseData,
+	JsonObject,
+} from 'n8n-workflow';
+import {
+	NodeApiError,
+	NodeConnectionTypes,
+	NodeOperationError,
+	WAIT_INDEFINITELY,
+} from 'n8n-workflow';
+
+import { ask, getAgents } from '../shared/api';
+import * as operations from './operations';
+import { properties } from './properties';
+
+const ENDS = ['completed', 'failed', 'timeout', 'cancelled'];
+
+export class AgentRelay implements INodeType {
+	description: INodeTypeDescription = {
+		displayName: 'Agent Relay',
+		name: 'agentRelay',
+		icon: {
+			light: 'file:../../icons/agentRelay.svg',
+			dark: 'file:../../icons/agentRelay.dark.svg',
+		},
+		group: ['transform'],
+		version: 1,
+		subtitle: '={{ $parameter["operation"] + ": " + $parameter["resource"] }}',
+		description: 'Run AI agents, and be called back when they have ended',
+		defaults: { name: 'Agent Relay' },
+		usableAsTool: true,
+		inputs: [NodeConnectionTypes.Main],
+		outputs: [NodeConnectionTypes.Main],
+		credentials: [{ name: 'agentRelayApi', required: true }],
+		webhooks: [
+			{
+				name: 'default',
+				httpMethod: 'POST',
+				responseMode: 'onReceived',
+				path: '',
+				restartWebhook: true,
+				isFullPath: true,
+			},
+		],
+		properties,
+	};
+
+	methods = { loadOptions: { getAgents } };
+
+	async execute(this: IExecuteFunctions): Promise<INodeExecutionData[][]> {
+		const items = this.getInputData();
+		const operation = this.getNodeParameter('operation', 0) as string;
+		if (operation === 'startAndWait') return await startAndWait(this, items);
+		const results: INodeExecutionData[] = [];
+		for (let item = 0; item < items.length; item++) {
+			try {
+				const found = await run(this, item);
+				const all = Array.isArray(found) ? found : [found];
+				results.push(...all.map((json) => ({ json, pairedItem: { item } })));
+			} catch (error) {
+				if (!this.continueOnFail()) throw new NodeApiError(this.getNode(), error as JsonObject);
+				results.push({ json: { error: (error as Error).message }, pairedItem: { item } });
+			}
+		}
+		return [results];
+	}
+
+	/**
+	 * Is called back when the agent has ended. The POST is only a hint: what has become of the
+	 * agent is read with the node's own credential, and whatever is not about it wakes nobody.
+	 */
+	async webhook(this: IWebhookFunctions): Promise<IWebhookResponseData> {
+		const { data } = this.getBodyData() as { data?: IDataObject };
+		const id = data?.execution_id;
+		if (typeof id !== 'string') return {};
+		const path = `/v1/executions/${encodeURIComponent(id)}/results`;
+		const { metadata, ...results } = await ask(this, 'GET', path, {
+			query: { include_metadata: true },
+		});
+		const { tags } = metadata as { tags: IDataObject };
+		const waiter = String(tags[operations.WAITER] ?? '');
+		const place = [this.getWorkflow().id, this.evaluateExpression('{{ $execution.id }}')];
+		place.push(this.getNode().id, '');
+		if (!waiter.startsWith(place.join('-')) || !ENDS.includes(String(results.status))) return {};
+		return { workflowData: [[{ json: results, pairedItem: { item: 0 } }]] };
+	}
+}
+
+/** One operation on one item. */
+async function run(context: IExecuteFunctions, item: number): Promise<IDataObject | IDataObject[]> {
+	const resource = context.getNodeParameter('resource', item) as string;
+	const operation = context.getNodeParameter('operation', item) as string;
+	switch (`${resource}.${operation}`) {
+		case 'agent.getAll':
+			return await operations.getAgents(context);
+		case 'execution.answer':
+			return await operations.answer(context, item);
+		case 'execution.cancel':
+			return await operations.cancel(context, item);
+		case 'execution.get':
+			return await operations.get(context, item);
+		case 'execution.getAll':
+			return await operations.getExecutions(context, item);
+		case 'execution.getResults':
+			return await operations.getResults(context, item);
+		case 'execution.start':
+			return await operations.start(context, item);
+		default:
+			throw new NodeOperationError(context.getNode(), `There is no operation ${operation}`, {
+				itemIndex: item,
+			});
+	}
+}
+
+/** All items of an execution have one resume URL, which the first callback uses up. */
+async function startAndWait(
+	context: IExecuteFunctions,
+	items: INodeExecutionData[],
+): Promise<INodeExecutionData[][]> {
+	if (items.length > 1) {
+		throw new NodeOperationError(
+			context.getNode(),
+			`Start and Wait takes one item at a time, and got ${items.length}`,
+			{
+				description:
+					'Put the node into a Loop Over Items, or start all with Start and look at them with Get Results',
+			},
+		);
+	}
+	await operations.start(context, 0, operations.place(context));
+	await context.putExecutionToWait(WAIT_INDEFINITELY);
+	return [items];
+}

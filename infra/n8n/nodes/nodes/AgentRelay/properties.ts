@@ -1,0 +1,239 @@
+import type { INodeProperties } from 'n8n-workflow';
+
+const STARTS = ['start', 'startAndWait'];
+
+/** Shown for these operations on executions. */
+const on = (...operation: string[]) => ({ show: { resource: ['execution'], operation } });
+
+const resource: INodeProperties = {
+	displayName: 'Resource',
+	name: 'resource',
+	type: 'options',
+	noDataExpression: true,
+	options: [
+		{ name: 'Agent', value: 'agent' },
+		{ name: 'Execution', value: 'execution' },
+	],
+	default: 'execution',
+};
+
+const agentOperation: INodeProperties = {
+	displayName: 'Operation',
+	name: 'operation',
+	type: 'options',
+	noDataExpression: true,
+	displayOptions: { show: { resource: ['agent'] } },
+	options: [
+		{
+			name: 'Get Many',
+			value: 'getAll',
+			description: 'List the agents that you may see',
+			action: 'Get many agents',
+		},
+	],
+	default: 'getAll',
+};
+
+const executionOperation: INodeProperties = {
+	displayName: 'Operation',
+	name: 'operation',
+	type: 'options',
+	noDataExpression: true,
+	displayOptions: { show: { resource: ['execution'] } },
+	options: [
+		{
+			name: 'Answer',
+			value: 'answer',
+			description: 'Answer what the agent asks',
+			action: 'Answer an execution',
+		},
+		{
+			name: 'Cancel',
+			value: 'cancel',
+			description: 'Ask for the end of an execution',
+			action: 'Cancel an execution',
+		},
+		{
+			name: 'Get',
+			value: 'get',
+			description: 'Look at where an execution stands',
+			action: 'Get an execution',
+		},
+		{
+			name: 'Get Many',
+			value: 'getAll',
+			description: 'List your executions, newest first',
+			action: 'Get many executions',
+		},
+		{
+			name: 'Get Results',
+			value: 'getResults',
+			description: 'Read the results of an execution',
+			action: 'Get the results of an execution',
+		},
+		{
+			name: 'Start',
+			value: 'start',
+			description: 'Start an agent, and go on at once',
+			action: 'Start an execution',
+		},
+		{
+			name: 'Start and Wait',
+			value: 'startAndWait',
+			description: 'Start an agent, and go on with its results once it has ended',
+			action: 'Start an execution and wait for its end',
+		},
+	],
+	default: 'start',
+};
+
+const ofStarts: INodeProperties[] = [
+	{
+		displayName: 'Agent Name or ID',
+		name: 'agentName',
+		type: 'options',
+		typeOptions: { loadOptionsMethod: 'getAgents' },
+		default: '',
+		required: true,
+		displayOptions: on(...STARTS),
+		description:
+			'Choose from the list, or specify an ID using an <a href="https://docs.n8n.io/code/expressions/">expression</a>',
+	},
+	{
+		displayName: 'Message',
+		name: 'message',
+		type: 'string',
+		typeOptions: { rows: 4 },
+		default: '',
+		required: true,
+		displayOptions: on(...STARTS),
+		description: 'What to say to the agent',
+	},
+	{
+		displayName: 'Options',
+		name: 'options',
+		type: 'collection',
+		placeholder: 'Add option',
+		default: {},
+		displayOptions: on(...STARTS),
+		options: [
+			{
+				displayName: 'Idempotency Key',
+				name: 'idempotencyKey',
+				type: 'string',
+				default: '',
+				description:
+					'A start with the same key is made once only. If it is left out, a key is made of the workflow, its execution, this node, the run and the item, so that no retry starts twice.',
+			},
+			{
+				displayName: 'Parameters',
+				name: 'parameters',
+				type: 'json',
+				default: '{}',
+				description: 'What the agent is given besides the message, as a JSON object',
+			},
+			{
+				displayName: 'Tags',
+				name: 'tags',
+				type: 'json',
+				default: '{}',
+				description: 'Texts by which you know the execution again, as a JSON object',
+			},
+			{
+				displayName: 'Timeout (Seconds)',
+				name: 'timeoutSeconds',
+				type: 'number',
+				typeOptions: { minValue: 1 },
+				default: 3600,
+				description: 'After which the agent is stopped, and ends with the status timeout',
+			},
+		],
+	},
+];
+
+const ofOthers: INodeProperties[] = [
+	{
+		displayName: 'Execution ID',
+		name: 'executionId',
+		type: 'string',
+		default: '={{ $json.execution_id }}',
+		required: true,
+		displayOptions: on('answer', 'cancel', 'get', 'getResults'),
+	},
+	{
+		displayName: 'Answer',
+		name: 'answer',
+		type: 'json',
+		default: '{}',
+		required: true,
+		displayOptions: on('answer'),
+		description: 'Any JSON that fits the schema of the question',
+	},
+	{
+		displayName: 'Question ID',
+		name: 'questionId',
+		type: 'string',
+		default: '',
+		displayOptions: on('answer'),
+		description: 'Which question is answered, where the agent asks several',
+	},
+	{
+		displayName: 'Return All',
+		name: 'returnAll',
+		type: 'boolean',
+		default: false,
+		displayOptions: on('getAll'),
+		description: 'Whether to return all results or only up to a given limit',
+	},
+	{
+		displayName: 'Limit',
+		name: 'limit',
+		type: 'number',
+		typeOptions: { minValue: 1 },
+		default: 50,
+		displayOptions: { show: { ...on('getAll').show, returnAll: [false] } },
+		description: 'Max number of results to return',
+	},
+	{
+		displayName: 'Filters',
+		name: 'filters',
+		type: 'collection',
+		placeholder: 'Add filter',
+		default: {},
+		displayOptions: on('getAll'),
+		options: [
+			{
+				displayName: 'Agent Name or ID',
+				name: 'agent_name',
+				type: 'options',
+				typeOptions: { loadOptionsMethod: 'getAgents' },
+				default: '',
+				description:
+					'Choose from the list, or specify an ID using an <a href="https://docs.n8n.io/code/expressions/">expression</a>',
+			},
+			{
+				displayName: 'Status',
+				name: 'status',
+				type: 'options',
+				options: [
+					{ name: 'Cancelled', value: 'cancelled' },
+					{ name: 'Completed', value: 'completed' },
+					{ name: 'Failed', value: 'failed' },
+					{ name: 'Input Required', value: 'input_required' },
+					{ name: 'Queued', value: 'queued' },
+					{ name: 'Running', value: 'running' },
+					{ name: 'Timeout', value: 'timeout' },
+				],
+				default: 'running',
+			},
+		],
+	},
+];
+
+export const properties: INodeProperties[] = [
+	resource,
+	agentOperation,
+	executionOperation,
+	...ofStarts,
+	...ofOthers,
+];

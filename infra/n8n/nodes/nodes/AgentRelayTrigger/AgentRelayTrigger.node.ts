@@ -1,0 +1,122 @@
+import type {
+	IDataObject,
+	IHookFunctions,
+	INodeType,
+	INodeTypeDescription,
+	IWebhookFunctions,
+	IWebhookResponseData,
+} from 'n8n-workflow';
+import { NodeConnectionTypes } from 'n8n-workflow';
+
+import { ask, find, getAgents, remove } from '../shared/api';
+import { isRecent, isSigned } from './signature';
+
+const subscriptions = '/v1/subscriptions';
+
+export class AgentRelayTrigger implements INodeType {
+	description: INodeTypeDescription = {
+		displayName: 'Agent Relay Trigger',
+		name: 'agentRelayTrigger',
+		icon: {
+			light: 'file:../../icons/agentRelay.svg',
+			dark: 'file:../../icons/agentRelay.dark.svg',
+		},
+		group: ['trigger'],
+		version: 1,
+		subtitle: '={{ $parameter["events"].join(", ") }}',
+		description: 'Starts the workflow when an agent ends, reports or asks',
+		defaults: { name: 'Agent Relay Trigger' },
+		inputs: [],
+		outputs: [NodeConnectionTypes.Main],
+		credentials: [{ name: 'agentRelayApi', required: true }],
+		webhooks: [
+			{ name: 'default', httpMethod: 'POST', responseMode: 'onReceived', path: 'webhook' },
+		],
+		properties: [
+			{
+				displayName: 'Events',
+				name: 'events',
+				type: 'multiOptions',
+				required: true,
+				options: [
+					{ name: 'Cancelled', value: 'execution.cancelled' },
+					{ name: 'Completed', value: 'execution.completed' },
+					{ name: 'Failed', value: 'execution.failed' },
+					{ name: 'Input Required', value: 'execution.input_required' },
+					{ name: 'Progress', value: 'execution.progress' },
+					{ name: 'Running', value: 'execution.running' },
+					{ name: 'Timeout', value: 'execution.timeout' },
+				],
+				default: ['execution.completed', 'execution.failed', 'execution.timeout'],
+				description: 'Which news of your executions start the workflow',
+			},
+			{
+				displayName: 'Agent Name or ID',
+				name: 'agentName',
+				type: 'options',
+				typeOptions: { loadOptionsMethod: 'getAgents' },
+				default: '',
+				description:
+					'Only of this agent; of all if it is empty. Choose from the list, or specify an ID using an <a href="https://docs.n8n.io/code/expressions/">expression</a>.',
+			},
+		],
+	};
+
+	methods = { loadOptions: { getAgents } };
+
+	webhookMethods = {
+		default: {
+			async checkExists(this: IHookFunctions): Promise<boolean> {
+				const { id } = this.getWorkflowStaticData('node');
+				if (!id) return false;
+				const found = await find(this, `${subscriptions}/${id as string}`);
+				return found?.url === this.getNodeWebhookUrl('default');
+			},
+
+			async create(this: IHookFunctions): Promise<boolean> {
+				const body: IDataObject = {
+					url: this.getNodeWebhookUrl('default'),
+					events: this.getNodeParameter('events') as string[],
+				};
+				const agent = this.getNodeParameter('agentName', '');
+				if (agent) body.agent_name = agent;
+				const { id } = await ask(this, 'POST', subscriptions, { body });
+				this.getWorkflowStaticData('node').id = id;
+				return true;
+			},
+
+			async delete(this: IHookFunctions): Promise<boolean> {
+				const data = this.getWorkflowStaticData('node');
+				if (data.id) await remove(this, `${subscriptions}/${data.id as string}`);
+				delete data.id;
+				return true;
+			},
+		},
+	};
+
+	/** Starts the workflow with what agent-relay has signed, and with nothing else. */
+	async webhook(this: IWebhookFunctions): Promise<IWebhookResponseData> {
+		const headers = this.getHeaderData();
+		const text = (name: string) => headers[name] as string | undefined;
+		const signed = {
+			id: text('webhook-id'),
+			timestamp: text('webhook-timestamp'),
+			signature: text('webhook-signature'),
+			body: this.getRequestObject().rawBody,
+		};
+		// Nobody makes us ask for secrets who does not even look like agent-relay.
+		if (!isRecent(signed, Date.now()) || !isSigned(signed, await secrets(this))) {
+			this.getResponseObject().status(401).json({ message: 'The signature is not right' });
+			return { noWebhookResponse: true };
+		}
+		const { type, timestamp, data } = this.getBodyData() as IDataObject & { data?: IDataObject };
+		const json = { type, timestamp, webhook_id: signed.id, ...data };
+		return { workflowData: [[{ json }]] };
+	}
+}
+
+/** What signs now, and what did until lately. */
+async function secrets(context: IWebhookFunctions): Promise<string[]> {
+	const { secret, previous_secret: previous } = await ask(context, 'GET', '/v1/webhook-secret');
+	return [secret, previous].filter((it): it is string => typeof it === 'string');
+}
