@@ -2,6 +2,7 @@
 
 mod agents;
 mod api;
+mod cost;
 mod dead_letters;
 mod doctor;
 mod import;
@@ -38,6 +39,15 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    #[command(flatten)]
+    Operate(Operation),
+    /// Calculate what runs cost, and which quota they reach first. It needs no stack.
+    Cost(cost::Arguments),
+}
+
+/// What is done with a stack.
+#[derive(Debug, Subcommand)]
+enum Operation {
     /// Who may call the API.
     #[command(subcommand)]
     Keys(keys::Command),
@@ -66,13 +76,17 @@ async fn main() -> ExitCode {
 }
 
 async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    let operation = match cli.command {
+        Command::Cost(arguments) => return Ok(cost::calculate(&arguments)?.print(cli.json)),
+        Command::Operate(operation) => operation,
+    };
     let stack = Stack::find(&cli.stack, cli.url).await?;
-    let reply = match cli.command {
-        Command::Keys(command) => keys::run(&stack, command).await?,
-        Command::Agents(command) => agents::run(&stack, command).await?,
-        Command::Runs(command) => runs::run(&stack, command, cli.json).await?,
-        Command::DeadLetters(command) => dead_letters::run(&stack, command).await?,
-        Command::Doctor(arguments) => doctor::run(&stack, arguments).await?,
+    let reply = match operation {
+        Operation::Keys(command) => keys::run(&stack, command).await?,
+        Operation::Agents(command) => agents::run(&stack, command).await?,
+        Operation::Runs(command) => runs::run(&stack, command, cli.json).await?,
+        Operation::DeadLetters(command) => dead_letters::run(&stack, command).await?,
+        Operation::Doctor(arguments) => doctor::run(&stack, arguments).await?,
     };
     Ok(reply.print(cli.json))
 }

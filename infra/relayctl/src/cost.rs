@@ -1,0 +1,327 @@
+//! `cost`: what runs cost and which quota they reach first, calculated from what each operation
+//! uses. Nothing is asked of AWS.
+//!
+//! The calls are those that `tests/tests/faults/counts.rs` holds the functions to, the write units
+//! follow from them; prices and quotas are AWS's own, as named here; times and sizes of logs are
+//! estimates, and no large part of the sum.
+
+use clap::{Args, value_parser};
+use relay::execution::SHARDS;
+use serde::Serialize;
+use serde_json::json;
+
+use crate::output::{Reply, table};
+
+/// List prices of us-east-1 in dollars, as of December 2025, without free tiers and discounts.
+mod price {
+    pub(super) const AS_OF: &str = "us-east-1, December 2025";
+    /// A million requests to a REST API: <https://aws.amazon.com/api-gateway/pricing/>.
+    pub(super) const API_REQUESTS: f64 = 3.50;
+    /// A million invocations, and a million GB-seconds on arm64:
+    /// <https://aws.amazon.com/lambda/pricing/>.
+    pub(super) const INVOCATIONS: f64 = 0.20;
+    pub(super) const GB_SECONDS: f64 = 13.3334;
+    /// A million request units on demand: <https://aws.amazon.com/dynamodb/pricing/on-demand/>.
+    pub(super) const WRITE_UNITS: f64 = 0.625;
+    pub(super) const READ_UNITS: f64 = 0.125;
+    /// A million requests to a standard queue: <https://aws.amazon.com/sqs/pricing/>.
+    pub(super) const QUEUE_REQUESTS: f64 = 0.40;
+    /// A million custom events; AWS's own cost nothing: <https://aws.amazon.com/eventbridge/pricing/>.
+    pub(super) const EVENTS: f64 = 1.00;
+    /// A million KB of logs: <https://aws.amazon.com/cloudwatch/pricing/>.
+    pub(super) const LOG_KB: f64 = 0.50;
+}
+
+/// What every function has, and which part of a processor comes with it: 1,769 MB are one.
+/// <https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html>
+const MEMORY_MB: f64 = 128.0;
+const CPU_SHARE: f64 = MEMORY_MB / 1_769.0;
+
+/// What a call to AWS takes.
+const CALL_MS: f64 = 5.0;
+
+/// What an invocation logs: the platform's own three records, its metrics, and a line or two.
+const LOG_KB: f64 = 1.5;
+
+/// A message is sent, received and deleted.
+const SENT: f64 = 3.0;
+
+/// What a warm invocation computes, in milliseconds of a whole processor, and for each call.
+const COMPUTES_MS: f64 = 0.3;
+
+/// What a server in Python, which asks Step Functions, computes for a start, a look, the results.
+mod theirs_ms {
+    pub(super) const START: f64 = 21.1;
+    pub(super) const LOOK: f64 = 8.3;
+    pub(super) const RESULTS: f64 = 14.9;
+}
+
+/// How many starts a second the scale is told for.
+const RATES: [f64; 4] = [10.0, 100.0, 300.0, 1_000.0];
+
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    /// How many runs.
+    #[arg(long, default_value_t = 1_000_000, value_parser = value_parser!(u32).range(1..))]
+    runs: u32,
+    /// How often a run is looked at where nobody is called back.
+    #[arg(long, default_value_t = 10)]
+    polls: u32,
+    /// Kilobytes of a run's input, and of its output.
+    #[arg(long, default_value_t = 1, value_parser = value_parser!(u32).range(1..=256))]
+    kilobytes: u32,
+}
+
+pub(crate) fn calculate(arguments: &Arguments) -> anyhow::Result<Reply> {
+    let (runs, polls) = (arguments.runs, f64::from(arguments.polls));
+    let called_back = run(f64::from(arguments.kilobytes));
+    let designs = [called_back, called_back + look() * polls, polling(polls)];
+    let millions = f64::from(runs) / 1e6;
+    let dollars = |value: f64| format!("{:.2}", value * millions);
+    let parts = designs.map(|design| design.dollars());
+    let mut lines: Vec<_> = (0..parts[0].len())
+        .map(|row| {
+            let [ours, looked_at, theirs] = parts.map(|part| dollars(part[row].1));
+            [parts[0][row].0.to_owned(), ours, looked_at, theirs]
+        })
+        .collect();
+    let totals = designs.map(|design| design.total());
+    let [ours, looked_at, theirs] = totals.map(dollars);
+    lines.push(["together".to_owned(), ours, looked_at, theirs]);
+    let titles = ["DOLLARS", "CALLED BACK", "LOOKED AT", "DESCRIBED"].map(str::to_owned);
+    let needs = scale(&called_back);
+    let json = json!({
+        "prices": price::AS_OF, "runs": runs, "polls": arguments.polls,
+        "dollars": {
+            "called_back": totals[0] * millions, "looked_at": totals[1] * millions,
+            "described": totals[2] * millions,
+        },
+        "scale": needs,
+    });
+    let text = format!(
+        "{runs} runs, list prices of {}\n\n{}\n\n{}",
+        price::AS_OF,
+        table(titles.each_ref().map(String::as_str), &lines),
+        scale_table(&needs),
+    );
+    Reply::new(&json, text)
+}
+
+/// What something uses of what AWS charges for.
+#[derive(Debug, Default, Clone, Copy)]
+struct Use {
+    api_requests: f64,
+    invocations: f64,
+    milliseconds: f64,
+    write_units: f64,
+    read_units: f64,
+    queue_requests: f64,
+    events: f64,
+    log_kb: f64,
+}
+
+impl Use {
+    /// One invocation that makes so many calls one after another.
+    fn invocation(calls: f64) -> Self {
+        Self::computing(COMPUTES_MS * (1.0 + calls), calls)
+    }
+
+    /// One that computes for so long on a whole processor.
+    fn computing(cpu_ms: f64, calls: f64) -> Self {
+        Self {
+            invocations: 1.0,
+            milliseconds: cpu_ms / CPU_SHARE + calls * CALL_MS,
+            log_kb: LOG_KB,
+            ..Self::default()
+        }
+    }
+
+    /// One request to the API, which is authorized first.
+    fn request(handler: Self) -> Self {
+        let authorizer = Self { read_units: 0.5, ..Self::invocation(1.0) };
+        Self { api_requests: 1.0, ..Self::default() } + authorizer + handler
+    }
+
+    fn dollars(&self) -> [(&'static str, f64); 7] {
+        let gb_seconds = self.milliseconds / 1_000.0 * MEMORY_MB / 1_024.0;
+        [
+            ("API Gateway", self.api_requests * price::API_REQUESTS),
+            ("Lambda", self.invocations * price::INVOCATIONS + gb_seconds * price::GB_SECONDS),
+            ("DynamoDB writes", self.write_units * price::WRITE_UNITS),
+            ("DynamoDB reads", self.read_units * price::READ_UNITS),
+            ("SQS", self.queue_requests * price::QUEUE_REQUESTS),
+            ("EventBridge", self.events * price::EVENTS),
+            ("CloudWatch Logs", self.log_kb * price::LOG_KB),
+        ]
+    }
+
+    fn total(&self) -> f64 {
+        self.dollars().iter().map(|(_, dollars)| dollars).sum()
+    }
+}
+
+impl std::ops::Add for Use {
+    type Output = Self;
+
+    fn add(self, more: Self) -> Self {
+        Self {
+            api_requests: self.api_requests + more.api_requests,
+            invocations: self.invocations + more.invocations,
+            milliseconds: self.milliseconds + more.milliseconds,
+            write_units: self.write_units + more.write_units,
+            read_units: self.read_units + more.read_units,
+            queue_requests: self.queue_requests + more.queue_requests,
+            events: self.events + more.events,
+            log_kb: self.log_kb + more.log_kb,
+        }
+    }
+}
+
+impl std::ops::Mul<f64> for Use {
+    type Output = Self;
+
+    fn mul(self, times: f64) -> Self {
+        Self {
+            api_requests: self.api_requests * times,
+            invocations: self.invocations * times,
+            milliseconds: self.milliseconds * times,
+            write_units: self.write_units * times,
+            read_units: self.read_units * times,
+            queue_requests: self.queue_requests * times,
+            events: self.events * times,
+            log_kb: self.log_kb * times,
+        }
+    }
+}
+
+/// A run that is started with a key and a callback, and completes.
+fn run(kilobytes: f64) -> Use {
+    let start = Use {
+        // The starts counter; then, each twice as in a transaction: the state with its two index
+        // entries, the input, the callback, the idempotency key.
+        write_units: 1.0 + (2.0 + 1.0 + 1.0) + 2.0 * kilobytes.ceil() + 2.0 + 2.0,
+        queue_requests: SENT,
+        ..Use::invocation(3.0)
+    };
+    let launch = Use {
+        // The claim, which the index of owners has, too; what is launched is looked for later, so
+        // its entry in the index of debts moves.
+        write_units: 2.0 + 4.0,
+        read_units: (kilobytes / 4.0).ceil(),
+        ..Use::invocation(3.0)
+    };
+    let running = Use { write_units: 2.0, read_units: 1.5, events: 1.0, ..Use::invocation(3.0) };
+    let end = Use {
+        // The output; then, each twice: the state with its two index entries, the expiry of the
+        // other parts, the delivery with its index entry.
+        write_units: kilobytes.ceil()
+            + (2.0 + 1.0 + 1.0)
+            + (2.0 * kilobytes.ceil() + 2.0 + 2.0)
+            + (2.0 + 1.0),
+        read_units: 1.5,
+        events: 1.0,
+        queue_requests: SENT,
+        ..Use::invocation(4.0)
+    };
+    let webhook = Use {
+        // The lease, which moves the index entry, and the record, which removes it.
+        write_units: 3.0 + 2.0,
+        read_units: 2.0 + (kilobytes / 4.0).ceil(),
+        ..Use::invocation(4.0)
+    };
+    Use::request(start) + launch + running + end + webhook
+}
+
+/// A look at a run's state.
+fn look() -> Use {
+    Use::request(Use { read_units: 0.5, ..Use::invocation(1.0) })
+}
+
+/// A run whose caller looks at it by a function that asks Step Functions each time, and stores
+/// nothing: a start, the looks, the results.
+fn polling(polls: f64) -> Use {
+    Use::request(Use::computing(theirs_ms::START, 1.0))
+        + Use::request(Use::computing(theirs_ms::LOOK, 1.0)) * polls
+        + Use::request(Use::computing(theirs_ms::RESULTS, 1.0))
+}
+
+/// What starts need of something that AWS, or the design, gives so much of.
+#[derive(Debug, Serialize)]
+struct Need {
+    of: &'static str,
+    per_start: f64,
+    /// By default in us-east-1, a second; most can be raised.
+    quota: f64,
+    /// The starts a second that use it up.
+    reached_at: f64,
+}
+
+/// What each start of a run that is called back needs, the scarcest first.
+fn scale(called_back: &Use) -> Vec<Need> {
+    /// Of an item, and of an index's key: <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/bp-partition-key-design.html>.
+    const PARTITION: f64 = 1_000.0;
+
+    let need = |of, per_start: f64, quota: f64| Need {
+        of,
+        per_start,
+        quota,
+        reached_at: quota / per_start,
+    };
+    let mut needs = vec![
+        // <https://docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html>
+        need("StartExecution", 1.0, 300.0),
+        // Every write of a state is one of its index of owners, too.
+        need("one user's entries in an index", 5.0, PARTITION),
+        need("one key's starts counter", 1.0, PARTITION),
+        need("a shard of the index of debts", 8.0 / f64::from(SHARDS), PARTITION),
+        need("table write units", called_back.write_units, 40_000.0),
+        // <https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html>
+        need("Lambdas at once", called_back.milliseconds / 1_000.0, 1_000.0),
+        need("API requests", called_back.api_requests, 10_000.0),
+        // <https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-quota.html>
+        need("events put", called_back.events, 10_000.0),
+    ];
+    needs.sort_by(|one, other| one.reached_at.total_cmp(&other.reached_at));
+    needs
+}
+
+fn scale_table(needs: &[Need]) -> String {
+    let rows: Vec<_> = needs
+        .iter()
+        .map(|need| {
+            let [a, b, c, d] = RATES.map(|rate| format!("{:.0}", (need.per_start * rate).ceil()));
+            let [quota, reached] = [need.quota, need.reached_at].map(|it| format!("{it:.0}"));
+            [need.of.to_owned(), a, b, c, d, quota, reached]
+        })
+        .collect();
+    table(["STARTS A SECOND", "10", "100", "300", "1000", "QUOTA", "REACHED AT"], &rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_of_a_kilobyte_writes_what_its_items_and_their_index_entries_are() {
+        // Count 1, accept 10, claim 2, launched 4, running 2, output 1, end 13, lease 3, record 2.
+        assert!((run(1.0).write_units - 38.0).abs() < 1e-9);
+        // The input is written twice over, once more to expire, and the output once.
+        assert!((run(3.0).write_units - 38.0 - 2.0 * 5.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_start_uses_the_scarcest_quota_first() {
+        let needs = scale(&run(1.0));
+
+        assert_eq!(needs[0].of, "one user's entries in an index");
+        assert!(needs.windows(2).all(|pair| pair[0].reached_at <= pair[1].reached_at));
+    }
+
+    #[test]
+    fn looks_cost_what_requests_do() {
+        let looks = (run(1.0) + look() * 10.0).total() - run(1.0).total();
+
+        assert!((looks - 10.0 * look().total()).abs() < 1e-9);
+        assert!(look().read_units < 1.5, "a look reads its key and half a unit");
+    }
+}
