@@ -39,3 +39,8 @@ pub mod store;
 pub mod subscription;
 pub mod telemetry;
 pub mod time;
+
+/// Its code compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/rest.md")]
+struct RestPage;

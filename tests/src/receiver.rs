@@ -151,15 +151,21 @@ impl Received {
         format!("{}?{}", self.0.url.path(), self.0.url.query().unwrap_or_default())
     }
 
+    /// The body as it came.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        std::str::from_utf8(&self.0.body).unwrap()
+    }
+
     #[must_use]
     pub fn body(&self) -> Value {
-        serde_json::from_slice(&self.0.body).unwrap()
+        serde_json::from_str(self.text()).unwrap()
     }
 
     /// Whether one of the signatures is the one that this user's first secret gives.
     pub async fn is_signed_for(&self, user: &User) -> bool {
         let secret = secret_of(&user.stack, user).await;
-        let body = std::str::from_utf8(&self.0.body).unwrap();
+        let body = self.text();
         let timestamp = self.header("webhook-timestamp").parse().unwrap();
         let signature = secret.sign(self.header("webhook-id"), timestamp, body);
         self.header("webhook-signature").split(' ').any(|it| it == signature)
