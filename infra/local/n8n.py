@@ -286,7 +286,7 @@ class Author:
 
         def delivered() -> list[dict]:
             deliveries = self.relay("GET", f"/v1/executions/{execution}/deliveries")["deliveries"]
-            return [it for it in deliveries if it["state"] == "delivered"]
+            return [it for it in deliveries if (it["target"], it["state"]) == ("callback", "delivered")]
 
         (delivery,) = wait_for("the callback to be recorded", delivered)
         return delivery

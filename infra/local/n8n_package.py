@@ -80,6 +80,53 @@ def three_items(author: Author) -> None:
     check("it says that it takes one at a time", "one item at a time" in error["message"], error["message"])
 
 
+def loop(author: Author) -> None:
+    """Waiting in a loop, and being called back about the turn before"""
+    workflow = caller("loop", "startAndWait", {"agentName": "approval", "message": "={{ $json.message }}", "options": {}})
+    split = {"fieldToSplitOut": "body.messages", "include": "noOtherFields", "options": {"destinationFieldName": "message"}}
+    insert(workflow, "Webhook", {"name": "Split", "type": "n8n-nodes-base.splitOut", "typeVersion": 1, "parameters": split})
+    turn = {"name": "Loop", "type": "n8n-nodes-base.splitInBatches", "typeVersion": 3, "parameters": {"options": {}}}
+    insert(workflow, "Split", turn)
+    node_of(workflow, "Webhook")["parameters"]["responseMode"] = "onReceived"
+    workflow["nodes"] = [node for node in workflow["nodes"] if node["name"] != "Respond"]
+    agent = {"node": "Run the agent", "type": "main", "index": 0}
+    workflow["connections"]["Loop"] = {"main": [[], [agent]]}
+    workflow["connections"]["Run the agent"] = {"main": [[agent | {"node": "Loop"}]]}
+    author.add("loop", workflow)
+    author.call("loop", {"messages": ["First", "Second"]})
+    first = answered(author, [], "First.")
+    author.delivery(first)
+    second = asking(author, [first])
+    delivery = author.delivery(first)
+    author.relay("POST", f"/v1/executions/{first}/deliveries/{delivery['id']}/redeliver")
+    wait_for("the callback again", lambda: len(author.delivery(first)["attempts"]) > 1)
+    check("it waits on", len(author.runs("loop", "waiting")) == 1, author.runs("loop", "waiting"))
+    answered(author, [first], "Second.")
+    run = author.new_run("loop", "success", [])
+    told = [(said["execution_id"], said["result"]) for said in outputs(run, "Run the agent")]
+    right = [(first, "Approved: First."), (second, "Approved: Second.")]
+    check("each turn has its own agent's result", told == right, told)
+
+
+def asking(author: Author, others: list[str]) -> str:
+    """Waits for an agent that asks, and is none of the others."""
+    path = "/v1/executions?agent_name=approval&status=input_required"
+
+    def found() -> list[str]:
+        listed = author.relay("GET", path)["executions"]
+        return [it["execution_id"] for it in listed if it["execution_id"] not in others]
+
+    return wait_for("an agent that asks", found)[0]
+
+
+def answered(author: Author, others: list[str], comment: str) -> str:
+    """Answers an agent that asks, and returns its execution."""
+    execution = asking(author, others)
+    answer = {"answer": {"approved": True, "comment": comment}}
+    author.relay("POST", f"/v1/executions/{execution}/input", answer)
+    return execution
+
+
 def operations(author: Author) -> None:
     """Using the node's other operations"""
     given = "={{ $json.body.%s }}"
@@ -180,4 +227,4 @@ def insert(workflow: dict, before: str, node: dict) -> None:
     workflow["connections"][before] = {"main": [[{"node": node["name"], "type": "main", "index": 0}]]}
 
 
-SCENARIOS = [start_and_wait, three_items, operations, choices, trigger]
+SCENARIOS = [start_and_wait, three_items, loop, operations, choices, trigger]

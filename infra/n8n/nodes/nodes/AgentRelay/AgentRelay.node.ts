@@ -84,12 +84,25 @@ export class AgentRelay implements INodeType {
 			query: { include_metadata: true },
 		});
 		const { tags } = metadata as { tags: IDataObject };
-		const waiter = String(tags[operations.WAITER] ?? '');
-		const place = [this.getWorkflow().id, this.evaluateExpression('{{ $execution.id }}')];
-		place.push(this.getNode().id, '');
-		if (!waiter.startsWith(place.join('-')) || !ENDS.includes(String(results.status))) return {};
+		const isOurs = String(tags[operations.WAITER]).startsWith(`${waiting(this)}-`);
+		const isOver = ENDS.includes(String(results.status));
+		if (!isOurs || !isOver || given(this).includes(id)) return {};
 		return { workflowData: [[{ json: results, pairedItem: { item: 0 } }]] };
 	}
+}
+
+/** Which node of which execution is waiting; `place` says the same of what runs, and its run. */
+function waiting(context: IWebhookFunctions): string {
+	const execution = context.evaluateExpression('{{ $execution.id }}');
+	return [context.getWorkflow().id, execution, context.getNode().id].join('-');
+}
+
+/** What the node has waited for in earlier turns of a loop, and may be called back about again. */
+function given(context: IWebhookFunctions): unknown[] {
+	const name = JSON.stringify(context.getNode().name);
+	const outputs = `Array.from({ length: $node[${name}].runIndex + 1 }, (_, run) => $(${name}).all(0, run))`;
+	const ids = `${outputs}.flat().map((item) => item.json.execution_id)`;
+	return context.evaluateExpression(`{{ ${ids} }}`) as unknown as unknown[];
 }
 
 /** One operation on one item. */
