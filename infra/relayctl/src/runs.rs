@@ -145,7 +145,7 @@ async fn open(stack: &Stack, list: &List) -> anyhow::Result<Vec<Monitor>> {
         for item in items.filter(|item| !item.part.contains('#')) {
             let Some(Debt::Run(run)) = due.find(&item).await? else { continue };
             let is_wanted = list.agent.as_ref().is_none_or(|agent| *agent == run.agent_name)
-                && list.status.is_none_or(|status| status == run.status);
+                && list.status.is_none_or(|status| status == run.shown_status());
             if is_wanted && !run.status.is_end() {
                 runs.push(Monitor::of(*run, Timestamp::now()));
             }

@@ -279,6 +279,16 @@ async fn runs_are_listed_while_they_are_open_cancelled_and_called_back_again() {
     assert!(watched.text.contains("error     Cancelled"), "{watched:?}");
     assert!(!RELAYCTL.run(&["runs", "cancel", &run]).await.ok, "it has ended");
 
+    // One that asks runs, too, but is listed as what callers are told.
+    let asking = user.start(&json!({"agent_name": "approval", "input_message": "x"})).await;
+    user.wait_for(&asking, "input_required").await;
+    for (status, is_listed) in [("input_required", true), ("running", false)] {
+        let list = ["runs", "list", "--status", status, "--limit", "1000"];
+        let listed = RELAYCTL.told(&list).await;
+        assert_eq!(listed.contains(&asking), is_listed, "{status}: {listed}");
+    }
+    RELAYCTL.told(&["runs", "cancel", &asking]).await;
+
     let receiver = e2e::receiver::Receiver::answering(&[410, 200]).await;
     let body = json!({
         "agent_name": "echo", "input_message": "x", "parameters": {"wait_seconds": 0},
