@@ -3,6 +3,7 @@
 //! Run by `make test`, which deploys a fresh stack and names it in the environment. Every test
 //! makes users and agents of its own, so that all of them run side by side.
 
+pub mod page;
 pub mod receiver;
 pub mod tool;
 
