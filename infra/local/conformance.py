@@ -127,6 +127,7 @@ def run(stack: Stack, proxy: Proxy) -> None:
         generic = {name: seen.get(name, MISSING) for name in expectations["generic"][revision]}
         wrong += judge(f"MCP {revision}, what needs no fixtures", generic, expectations["exceptions"][revision])
     wrong += drive(environment, stack.create_key("other"))
+    verify_a_callback(environment)
     add_fixtures(session, outputs)
     for revision in REVISIONS:
         seen, exceptions = suite(proxy, revision), expectations["exceptions"][revision]
@@ -211,6 +212,17 @@ def drive(environment: dict[str, str], other_key: str) -> list[str]:
             if keeper.run(command, env=variables):
                 wrong.append(f"  The official {name} client failed.")
     return wrong
+
+
+def verify_a_callback(environment: dict[str, str]) -> None:
+    """Runs the JavaScript of docs/rest.md, for which Node is at hand here."""
+    page = (ROOT / "docs" / "rest.md").read_text()
+    code = page.partition("```js\n")[2].partition("```")[0]
+    (TOOLS / "is-signed.mjs").write_text(code)
+    script = shutil.copy2(ROOT / "tests" / "callback.mjs", TOOLS)
+    with step("Having the JavaScript of docs/rest.md verify a callback"):
+        if keeper.run([node(), script], env=os.environ | environment):
+            raise Failure("The JavaScript of docs/rest.md does not verify a callback.")
 
 
 def add_fixtures(session: boto3.Session, outputs: dict[str, str]) -> None:

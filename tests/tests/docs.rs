@@ -1,12 +1,10 @@
-//! What the pages in docs show works on what agent-relay really sends.
+//! What the pages say is so: their code works on what agent-relay really sends, their machines run,
+//! and their tables have all that there is.
 
-use std::process::Stdio;
-
-use e2e::{Stack, receiver::Receiver};
-use serde_json::json;
-use tokio::{io::AsyncWriteExt, process::Command};
-
-const REST: &str = include_str!("../../docs/rest.md");
+use e2e::{Stack, eventually, page::Page, receiver::Receiver, tool::Tool};
+use relay::{error::Error, problem::Problem};
+use reqwest::Method;
+use serde_json::{Value, json};
 
 /// Asks the function of the page about a callback as it came, and about one that was changed.
 const CHECK: &str = r#"
@@ -30,23 +28,97 @@ async fn the_python_of_the_page_lets_a_callback_in_and_nothing_else() {
         names.iter().map(|name| ((*name).to_owned(), callback.header(name).into())).collect();
     let secret = user.get("/v1/webhook-secret").await.text("secret");
 
-    let script = format!("{}{CHECK}", block("python"));
-    let mut python = Command::new("python3")
-        .args(["-c", &script])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let script = format!("{}{CHECK}", Page::read("docs/rest.md").code("python").concat());
     let asked = json!({"headers": headers, "body": callback.text(), "secret": secret}).to_string();
-    python.stdin.take().unwrap().write_all(asked.as_bytes()).await.unwrap();
-    let said = python.wait_with_output().await.unwrap();
+    let said = Tool("python3").with(&["-c", &script], &asked, &[]).await;
 
-    assert_eq!(String::from_utf8_lossy(&said.stdout).trim(), "True False");
+    assert_eq!(said.text, "True False", "{said:?}");
+}
+
+#[tokio::test]
+async fn the_machines_of_the_page_report_and_ask() {
+    let stack = Stack::connect().await;
+    let user = stack.user(&["execute:*", "view:*"]).await;
+    let example = stack.output("ApprovalMachineArn");
+    let example = stack.step_functions.describe_state_machine().state_machine_arn(example);
+    let role = example.send().await.unwrap().role_arn;
+    let mut runs = Vec::new();
+    for machine in Page::read("docs/agents.md").code("json") {
+        if !machine.contains("StartAt") {
+            continue;
+        }
+        let name = format!("page-{}", ulid::Ulid::generate());
+        let definition = machine.replace("${EventBusName}", stack.output("EventBusName"));
+        let create = stack.step_functions.create_state_machine().name(&name).role_arn(&role);
+        let created = create.definition(definition).send().await.unwrap();
+        let row = json!({"state_machine_arn": created.state_machine_arn});
+        let agent = stack.agent("EchoMachineArn", row).await;
+        runs.push(user.start(&json!({"agent_name": agent, "input_message": "x"})).await);
+    }
+
+    let [reports, asks] = &runs[..] else { panic!("{runs:?}") };
+    let seen = eventually("the report", async || {
+        let seen = user.monitor(reports).await;
+        (seen.body["message"] == "Reading the sources").then_some(seen)
+    });
+    assert_eq!(seen.await.body["progress"], 40);
+    let asked = user.wait_for(asks, "input_required").await;
+    assert_eq!(asked.body["questions"][0]["question"], "To whom shall the report go?");
+    let input = format!("/v1/executions/{asks}/input");
+    let answer = async |to: &str| {
+        let body = json!({"answer": {"to": to}}).to_string();
+        user.send(Method::POST, &input, &[], body).await.status
+    };
+    assert_eq!((answer("nobody").await, answer("the team").await), (422, 202));
+    for (run, result) in [(reports, "Done."), (asks, "It goes to the team.")] {
+        user.wait_for(run, "completed").await;
+        assert_eq!(user.results(run).await.body["result"], result);
+    }
+}
+
+#[test]
+fn the_page_of_the_api_has_each_route_and_each_error() {
+    let page = Page::read("docs/rest.md").text;
+    let described: Value = serde_json::from_str(include_str!("../../infra/openapi.json")).unwrap();
+    for (path, methods) in described["paths"].as_object().unwrap() {
+        for method in methods.as_object().unwrap().keys() {
+            let route = format!("| `{} {path}` |", method.to_uppercase());
+            assert!(page.contains(&route), "{route}");
+        }
+    }
+
+    let aws = |transient| Error::Aws { action: "x", transient, source: "x".into() };
+    let errors = [
+        Error::Malformed(String::new()),
+        Error::Unauthorized,
+        Error::Forbidden(String::new()),
+        Error::NotFound("x"),
+        Error::Conflict("x".into()),
+        Error::TooLarge { field: "x", limit: 1 },
+        Error::invalid("x", "y"),
+        Error::RateLimited { limit: 1, retry_after_seconds: 1 },
+        Error::Busy("x"),
+        aws(true),
+        aws(false),
+        Error::corrupt("x", "y"),
+    ];
+    let ours = errors.iter().map(|error| json!(Problem::of(error)));
+    // Those that API Gateway answers itself.
+    let template = include_str!("../../infra/template.yaml").split(r#"{"type":"urn:"#).skip(1);
+    let gateway = template.map(|rest| {
+        let (start, _) = rest.split_once(",\n").unwrap();
+        serde_json::from_str(&format!(r#"{{"type":"urn:{start}}}"#)).unwrap()
+    });
+    for problem in ours.chain(gateway) {
+        let kind = problem["type"].as_str().unwrap().rsplit(':').next().unwrap();
+        let row = format!("| `{kind}` | {} |", problem["status"]);
+        assert!(page.contains(&row), "{row}");
+    }
 }
 
 #[test]
 fn the_runbook_knows_each_alarm() {
-    let runbook = include_str!("../../docs/operate.md");
+    let runbook = Page::read("docs/operate.md").text;
     let mut name = "";
     for line in include_str!("../../infra/template.yaml").lines() {
         let is_logical_id =
@@ -58,10 +130,4 @@ fn the_runbook_knows_each_alarm() {
         }
     }
     assert!(!name.is_empty());
-}
-
-/// The page's block of code in this language.
-fn block(language: &str) -> &'static str {
-    let (_, code) = REST.split_once(&format!("```{language}\n")).unwrap();
-    code.split_once("```").unwrap().0
 }
