@@ -5,6 +5,7 @@ imported as an author would: only the address of the stack is put in, and the cr
 """
 
 import base64
+import collections
 import concurrent.futures
 import http.cookiejar
 import json
@@ -31,6 +32,7 @@ TOOLS = ROOT / ".local" / "n8n"
 ADDRESS = "https://relay.example.com"
 LIMIT_SECONDS = 90
 STARTS_WITHIN_SECONDS = 180
+GOING_ON = ["new", "running", "waiting"]
 
 
 def install() -> None:
@@ -163,10 +165,13 @@ class N8n:
 
     def runs(self, workflow: str, status: str) -> list[str]:
         """The executions of a workflow that are in a status, oldest first."""
+        return [run["id"] for run in self.all_runs(workflowId=workflow, status=[status])]
+
+    def all_runs(self, **wanted: str | list[str]) -> list[dict]:
+        """The last hundred executions of all workflows, oldest first."""
         # The public API leaves out those that wait.
-        wanted = urllib.parse.quote(json.dumps({"workflowId": workflow, "status": [status]}))
-        found = self.page("GET", f"/executions?filter={wanted}&limit=100")["results"]
-        return [execution["id"] for execution in reversed(found)]
+        wanted = urllib.parse.quote(json.dumps(wanted))
+        return self.page("GET", f"/executions?filter={wanted}&limit=100")["results"][::-1]
 
     def run(self, execution: str) -> dict:
         return self.api("GET", f"/executions/{execution}?includeData=true")
@@ -223,6 +228,7 @@ class Author:
         self._relay_key = environment["RELAY_API_KEY"]
         self._secret = secrets.token_hex(16)
         self._workflows: dict[str, str] = {}
+        self.errors_seen: set[str] = set()
 
     def import_all(self) -> None:
         signing_secret = self.relay("GET", "/v1/webhook-secret")["secret"].removeprefix("whsec_")
@@ -279,6 +285,8 @@ class Author:
             lambda: [run for run in self.runs(name, status) if run not in before],
             seconds,
         )
+        if status == "error":
+            self.errors_seen.add(found[0])
         return self.n8n.run(found[0])
 
     def delivery(self, execution: str) -> dict:
@@ -318,9 +326,26 @@ def author_of(n8n: N8n, stack: Stack) -> Author:
 
 
 def run(author: Author, scenarios: list) -> None:
-    for scenario in scenarios:
-        with step(scenario.__doc__):
-            scenario(author)
+    """Runs the scenarios, and says which executions of n8n each made and how these ended."""
+    table = []
+    try:
+        for scenario in scenarios:
+            before = {it["id"] for it in author.n8n.all_runs()}
+            with step(scenario.__doc__):
+                scenario(author)
+                wait_for("all executions to end", lambda: not author.n8n.all_runs(status=GOING_ON))
+            ended = [it for it in author.n8n.all_runs() if it["id"] not in before]
+            table.append((scenario.__doc__, collections.Counter((it["workflowName"], it["status"]) for it in ended)))
+            # No workflow may fail but where the scenario looks at its error.
+            failed = [it for it in ended if it["status"] != "success" and it["id"] not in author.errors_seen]
+            if failed:
+                raise Failure(f"Executions failed: {json.dumps(failed)[:2000]}")
+    finally:
+        print("What n8n's executions came to:", flush=True)
+        for what, counts in table:
+            print(f"  {what}")
+            for (workflow, status), count in counts.items():
+                print(f"    {count:3} x {status:7}  {workflow}", flush=True)
 
 
 def answers_with_the_result(author: Author, name: str) -> None:
