@@ -7,6 +7,7 @@ imported as an author would: only the address of the stack is put in, and the cr
 import base64
 import collections
 import concurrent.futures
+import hmac
 import http.cookiejar
 import json
 import os
@@ -227,15 +228,16 @@ class Author:
         self._relay_url = environment["RELAY_URL"]
         self._relay_key = environment["RELAY_API_KEY"]
         self._secret = secrets.token_hex(16)
+        whsec = self.relay("GET", "/v1/webhook-secret")["secret"]
+        self._signing_secret = base64.b64decode(whsec.removeprefix("whsec_"))
         self._workflows: dict[str, str] = {}
         self.errors_seen: set[str] = set()
 
     def import_all(self) -> None:
-        signing_secret = self.relay("GET", "/v1/webhook-secret")["secret"].removeprefix("whsec_")
         for name, kind, data in (
             ("agent-relay key", "httpHeaderAuth", {"name": "x-api-key", "value": self._relay_key}),
             ("Callers of my workflows", "httpHeaderAuth", self.header),
-            ("agent-relay signing secret", "crypto", {"hmacSecret": base64.b64decode(signing_secret).decode()}),
+            ("agent-relay signing secret", "crypto", {"hmacSecret": self._signing_secret.decode()}),
             ("People who may approve", "httpBasicAuth", {"user": "boss", "password": self._secret}),
         ):
             self.n8n.create_credential(name, kind, data)
@@ -269,6 +271,14 @@ class Author:
         """Calls the webhook of a workflow, and returns what it responds."""
         headers = {self.header["name"]: self._secret if secret is None else secret}
         return self.n8n.post(f"/webhook/agent-relay-{name}", body, headers)
+
+    def tell(self, name: str, news: dict) -> None:
+        """Calls a workflow with news that are signed as agent-relay signs them."""
+        head = {"webhook-id": f"msg_{secrets.token_hex(16)}", "webhook-timestamp": str(int(time.time()))}
+        signed = ".".join([*head.values(), json.dumps(news)])
+        signature = base64.b64encode(hmac.digest(self._signing_secret, signed.encode(), "sha256")).decode()
+        head |= {"webhook-signature": f"v1,{signature}", self.header["name"]: self._secret}
+        self.n8n.post(f"/webhook/agent-relay-{name}", news, head)
 
     def relay(self, method: str, path: str, body: dict | None = None) -> dict:
         """Asks agent-relay itself."""
@@ -389,6 +399,18 @@ def called_by_agent_relay(author: Author) -> None:
     check("a body without a signature is refused", status == 401, status)
     status = refusal(lambda: author.call("event", {}, secret="wrong"))
     check("a caller without the header's secret is refused", status == 403, status)
+
+
+def called_many_times_at_once(author: Author) -> None:
+    """Being called by agent-relay twenty times at once, and never before"""
+    author.add("many", variant(author.read("called-by-agent-relay"), "many"))
+    results = [f"Result {number}" for number in range(20)]
+    with concurrent.futures.ThreadPoolExecutor(len(results)) as pool:
+        list(pool.map(lambda result: author.tell("many", {"data": {"result": result}}), results))
+    wait_for("all to succeed", lambda: len(author.runs("many")) == len(results))
+    runs = [author.n8n.run(run) for run in author.runs("many")]
+    said = [said["result"] for run in runs for said in outputs(run, "What the agent says")]
+    check("none is lost", sorted(said) == sorted(results), said)
 
 
 def mcp(author: Author) -> None:
@@ -531,6 +553,7 @@ SCENARIOS = [
     poll,
     one_request,
     called_by_agent_relay,
+    called_many_times_at_once,
     mcp,
     approval,
     fan_out,
