@@ -160,17 +160,25 @@ def operations(author: Author) -> None:
 def choices(author: Author) -> None:
     """Choosing an agent from the node's list"""
     credential = author.n8n.credential("agent-relay", CREDENTIAL)
-    found = author.n8n.page("POST", "/dynamic-node-parameters/options", {
-        "path": "parameters.agentName", "methodName": "getAgents", "currentNodeParameters": {},
-        "nodeTypeAndVersion": {"name": AGENT, "version": 1}, "credentials": {CREDENTIAL: credential},
-    })  # fmt: skip
-    check("the agents are offered", {"echo", "approval"} <= {it["value"] for it in found}, found)
+    found = offered(author, credential, AGENT, "getAgents")
+    check("the agents are offered", {"echo", "approval"} <= found and "" not in found, list(found))
+    found = offered(author, credential, TRIGGER, "getAgentsOrAll")
+    check("the trigger offers to hear of all, too", {"echo", ""} <= found, list(found))
     data = {"id": credential["id"], "name": credential["name"], "type": CREDENTIAL}
     right = author.n8n.page("POST", "/credentials/test", {"credentials": data | {"data": access(author)}})
     check("the credential's test lets a right key pass", right["status"] == "OK", right)
     wrong = access(author) | {"apiKey": "relay_wrong"}
     wrong = author.n8n.page("POST", "/credentials/test", {"credentials": data | {"data": wrong}})
     check("and no wrong one", wrong["status"] == "Error", wrong)
+
+
+def offered(author: Author, credential: dict[str, str], node: str, method: str) -> set[str]:
+    """The agents that a node lets its user choose from."""
+    found = author.n8n.page("POST", "/dynamic-node-parameters/options", {
+        "path": "parameters.agentName", "methodName": method, "currentNodeParameters": {},
+        "nodeTypeAndVersion": {"name": node, "version": 1}, "credentials": {CREDENTIAL: credential},
+    })  # fmt: skip
+    return {it["value"] for it in found}
 
 
 def access(author: Author) -> dict[str, str]:

@@ -8,7 +8,7 @@ import type {
 } from 'n8n-workflow';
 import { NodeConnectionTypes } from 'n8n-workflow';
 
-import { ask, find, getAgents, remove } from '../shared/api';
+import { ask, find, getAgentsOrAll, remove } from '../shared/api';
 import { isRecent, isSigned } from './signature';
 
 const subscriptions = '/v1/subscriptions';
@@ -54,15 +54,15 @@ export class AgentRelayTrigger implements INodeType {
 				displayName: 'Agent Name or ID',
 				name: 'agentName',
 				type: 'options',
-				typeOptions: { loadOptionsMethod: 'getAgents' },
+				typeOptions: { loadOptionsMethod: 'getAgentsOrAll' },
 				default: '',
 				description:
-					'Only of this agent; of all if it is empty. Choose from the list, or specify an ID using an <a href="https://docs.n8n.io/code/expressions/">expression</a>.',
+					'Whose news start the workflow. Choose from the list, or specify an ID using an <a href="https://docs.n8n.io/code/expressions/">expression</a>.',
 			},
 		],
 	};
 
-	methods = { loadOptions: { getAgents } };
+	methods = { loadOptions: { getAgentsOrAll } };
 
 	webhookMethods = {
 		default: {

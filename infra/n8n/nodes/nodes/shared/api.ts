@@ -104,3 +104,8 @@ export async function getAgents(this: ILoadOptionsFunctions): Promise<INodePrope
 		description: String(agent.description),
 	}));
 }
+
+/** The same, where none need be chosen. */
+export async function getAgentsOrAll(this: ILoadOptionsFunctions): Promise<INodePropertyOptions[]> {
+	return [{ name: 'All Agents', value: '' }, ...(await getAgents.call(this))];
+}
