@@ -351,9 +351,9 @@ def run(author: Author, scenarios: list) -> None:
             if failed:
                 raise Failure(f"Executions failed: {json.dumps(failed)[:2000]}")
     finally:
-        print("What n8n's executions came to:", flush=True)
+        print("What n8n's executions came to, where an error is one that the scenario is about:")
         for what, counts in table:
-            print(f"  {what}")
+            print(f"  {what}{'' if counts else ': none'}", flush=True)
             for (workflow, status), count in counts.items():
                 print(f"    {count:3} x {status:7}  {workflow}", flush=True)
 
