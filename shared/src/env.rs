@@ -18,6 +18,16 @@ pub fn trace_header() -> Option<String> {
     env::var("_X_AMZN_TRACE_ID").ok().filter(|header| !header.is_empty())
 }
 
+/// A variable that need not be set; an empty one counts as not set.
+#[must_use]
+pub fn optional(name: &'static str) -> Option<String> {
+    env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+pub(crate) fn invalid(name: &'static str, reason: &impl Display) -> InvalidVariable {
+    InvalidVariable { name, reason: reason.to_string() }
+}
+
 pub fn required(name: &'static str) -> Result<String, InvalidVariable> {
     env::var(name).map_err(|error| InvalidVariable { name, reason: error.to_string() })
 }

@@ -3,19 +3,20 @@
 //! - Nouns, without I/O: [`execution`] (ids, statuses and the one transition rule), [`agent`],
 //!   [`caller`] (who asks, and what they may do), [`api_key`], [`request`] (what a start asks
 //!   for), [`callback`] and [`network`] (where news may go), [`delivery`] (one debt to one
-//!   target), [`question`] (what an agent asks), [`signature`], [`outcome`] (how a run ended), [`answer`] (what callers read),
+//!   target), [`question`] (what an agent asks), [`schema`] (what an answer must fit), [`signature`], [`outcome`] (how a run ended), [`answer`] (what callers read),
 //!   [`time`].
 //! - [`store`]: one file per kind of item, one function per DynamoDB call. [`queue`]: the hints
 //!   that hurry what the rows owe.
 //! - [`service`]: what REST, envelope and MCP all call, so that they cannot disagree.
 //! - [`error`] (what can go wrong), [`problem`] (how an error is answered), [`gateway`] (what the
-//!   functions behind API Gateway share), [`telemetry`], [`env`](mod@env).
+//!   functions behind API Gateway share), [`telemetry`], [`env`](mod@env), [`aws`] (how AWS is reached).
 //!
 //! The one principle, in `ARCHITECTURE.md`: the row is the truth, messages only hurry it.
 
 pub mod agent;
 pub mod answer;
 pub mod api_key;
+pub mod aws;
 pub mod bus;
 pub mod callback;
 pub mod caller;
@@ -25,6 +26,7 @@ pub mod error;
 pub mod execution;
 pub mod gateway;
 pub mod issuer;
+pub mod master_secret;
 pub mod network;
 pub mod openapi;
 pub mod outcome;
@@ -32,6 +34,7 @@ pub mod problem;
 pub mod question;
 pub mod queue;
 pub mod request;
+pub mod schema;
 pub mod service;
 pub mod signature;
 pub mod step_functions;

@@ -8,7 +8,12 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::{
-    api_key::hex, caller::UserId, error::Error, execution::Execution, request::MAX_BYTES,
+    api_key::hex,
+    caller::UserId,
+    error::Error,
+    execution::Execution,
+    request::MAX_BYTES,
+    schema::{Misfit, Schema},
     time::Timestamp,
 };
 
@@ -169,7 +174,7 @@ impl Ask {
         if !schema.is_object() || text.len() > MAX_SCHEMA {
             return Err("schema must be an object of at most 32 KB");
         }
-        if jsonschema::validator_for(schema).is_err() {
+        if Schema::parse(schema).is_err() {
             return Err("schema must be a JSON Schema without references to elsewhere");
         }
         Ok(Self { token, question, schema: text, timeout })
@@ -256,14 +261,11 @@ impl Question {
         let schema = self.schema.as_deref().unwrap_or("true");
         let schema: Value =
             serde_json::from_str(schema).map_err(|error| Error::corrupt("a schema", error))?;
-        // It was compiled once before it was accepted.
-        let validator = jsonschema::validator_for(&schema)
-            .map_err(|error| Error::corrupt("a schema", error.to_string()))?;
-        let Err(error) = validator.validate(&answer.value) else {
-            return Ok(());
-        };
-        let field = format!("answer{}", error.instance_path().to_string().replace('/', "."));
-        Err(Error::invalid(field, format!("does not fit the question: {error}")))
+        // It was parsed once before it was accepted.
+        let schema = Schema::parse(&schema).map_err(|error| Error::corrupt("a schema", error))?;
+        schema.check(&answer.value).map_err(|Misfit { path, reason }| {
+            Error::invalid(format!("answer{path}"), format!("does not fit the question: {reason}"))
+        })
     }
 }
 

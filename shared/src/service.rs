@@ -7,9 +7,8 @@ pub mod settle;
 pub mod start;
 pub mod subscribe;
 
-use aws_config::SdkConfig;
-
 use crate::{
+    aws::Aws,
     bus::Bus,
     env::{self, InvalidVariable},
     queue::Queue,
@@ -28,18 +27,15 @@ pub struct Services {
 
 impl Services {
     /// Wires them by the variables that the template sets.
-    pub fn from_env(aws: &SdkConfig) -> Result<Self, InvalidVariable> {
-        let dynamodb = aws_sdk_dynamodb::Client::new(aws);
+    pub fn from_env(aws: &Aws) -> Result<Self, InvalidVariable> {
+        let dynamodb = aws.dynamodb.clone();
         let table = env::required("EXECUTIONS_TABLE")?;
         Ok(Self {
             start: start::Start {
                 executions: Executions::new(dynamodb.clone(), table.clone()),
                 agents: Agents::new(dynamodb.clone(), env::required("AGENTS_TABLE")?),
                 limits: Limits::new(dynamodb, table),
-                launch_queue: Queue::new(
-                    aws_sdk_sqs::Client::new(aws),
-                    env::required("LAUNCH_QUEUE_URL")?,
-                ),
+                launch_queue: Queue::new(aws.sqs(), env::required("LAUNCH_QUEUE_URL")?),
                 callback_allow: env::parsed("CALLBACK_ALLOW")?,
                 launch_overdue: env::seconds("LAUNCH_OVERDUE_SECONDS")?,
                 queue_timeout: env::seconds("QUEUE_TIMEOUT_SECONDS")?,
@@ -51,8 +47,8 @@ impl Services {
 
 impl read::Reader {
     /// Wires it by the variables that the template sets.
-    pub fn from_env(aws: &SdkConfig) -> Result<Self, InvalidVariable> {
-        let dynamodb = aws_sdk_dynamodb::Client::new(aws);
+    pub fn from_env(aws: &Aws) -> Result<Self, InvalidVariable> {
+        let dynamodb = aws.dynamodb.clone();
         let table = env::required("EXECUTIONS_TABLE")?;
         Ok(Self {
             executions: Executions::new(dynamodb.clone(), table.clone()),
@@ -67,9 +63,9 @@ impl read::Reader {
 
 impl change::Change {
     /// Wires it by the variables that the template sets.
-    pub fn from_env(aws: &SdkConfig) -> Result<Self, InvalidVariable> {
-        let dynamodb = aws_sdk_dynamodb::Client::new(aws);
-        let sqs = aws_sdk_sqs::Client::new(aws);
+    pub fn from_env(aws: &Aws) -> Result<Self, InvalidVariable> {
+        let dynamodb = aws.dynamodb.clone();
+        let sqs = aws.sqs();
         let table = env::required("EXECUTIONS_TABLE")?;
         Ok(Self {
             executions: Executions::new(dynamodb.clone(), table.clone()),
@@ -84,15 +80,15 @@ impl change::Change {
 
 impl subscribe::Subscribe {
     /// Wires it by the variables that the template sets.
-    pub fn from_env(aws: &SdkConfig) -> Result<Self, InvalidVariable> {
-        let dynamodb = aws_sdk_dynamodb::Client::new(aws);
+    pub fn from_env(aws: &Aws) -> Result<Self, InvalidVariable> {
+        let dynamodb = aws.dynamodb.clone();
         let table = env::required("EXECUTIONS_TABLE")?;
         let queue_url = env::required("WEBHOOK_QUEUE_URL")?;
         Ok(Self {
             subscriptions: Subscriptions::new(dynamodb.clone(), table.clone()),
             deliveries: Deliveries::new(dynamodb.clone(), table.clone()),
             generations: Generations::new(dynamodb, table),
-            webhook_queue: Queue::new(aws_sdk_sqs::Client::new(aws), queue_url),
+            webhook_queue: Queue::new(aws.sqs(), queue_url),
             callback_allow: env::parsed("CALLBACK_ALLOW")?,
             delivery_overdue: env::seconds("DELIVERY_OVERDUE_SECONDS")?,
         })
@@ -101,21 +97,18 @@ impl subscribe::Subscribe {
 
 impl settle::Settle {
     /// Wires it by the variables that the template sets.
-    pub fn from_env(aws: &SdkConfig) -> Result<Self, InvalidVariable> {
+    pub fn from_env(aws: &Aws) -> Result<Self, InvalidVariable> {
         Ok(Self {
-            executions: Executions::new(
-                aws_sdk_dynamodb::Client::new(aws),
-                env::required("EXECUTIONS_TABLE")?,
-            ),
+            executions: Executions::new(aws.dynamodb.clone(), env::required("EXECUTIONS_TABLE")?),
             subscriptions: Subscriptions::new(
-                aws_sdk_dynamodb::Client::new(aws),
+                aws.dynamodb.clone(),
                 env::required("EXECUTIONS_TABLE")?,
             ),
-            bus: Bus::new(aws_sdk_eventbridge::Client::new(aws), env::required("EVENT_BUS_NAME")?),
-            webhook_queue: Queue::new(
-                aws_sdk_sqs::Client::new(aws),
-                env::required("WEBHOOK_QUEUE_URL")?,
+            bus: Bus::new(
+                aws_sdk_eventbridge::Client::new(&aws.config),
+                env::required("EVENT_BUS_NAME")?,
             ),
+            webhook_queue: Queue::new(aws.sqs(), env::required("WEBHOOK_QUEUE_URL")?),
             retention: env::days("RETENTION_DAYS")?,
             news_overdue: env::seconds("NEWS_OVERDUE_SECONDS")?,
             delivery_overdue: env::seconds("DELIVERY_OVERDUE_SECONDS")?,

@@ -16,8 +16,11 @@ use metrique::{
     },
 };
 
+use tracing_subscriber::filter::LevelFilter;
+
 use crate::{
     agent::AgentName,
+    env,
     execution::{Execution, ExecutionId, Status},
 };
 
@@ -27,6 +30,20 @@ const AGENTS_NAMESPACE: &str = "MCPServer/Agents";
 global_entry_sink! {
     /// Where what happens to runs is written.
     AgentMetrics
+}
+
+/// Writes logs to standard output, at the level and in the format that Lambda's variables say
+/// (<https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs-logformat.html>).
+pub fn attach_logs() {
+    let level = env::optional("AWS_LAMBDA_LOG_LEVEL").and_then(|level| level.parse().ok());
+    let logs = tracing_subscriber::fmt()
+        .with_target(false)
+        .without_time()
+        .with_max_level(level.unwrap_or(LevelFilter::INFO));
+    match env::optional("AWS_LAMBDA_LOG_FORMAT") {
+        Some(format) if format.eq_ignore_ascii_case("json") => logs.json().init(),
+        _ => logs.init(),
+    }
 }
 
 /// Keeps the metrics going; they end when it is dropped.

@@ -108,12 +108,8 @@ fn fits(key: &Jwk, algorithm: Algorithm) -> bool {
 
 /// Reads a JSON document, following no redirect and using no proxy.
 async fn get<T: DeserializeOwned>(url: &str) -> Result<T, &'static str> {
-    let connector = HttpsConnectorBuilder::new()
-        .with_native_roots()
-        .map_err(|_| "this machine trusts no certificate")?
-        .https_or_http()
-        .enable_http1()
-        .build();
+    let connector =
+        HttpsConnectorBuilder::new().with_webpki_roots().https_or_http().enable_http1().build();
     let client = Client::builder(TokioExecutor::new()).build::<_, Empty<Bytes>>(connector);
     let request = Request::get(url)
         .header(header::ACCEPT, "application/json")

@@ -4,20 +4,24 @@ mod handler;
 mod keys;
 mod token;
 
-use aws_config::BehaviorVersion;
-use lambda_runtime::{Error, LambdaEvent, run, service_fn, tracing};
-use relay::{env, store::api_keys::ApiKeys, telemetry};
+use lambda_runtime::{Error, LambdaEvent, run, service_fn};
+use relay::{
+    aws::{self, Aws},
+    env,
+    store::api_keys::ApiKeys,
+    telemetry,
+};
 
 use crate::{handler::Callers, token::Tokens};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
-    tracing::init_default_subscriber();
+    telemetry::attach_logs();
     let _metrics = telemetry::attach_metrics();
 
-    let aws = aws_config::load_defaults(BehaviorVersion::v2026_01_12()).await;
+    let aws = Aws::from_env()?;
     let callers = &Callers {
-        keys: ApiKeys::new(aws_sdk_dynamodb::Client::new(&aws), env::required("API_KEYS_TABLE")?),
+        keys: ApiKeys::new(aws.dynamodb.clone(), env::required("API_KEYS_TABLE")?),
         tokens: Tokens::new(
             env::parsed_list("OAUTH_ISSUERS")?,
             env::list("OAUTH_AUDIENCES")?,
@@ -25,6 +29,7 @@ async fn main() -> Result<(), Error> {
             env::parsed("OAUTH_RATE_LIMIT")?,
         ),
     };
+    aws::prepare(callers.keys.prepare()).await;
 
     run(service_fn(move |event: LambdaEvent<handler::Request>| callers.handle(event))).await
 }

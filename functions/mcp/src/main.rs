@@ -14,9 +14,9 @@ mod transport;
 
 use std::convert::Infallible;
 
-use aws_config::BehaviorVersion;
-use lambda_http::{Error, Request, Response, lambda_runtime::tracing, run, service_fn};
+use lambda_http::{Error, Request, Response, run, service_fn};
 use relay::{
+    aws::{self, Aws},
     env, gateway,
     service::{Services, change::Change},
     telemetry,
@@ -26,10 +26,10 @@ use crate::{discovery::Discovery, server::Server, transport::Transport};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
-    tracing::init_default_subscriber();
+    telemetry::attach_logs();
     let _metrics = telemetry::attach_metrics();
 
-    let aws = aws_config::load_defaults(BehaviorVersion::v2026_01_12()).await;
+    let aws = Aws::from_env()?;
     let public_url = env::required("PUBLIC_URL")?;
     let server = Server::new(Services::from_env(&aws)?, Change::from_env(&aws)?);
     let handler = server.clone();
@@ -39,6 +39,7 @@ async fn main() -> Result<(), Error> {
         &Transport::new(handler, env::list("MCP_HOSTS")?, env::list("MCP_ORIGINS")?, &public_url);
     let discovery = &Discovery::new(&public_url, env::parsed_list("OAUTH_ISSUERS")?);
     let services = &server.services;
+    aws::prepare(services.reader.executions.prepare()).await;
 
     run(service_fn(async |request: Request| {
         Ok::<Response<String>, Infallible>(match gateway::route(&request) {

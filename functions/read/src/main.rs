@@ -2,17 +2,22 @@
 
 mod handler;
 
-use aws_config::BehaviorVersion;
-use lambda_http::{Error, Request, lambda_runtime::tracing, run, service_fn};
-use relay::{gateway, service::read::Reader, telemetry};
+use lambda_http::{Error, Request, run, service_fn};
+use relay::{
+    aws::{self, Aws},
+    gateway,
+    service::read::Reader,
+    telemetry,
+};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
-    tracing::init_default_subscriber();
+    telemetry::attach_logs();
     let _metrics = telemetry::attach_metrics();
 
-    let aws = aws_config::load_defaults(BehaviorVersion::v2026_01_12()).await;
+    let aws = Aws::from_env()?;
     let reader = &Reader::from_env(&aws)?;
+    aws::prepare(reader.executions.prepare()).await;
 
     run(service_fn(move |request: Request| {
         let metrics = gateway::measure(handler::operation(&request), &request);

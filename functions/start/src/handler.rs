@@ -6,6 +6,7 @@ use relay::{
     caller::Caller,
     error::Error,
     gateway,
+    master_secret::MasterSecret,
     request::{StartBody, parse_object},
     service::{
         Services,
@@ -14,8 +15,6 @@ use relay::{
     },
     subscription::SubscribeBody,
 };
-
-use crate::master::MasterSecret;
 
 const START: &str = "/v1/executions";
 const CANCEL: &str = "/v1/executions/{execution_id}/cancel";

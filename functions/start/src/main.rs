@@ -1,34 +1,30 @@
 //! All that callers change: starts, cancellations, redeliveries, subscriptions, signing secrets.
 
 mod handler;
-mod master;
 
-use aws_config::BehaviorVersion;
-use lambda_http::{Error, Request, lambda_runtime::tracing, run, service_fn};
+use lambda_http::{Error, Request, run, service_fn};
 use relay::{
+    aws::{self, Aws},
     env, gateway,
+    master_secret::MasterSecret,
     service::{Services, change::Change, subscribe::Subscribe},
     telemetry,
 };
 
-use crate::master::MasterSecret;
-
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
-    tracing::init_default_subscriber();
+    telemetry::attach_logs();
     let _metrics = telemetry::attach_metrics();
 
-    let aws = aws_config::load_defaults(BehaviorVersion::v2026_01_12()).await;
+    let aws = Aws::from_env()?;
     let api = &handler::Api {
         services: Services::from_env(&aws)?,
         change: Change::from_env(&aws)?,
         subscribe: Subscribe::from_env(&aws)?,
-        master: MasterSecret::new(
-            aws_sdk_secretsmanager::Client::new(&aws),
-            env::required("WEBHOOK_SECRET_ARN")?,
-        ),
+        master: MasterSecret::from_env(&aws)?,
         public_url: env::required("PUBLIC_URL")?,
     };
+    aws::prepare(api.services.start.executions.prepare()).await;
 
     let handle = async |request: Request| api.handle(&request).await;
     run(service_fn(move |request| {

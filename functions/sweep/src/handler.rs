@@ -5,10 +5,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use aws_config::SdkConfig;
 use futures_util::{StreamExt, future::join_all, stream};
 use lambda_runtime::{Context, Diagnostic};
 use relay::{
+    aws::Aws,
     env::{self, InvalidVariable},
     error::Error,
     execution::{Execution, SHARDS, Status},
@@ -53,16 +53,16 @@ pub(crate) struct Sweeper {
 }
 
 impl Sweeper {
-    pub(crate) fn from_env(aws: &SdkConfig) -> Result<Self, InvalidVariable> {
-        let dynamodb = aws_sdk_dynamodb::Client::new(aws);
+    pub(crate) fn from_env(aws: &Aws) -> Result<Self, InvalidVariable> {
+        let dynamodb = aws.dynamodb.clone();
         let queue_url = env::required("LAUNCH_QUEUE_URL")?;
         Ok(Self {
             settle: Settle::from_env(aws)?,
-            step_functions: StepFunctions::new(aws_sdk_sfn::Client::new(aws)),
+            step_functions: StepFunctions::new(aws_sdk_sfn::Client::new(&aws.config)),
             due: Due::new(dynamodb, env::required("EXECUTIONS_TABLE")?),
-            launch_queue: Queue::new(aws_sdk_sqs::Client::new(aws), queue_url),
+            launch_queue: Queue::new(aws.sqs(), queue_url),
             reporter: Reporter::new(
-                aws_sdk_cloudwatch::Client::new(aws),
+                aws_sdk_cloudwatch::Client::new(&aws.config),
                 env::required("STACK_NAME")?,
             ),
             launch_overdue: env::seconds("LAUNCH_OVERDUE_SECONDS")?,

@@ -3,16 +3,15 @@
 mod handler;
 mod report;
 
-use aws_config::BehaviorVersion;
-use lambda_runtime::{Error, LambdaEvent, run, service_fn, tracing};
-use relay::telemetry;
+use lambda_runtime::{Error, LambdaEvent, run, service_fn};
+use relay::{aws::Aws, telemetry};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
-    tracing::init_default_subscriber();
+    telemetry::attach_logs();
     let _metrics = telemetry::attach_metrics();
 
-    let aws = aws_config::load_defaults(BehaviorVersion::v2026_01_12()).await;
+    let aws = Aws::from_env()?;
     let sweeper = &handler::Sweeper::from_env(&aws)?;
 
     run(service_fn(move |event: LambdaEvent<serde_json::Value>| async move {

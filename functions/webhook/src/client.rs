@@ -81,10 +81,7 @@ impl fmt::Debug for Client {
 
 impl Client {
     pub(crate) fn new(allow: CallbackAllow) -> Result<Self, rustls::Error> {
-        let mut roots = RootCertStore::empty();
-        // A system store may hold odd certificates; those that can be read are enough.
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        Self::trusting(roots, allow)
+        Self::trusting(webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect(), allow)
     }
 
     fn trusting(roots: RootCertStore, allow: CallbackAllow) -> Result<Self, rustls::Error> {

@@ -5,15 +5,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use aws_config::SdkConfig;
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent};
 use lambda_runtime::{Diagnostic, LambdaEvent};
 use relay::{
     answer::{Results, Said},
+    aws::Aws,
     callback::{Callback, NewsType},
     delivery::{Attempt, Delivery, Schedule},
     env,
     error::Error,
+    master_secret::MasterSecret,
     outcome::Outcome,
     queue::{self, DeliveryMessage, MAX_DELAY, Queue},
     signature::{Generation, signatures},
@@ -39,7 +40,7 @@ pub(crate) struct Courier {
     queue: Queue,
     client: Client,
     schedule: Schedule,
-    master_secret: String,
+    master_secret: MasterSecret,
     lease: Duration,
     /// After which silence `sweep` hurries a delivery again.
     overdue: Duration,
@@ -48,30 +49,32 @@ pub(crate) struct Courier {
 }
 
 impl Courier {
-    pub(crate) async fn from_env(aws: &SdkConfig) -> Result<Self, lambda_runtime::Error> {
-        let dynamodb = aws_sdk_dynamodb::Client::new(aws);
+    pub(crate) fn from_env(aws: &Aws) -> Result<Self, lambda_runtime::Error> {
+        let dynamodb = aws.dynamodb.clone();
         let table = env::required("EXECUTIONS_TABLE")?;
-        let secret = aws_sdk_secretsmanager::Client::new(aws)
-            .get_secret_value()
-            .secret_id(env::required("WEBHOOK_SECRET_ARN")?)
-            .send()
-            .await?;
         Ok(Self {
             executions: Executions::new(dynamodb.clone(), table.clone()),
             deliveries: Deliveries::new(dynamodb, table),
-            queue: Queue::new(aws_sdk_sqs::Client::new(aws), env::required("WEBHOOK_QUEUE_URL")?),
+            queue: Queue::new(aws.sqs(), env::required("WEBHOOK_QUEUE_URL")?),
             client: Client::new(env::parsed("CALLBACK_ALLOW")?)?,
             schedule: env::parsed("RETRY_SCHEDULE")?,
-            master_secret: secret.secret_string.ok_or("the webhook secret is no text")?,
+            master_secret: MasterSecret::from_env(aws)?,
             lease: env::seconds("DELIVERY_LEASE_SECONDS")?,
             overdue: env::seconds("DELIVERY_OVERDUE_SECONDS")?,
             undelivered: AtomicUsize::default(),
         })
     }
 
+    /// Makes the calls that the first delivery would wait for.
+    pub(crate) async fn prepare(&self) {
+        drop(tokio::join!(self.executions.prepare_batch(), self.master_secret.read()));
+    }
+
     #[tracing::instrument(skip_all, fields(execution.id = %message.execution_id, delivery = message.part))]
     async fn deliver(&self, message: DeliveryMessage) -> Result<(), Error> {
         let DeliveryMessage { execution_id: id, part } = message;
+        // Before the lease, which a secret that cannot be read would hold in vain.
+        let master = self.master_secret.read().await?;
         let delivery = match self.deliveries.lease(&id, &part, self.lease).await? {
             Lease::Held(delivery) => delivery,
             Lease::Refused => {
@@ -97,7 +100,8 @@ impl Courier {
 
         let at = Timestamp::now();
         let clock = Instant::now();
-        let answer = self.client.post(self.post(&delivery, &callback, generation, at, body)).await;
+        let post = post(master, &delivery, &callback, generation, at, body);
+        let answer = self.client.post(post).await;
         let duration_ms = u64::try_from(clock.elapsed().as_millis()).unwrap_or(u64::MAX);
 
         let now = Timestamp::now();
@@ -162,24 +166,6 @@ impl Courier {
         Ok(())
     }
 
-    fn post<'a>(
-        &self,
-        delivery: &'a Delivery,
-        callback: &'a Callback,
-        generation: Generation,
-        at: Timestamp,
-        body: String,
-    ) -> Post<'a> {
-        let (master, id) = (self.master_secret.as_bytes(), &delivery.webhook_id);
-        Post {
-            callback,
-            webhook_id: id,
-            timestamp: at.seconds(),
-            signature: signatures(master, &delivery.user_id, generation, id, at, &body),
-            body,
-        }
-    }
-
     /// When the delivery is due again, if it is.
     fn verdict(&self, delivery: &Delivery, judgement: &Judgement, now: Timestamp) -> Verdict {
         if judgement.outcome == verdict::Outcome::Delivered {
@@ -191,6 +177,25 @@ impl Courier {
         let next_attempt_at = now.plus(pause);
         let grace = if pause <= MAX_DELAY { self.overdue } else { Duration::ZERO };
         Verdict::Again { next_attempt_at, due_at: next_attempt_at.plus(grace) }
+    }
+}
+
+/// An attempt, signed with what the owner's secret is made of.
+fn post<'a>(
+    master: &[u8],
+    delivery: &'a Delivery,
+    callback: &'a Callback,
+    generation: Generation,
+    at: Timestamp,
+    body: String,
+) -> Post<'a> {
+    let id = &delivery.webhook_id;
+    Post {
+        callback,
+        webhook_id: id,
+        timestamp: at.seconds(),
+        signature: signatures(master, &delivery.user_id, generation, id, at, &body),
+        body,
     }
 }
 

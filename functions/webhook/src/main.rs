@@ -4,18 +4,21 @@ mod client;
 mod handler;
 mod verdict;
 
-use aws_config::BehaviorVersion;
 use aws_lambda_events::sqs::SqsEvent;
-use lambda_runtime::{Error, LambdaEvent, run, service_fn, tracing};
-use relay::telemetry;
+use lambda_runtime::{Error, LambdaEvent, run, service_fn};
+use relay::{
+    aws::{self, Aws},
+    telemetry,
+};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
-    tracing::init_default_subscriber();
+    telemetry::attach_logs();
     let _metrics = telemetry::attach_metrics();
 
-    let aws = aws_config::load_defaults(BehaviorVersion::v2026_01_12()).await;
-    let courier = &handler::Courier::from_env(&aws).await?;
+    let aws = Aws::from_env()?;
+    let courier = &handler::Courier::from_env(&aws)?;
+    aws::prepare(Box::pin(courier.prepare())).await;
 
     run(service_fn(move |event: LambdaEvent<SqsEvent>| handler::handle(courier, event))).await
 }

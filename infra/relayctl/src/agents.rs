@@ -11,6 +11,7 @@ use aws_sdk_sfn::{
 use clap::{Args, Subcommand};
 use relay::{
     agent::{Agent, AgentName, AgentStatus, StateMachineArn},
+    schema::Schema,
     store::transitions::Step,
 };
 use serde_json::json;
@@ -114,7 +115,7 @@ pub(crate) fn read(file: &str) -> anyhow::Result<String> {
 /// Refuses an agent that no start could run.
 pub(crate) async fn check(stack: &Stack, agent: &Agent) -> anyhow::Result<()> {
     if let Some(schema) = &agent.parameters_schema {
-        jsonschema::validator_for(schema)
+        Schema::parse(schema)
             .map_err(|error| anyhow!("parameters_schema is no JSON Schema: {error}"))?;
     }
     check_machine(stack, &agent.state_machine_arn).await

@@ -13,6 +13,7 @@ use crate::{
     network::CallbackAllow,
     queue::{LaunchMessage, Queue},
     request::{IdempotencyKey, StartBody, StartRequest},
+    schema::{Misfit, Schema},
     store::{
         agents::Agents,
         executions::{Accept, Executions, NewExecution},
@@ -186,14 +187,13 @@ fn check_parameters(agent: &Agent, request: &StartRequest) -> Result<(), Error> 
     let Some(schema) = &agent.parameters_schema else {
         return Ok(());
     };
-    let validator = jsonschema::validator_for(schema).map_err(|error| {
-        warn!(agent.name = %agent.agent_name, %error, "an agent's parameters_schema is no JSON Schema");
-        Error::Conflict(Cow::Owned(format!("agent {} has an invalid parameters_schema", agent.agent_name)))
+    let schema = Schema::parse(schema).map_err(|error| {
+        warn!(agent.name = %agent.agent_name, %error, "an agent's parameters_schema cannot be used");
+        let detail = format!("agent {} has an invalid parameters_schema", agent.agent_name);
+        Error::Conflict(Cow::Owned(detail))
     })?;
     let parameters = serde_json::Value::Object(request.parameters.clone());
-    let Err(error) = validator.validate(&parameters) else {
-        return Ok(());
-    };
-    let field = format!("parameters{}", error.instance_path().to_string().replace('/', "."));
-    Err(Error::invalid(field, format!("does not fit the agent: {error}")))
+    schema.check(&parameters).map_err(|Misfit { path, reason }| {
+        Error::invalid(format!("parameters{path}"), format!("does not fit the agent: {reason}"))
+    })
 }

@@ -36,6 +36,9 @@ pub(super) const CALLBACK: &str = "callback";
 pub(super) const OUTPUT: &str = "output";
 pub(super) const IDEMPOTENCY: &str = "idem";
 
+/// No run has this id, but `read` may look for it.
+const NOTHING: &str = "mcp-nothing";
+
 /// How fresh a read must be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Consistency {
@@ -197,6 +200,18 @@ impl Executions {
     /// The frozen input.
     pub async fn find_input(&self, id: &ExecutionId) -> Result<Option<Input>, Error> {
         self.part(id.as_str(), INPUT, Consistency::Strong, "read an input").await
+    }
+
+    /// Reads what is not there, to have made a call: see [`crate::aws::prepare`].
+    pub async fn prepare(&self) {
+        let nothing: Result<Option<Execution>, Error> =
+            self.part(NOTHING, STATE, Consistency::Eventual, "prepare").await;
+        drop(nothing);
+    }
+
+    /// The same for who may read in batches alone.
+    pub async fn prepare_batch(&self) {
+        drop(self.batch(vec![key(NOTHING, STATE)], "prepare").await);
     }
 
     async fn part<T: DeserializeOwned>(

@@ -1,0 +1,73 @@
+//! How the functions reach AWS: by what Lambda says in its variables, and through one pool of
+//! connections for all services.
+
+mod connector;
+
+use std::{fs, sync::OnceLock, time::Duration};
+
+use aws_config::{
+    AppName, BehaviorVersion, Region, SdkConfig,
+    environment::EnvironmentVariableCredentialsProvider, timeout::TimeoutConfig,
+};
+use aws_sdk_dynamodb::config::{SharedCredentialsProvider, SharedHttpClient};
+use tokio::time::timeout;
+use tracing::info;
+
+use self::connector::{ATTEMPT_TIMEOUT, Connector};
+use crate::env::{self, InvalidVariable};
+
+/// The authorities that vouch for AWS's own endpoints (<https://www.amazontrust.com/repository/>).
+/// Nobody else can, and to read them takes a fraction of the time that all of a system's take.
+const AUTHORITIES: &[u8] = include_bytes!("aws/authorities.pem");
+
+/// How long AWS is waited for before the first event, which may come all the same.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// What reaches AWS.
+#[derive(Debug)]
+pub struct Aws {
+    pub config: SdkConfig,
+    pub dynamodb: aws_sdk_dynamodb::Client,
+    sqs: OnceLock<aws_sdk_sqs::Client>,
+}
+
+impl Aws {
+    /// Lambda names region and credentials, so nothing is looked for in files or asked of the
+    /// network. `AWS_ENDPOINT_URL` and `AWS_CA_BUNDLE` mean what they mean to any SDK
+    /// (<https://docs.aws.amazon.com/sdkref/latest/guide/settings-reference.html>).
+    pub fn from_env() -> Result<Self, InvalidVariable> {
+        let bundle = env::optional("AWS_CA_BUNDLE").map(fs::read).transpose();
+        let bundle = bundle.map_err(|error| env::invalid("AWS_CA_BUNDLE", &error))?;
+        let connector = Connector::new(bundle.as_deref().unwrap_or(AUTHORITIES));
+        let connector = connector.map_err(|error| env::invalid("AWS_CA_BUNDLE", &error))?;
+        let credentials = EnvironmentVariableCredentialsProvider::new();
+        let timeouts = TimeoutConfig::builder().operation_attempt_timeout(ATTEMPT_TIMEOUT);
+        let app = env::optional("AWS_SDK_UA_APP_ID").and_then(|name| AppName::new(name).ok());
+        let mut config = SdkConfig::builder()
+            .behavior_version(BehaviorVersion::v2026_01_12())
+            .region(Region::new(env::required("AWS_REGION")?))
+            .credentials_provider(SharedCredentialsProvider::new(credentials))
+            .timeout_config(timeouts.build())
+            .http_client(SharedHttpClient::new(connector));
+        config.set_app_name(app);
+        config.set_endpoint_url(env::optional("AWS_ENDPOINT_URL"));
+        let config = config.build();
+        let dynamodb = aws_sdk_dynamodb::Client::new(&config);
+        Ok(Self { config, dynamodb, sqs: OnceLock::new() })
+    }
+
+    /// One client for all queues: to make one takes a twentieth of a function's start.
+    #[must_use]
+    pub fn sqs(&self) -> aws_sdk_sqs::Client {
+        self.sqs.get_or_init(|| aws_sdk_sqs::Client::new(&self.config)).clone()
+    }
+}
+
+/// Has the calls made by which connections are opened that the first event will need. Lambda gives
+/// a whole processor until then, and a share of one after it: 7 % with 128 MB, which makes a TLS
+/// handshake take hundreds of milliseconds. What comes of these calls does not matter.
+pub async fn prepare(calls: impl Future) {
+    if timeout(PATIENCE, calls).await.is_err() {
+        info!("AWS has not answered before the first event");
+    }
+}
