@@ -1,7 +1,7 @@
 # Every target prints what it does. The work is done by infra/local, in Python.
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help tools build up demo test test-all conformance test-n8n down lint clean
+.PHONY: help tools build up demo test test-all conformance test-n8n bench down lint clean
 
 RUN = @exec .venv/bin/python infra/local
 # It needs another boto3 than the other tools do, and so a folder of its own.
@@ -40,6 +40,9 @@ conformance: tools ## Run the official MCP conformance suite and clients on a fr
 
 test-n8n: tools ## Run the workflows of infra/n8n in the real n8n, on a fresh stack of their own.
 	$(RUN) test-n8n
+
+bench: tools ## Build the release, and measure its size and what it takes (BENCH_ARGS=--quick: less of it).
+	$(RUN) bench
 
 down: tools ## Stop the local stack.
 	$(RUN) down

@@ -1,10 +1,11 @@
-"""The local tool behind the Makefile: build, up, demo, test, conformance, test-n8n, down."""
+"""The local tool behind the Makefile: build, up, demo, test, conformance, test-n8n, bench, down."""
 
 import os
 import signal
 import subprocess
 import sys
 
+import bench
 import conformance
 import demo
 import keeper
@@ -150,6 +151,7 @@ def main() -> None:
         "test-all": lambda: test(everything=True),
         "conformance": check_conformance,
         "test-n8n": check_n8n,
+        "bench": bench.run,
         "down": down,
     }
     try:

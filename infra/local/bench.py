@@ -1,0 +1,49 @@
+"""Measures the functions as they are deployed: their size, and by tests/bench what they take."""
+
+import json
+import os
+import pathlib
+import tempfile
+import zipfile
+
+import keeper
+from report import Failure, step
+from stack import FUNCTIONS, ROOT, TARGET
+
+RELEASE = TARGET / "release"
+# In megabytes, zipped as `sam deploy` does it: a little more than each is now, so that what makes one
+# grow is seen. docs/performance.md says what is in them.
+SIZE_LIMITS = {"mcp": 4.0, "start": 3.0, "status": 3.0}
+SIZE_LIMIT = 3.0
+
+
+def run() -> None:
+    # One by one: built together, the floor would have the features of all others.
+    for packages in ([], ["-p", "floor"], ["-p", "bench"]):
+        with step("Building " + " ".join(["cargo build --release", *packages])):
+            if keeper.run(["cargo", "build", "--release", *packages], cwd=ROOT):
+                raise Failure("The release does not build.")
+    check_sizes()
+    command = [RELEASE / "bench", RELEASE, ROOT / "target" / "bench", *os.environ.get("BENCH_ARGS", "").split()]
+    with step("Measuring"):
+        if keeper.run(command, cwd=ROOT):
+            raise Failure("Not all of it is reached.")
+
+
+def check_sizes() -> None:
+    sizes = {function: zipped(RELEASE / function) for function in FUNCTIONS}
+    print("\nSIZE             MB  zipped")
+    for function, size in sizes.items():
+        print(f"{function:<12}{(RELEASE / function).stat().st_size / 1e6:>7.2f}{size:>8.2f}")
+    file = ROOT / "target" / "sizes.json"
+    file.write_text(json.dumps(sizes, indent=2))
+    large = [name for name, size in sizes.items() if size > SIZE_LIMITS.get(name, SIZE_LIMIT)]
+    if large:
+        raise Failure(f"Larger than they may be: {', '.join(large)}")
+
+
+def zipped(binary: pathlib.Path) -> float:
+    with tempfile.TemporaryFile() as file:
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.write(binary, "bootstrap")
+        return file.tell() / 1e6
