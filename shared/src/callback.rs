@@ -7,7 +7,7 @@ use std::{
 };
 
 use lambda_http::http::{HeaderName, HeaderValue};
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use url::{Host, Position, Url};
 
@@ -42,6 +42,17 @@ pub enum NewsType {
 }
 
 impl NewsType {
+    /// What may be asked for: all news of runs.
+    pub const OF_RUNS: [Self; 7] = [
+        Self::Running,
+        Self::Progress,
+        Self::InputRequired,
+        Self::Completed,
+        Self::Failed,
+        Self::Timeout,
+        Self::Cancelled,
+    ];
+
     /// What a callback is told when it names no events.
     pub const ENDS: [Self; 4] = [Self::Completed, Self::Failed, Self::Timeout, Self::Cancelled];
 
@@ -103,8 +114,8 @@ impl fmt::Debug for CallbackUrl {
 
 const URL_FIELD: &str = "callback_url";
 const HEADERS_FIELD: &str = "callback_headers";
-const MAX_URL: usize = 2048;
-const MAX_HEADERS: usize = 20;
+pub const MAX_URL: usize = 2048;
+pub const MAX_HEADERS: usize = 20;
 const MAX_HEADER_BYTES: usize = 4096;
 
 /// Headers that the delivery sets itself, or that would change how the request is framed or the
@@ -252,6 +263,16 @@ pub fn check_headers(headers: &BTreeMap<String, String>) -> Result<(), Error> {
     Ok(())
 }
 
+/// The schema of the events that a caller may name, or leave to us.
+pub(crate) fn wanted_news_schema(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "description": "All ends of a run when not given. A resume URL of n8n gets those and questions alone.",
+        "type": ["array", "null"],
+        "items": {"type": "string", "enum": NewsType::OF_RUNS},
+        "minItems": 1,
+    })
+}
+
 /// The news that a callback gets: those asked for, else all ends. A resume URL, which any POST
 /// resumes, gets ends only, and questions where it asks for them.
 pub fn wanted_news(
@@ -261,7 +282,7 @@ pub fn wanted_news(
     let Some(mut asked) = asked else {
         return Ok(NewsType::ENDS.to_vec());
     };
-    if asked.contains(&NewsType::Test) {
+    if !asked.iter().all(|news| NewsType::OF_RUNS.contains(news)) {
         return Err(Error::invalid("callback_events", "may not name subscription.test"));
     }
     if url.resumes_n8n() {

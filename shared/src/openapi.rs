@@ -7,18 +7,20 @@ use schemars::{
 use serde_json::{Map, Value, json};
 
 use crate::{
+    agent::AgentName,
     answer::{
         AgentList, DeliveryList, DeliveryView, ExecutionList, Monitor, Receipt, Results,
         SubscriptionList,
     },
-    execution::Status,
+    execution::{ExecutionId, Status},
     problem::Problem,
-    request::StartBody,
+    request::{IdempotencyKey, StartBody},
     service::{
         change::{AnswerBody, Answered, Cancelling},
+        read::ListRequest,
         subscribe::{SecretView, TestView},
     },
-    subscription::{SubscribeBody, SubscriptionView},
+    subscription::{SubscribeBody, SubscriptionId, SubscriptionView},
 };
 
 /// What a route may refuse besides what all may: 401, 429, 500 and 503.
@@ -48,6 +50,8 @@ impl Refuses {
     }
 }
 
+const WAIT: &str =
+    "`wait=N`: hold the answer for up to N seconds, at most 25, until the run has ended.";
 const EXECUTION_ID: &str = "mcp-echo-01m82fnbk6he8p6hq9b40e0c0s";
 
 /// The whole document.
@@ -100,7 +104,14 @@ impl Document {
     ) -> Operation<'_> {
         let names = path.split(['{', '}']).skip(1).step_by(2);
         let parameters: Vec<_> = names
-            .map(|name| json!({"name": name, "in": "path", "required": true, "schema": {"type": "string"}}))
+            .map(|name| {
+                let schema = match name {
+                    "execution_id" => self.requests.subschema_for::<ExecutionId>(),
+                    "subscription_id" => self.requests.subschema_for::<SubscriptionId>(),
+                    _ => self.requests.subschema_for::<String>(),
+                };
+                json!({"name": name, "in": "path", "required": true, "schema": schema})
+            })
             .collect();
         let value = json!({
             "operationId": id, "summary": summary, "parameters": parameters, "responses": {},
@@ -116,15 +127,25 @@ impl Document {
             "estimated_time": 2.05, "poll_interval": 5,
         });
         self.operation("post", "/v1/executions", "startExecution", "Start an agent.")
-            .header("Idempotency-Key", "1 to 255 visible characters. A start that is repeated with the same key is accepted once.")
-            .header("Prefer", "`wait=N`: hold the answer for up to N seconds, at most 25, until the run has ended.")
+            .header(
+                "Idempotency-Key",
+                "A start that is repeated with the same key is accepted once.",
+                &json!({
+                    "type": "string", "pattern": "^[ -~]+$", "minLength": 1,
+                    "maxLength": IdempotencyKey::MAX_LENGTH,
+                }),
+            )
+            .header("Prefer", WAIT, &json!({"type": "string"}))
             .body::<StartBody>(&json!({
                 "agent_name": "echo", "input_message": "Hello", "parameters": {"wait_seconds": 1},
                 "callback_url": "https://example.com/webhook-waiting/1", "tags": {"order": "4711"},
             }))
             .answers::<Receipt>(202, "It is accepted, and will be launched.", &receipt)
+            .tells(202, "Location", "Where the run is.", &json!({"type": "string"}))
             .answers::<Results>(200, "It has ended while the answer was held.", &results())
+            .tells(200, "Location", "Where the run is.", &json!({"type": "string"}))
             .refuses(&[Body, Permission, Id, State]);
+        let agent_name = self.requests.subschema_for::<AgentName>();
         let list = self.operation(
             "get",
             "/v1/executions",
@@ -132,17 +153,17 @@ impl Document {
             "List your runs, newest first.",
         );
         let list = list
-            .query("agent_name", "Only runs of this agent.", &json!({"type": "string"}))
+            .query("agent_name", "Only runs of this agent.", &json!(agent_name))
             .query(
                 "limit",
                 "How many at most; 20 when not given.",
-                &json!({"type": "integer", "minimum": 1, "maximum": 100}),
+                &json!({"type": "integer", "minimum": 1, "maximum": ListRequest::MAX_LIMIT}),
             )
             .query("cursor", "The `next_cursor` of the page before.", &json!({"type": "string"}))
             .query(
                 "owner",
                 "Another user's runs, for an administrator.",
-                &json!({"type": "string"}),
+                &json!({"type": "string", "minLength": 1, "maxLength": ListRequest::MAX_OWNER}),
             );
         let statuses: Vec<_> = Status::ALL.iter().map(|status| status.as_str()).collect();
         list.query(
@@ -158,10 +179,7 @@ impl Document {
             "getExecution",
             "See where a run stands.",
         )
-        .header(
-            "Prefer",
-            "`wait=N`: hold the answer for up to N seconds, at most 25, until the run has ended.",
-        )
+        .header("Prefer", WAIT, &json!({"type": "string"}))
         .answers::<Monitor>(200, "Where it stands.", &monitor())
         .refuses(&[Permission, Id]);
         self.operation(
@@ -364,8 +382,8 @@ impl Document {
 }
 
 impl Operation<'_> {
-    fn header(self, name: &str, description: &str) -> Self {
-        self.parameter("header", name, description, &json!({"type": "string"}))
+    fn header(self, name: &str, description: &str, schema: &Value) -> Self {
+        self.parameter("header", name, description, schema)
     }
 
     fn query(self, name: &str, description: &str, schema: &Value) -> Self {
@@ -400,6 +418,13 @@ impl Operation<'_> {
         self
     }
 
+    /// A header that this answer always has.
+    fn tells(mut self, status: u16, name: &str, description: &str, schema: &Value) -> Self {
+        self.value["responses"][status.to_string()]["headers"][name] =
+            json!({"description": description, "required": true, "schema": schema});
+        self
+    }
+
     fn nothing(mut self, description: &str) -> Self {
         self.value["responses"]["204"] = json!({"description": description});
         self
@@ -415,7 +440,10 @@ impl Operation<'_> {
                 "content": {"application/problem+json": {"schema": schema}},
             });
         }
-        self
+        let seconds = json!({"type": "integer", "minimum": 1});
+        self.tells(401, "WWW-Authenticate", "How to authenticate.", &json!({"type": "string"}))
+            .tells(429, "Retry-After", "In seconds.", &seconds)
+            .tells(503, "Retry-After", "In seconds.", &seconds)
     }
 }
 

@@ -33,23 +33,35 @@ const MAX_TAG_VALUE: usize = 128;
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct StartBody {
+    #[schemars(with = "AgentName")]
     pub agent_name: String,
+    /// Not white space alone.
+    #[schemars(regex(pattern = r"\S"))]
     pub input_message: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parameters: Option<Map<String, Value>>,
+    /// Public https, or to a host that the deployment allows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = callback::MAX_URL))]
     pub callback_url: Option<String>,
+    /// Only with a `callback_url`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("maxProperties" = callback::MAX_HEADERS))]
     pub callback_headers: Option<BTreeMap<String, String>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "callback::wanted_news_schema")]
     pub callback_events: Option<Vec<NewsType>>,
+    /// Keys of 1 to 64 bytes, values of at most 128.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("maxProperties" = MAX_TAGS))]
     pub tags: Option<BTreeMap<String, String>>,
     /// From the start's acceptance on; the run is stopped then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = MAX_TIMEOUT))]
     pub timeout_seconds: Option<u32>,
     /// From the start's acceptance on; a run that is not launched by then never is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = MAX_QUEUE_TIMEOUT))]
     pub queue_timeout_seconds: Option<u32>,
 }
 
@@ -192,9 +204,11 @@ impl StartRequest {
 pub struct IdempotencyKey(String);
 
 impl IdempotencyKey {
+    pub const MAX_LENGTH: usize = 255;
+
     pub fn parse(text: &str) -> Result<Self, Error> {
         if text.is_empty()
-            || text.len() > 255
+            || text.len() > Self::MAX_LENGTH
             || !text.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ')
         {
             return Err(Error::invalid(

@@ -21,7 +21,11 @@ pub const MAX_SUBSCRIPTIONS: u32 = 50;
 /// `sub_<ULID, lower case>`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
-#[schemars(inline)]
+#[schemars(
+    inline,
+    description = "The id of a subscription.",
+    extend("pattern" = "^sub_[0-9A-Za-z]{26}$")
+)]
 pub struct SubscriptionId(String);
 
 impl SubscriptionId {
@@ -118,12 +122,16 @@ impl Interest {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SubscribeBody {
+    /// Public https, or to a host that the deployment allows.
+    #[schemars(length(min = 1, max = callback::MAX_URL))]
     url: String,
     #[serde(default)]
+    #[schemars(schema_with = "callback::wanted_news_schema")]
     events: Option<Vec<NewsType>>,
     #[serde(default)]
     agent_name: Option<AgentName>,
     #[serde(default)]
+    #[schemars(extend("maxProperties" = callback::MAX_HEADERS))]
     headers: BTreeMap<String, String>,
 }
 

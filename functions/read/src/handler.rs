@@ -76,8 +76,7 @@ pub(crate) async fn handle(reader: &Reader, request: &Request) -> Result<Respons
 fn list_request(request: &Request) -> Result<ListRequest, Error> {
     let limit = parameter(request, "limit", ListRequest::WRONG_LIMIT)?;
     let owner: Option<String> = parameter(request, "owner", "must be text")?;
-    // What DynamoDB would refuse as a key.
-    if owner.as_ref().is_some_and(|owner| !(1..=1024).contains(&owner.len())) {
+    if owner.as_ref().is_some_and(|it| !(1..=ListRequest::MAX_OWNER).contains(&it.len())) {
         return Err(Error::invalid("owner", "must be a user's id"));
     }
     Ok(ListRequest {

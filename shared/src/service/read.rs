@@ -49,6 +49,8 @@ pub struct ListRequest {
 impl ListRequest {
     pub const DEFAULT_LIMIT: usize = 20;
     pub const MAX_LIMIT: usize = 100;
+    /// The longest user's id, in bytes: what DynamoDB takes as a key.
+    pub const MAX_OWNER: usize = 1024;
     pub const WRONG_LIMIT: &str = "must be a number from 1 to 100";
 
     /// How many are asked for, where that is said.
