@@ -1,11 +1,12 @@
 # Every target prints what it does. The work is done by infra/local, in Python.
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help tools build up demo test test-all conformance test-n8n bench down lint clean
+.PHONY: help tools build up demo test test-all conformance test-openapi test-n8n bench down lint clean
 
 RUN = @exec .venv/bin/python infra/local
-# It needs another boto3 than the other tools do, and so a folder of its own.
+# Tools whose needs differ from those of the others, each in a folder of its own.
 CHECKOV = .local/tools/checkov-3.3.30
+SCHEMATHESIS = .local/tools/schemathesis-4.32.5
 
 help: ## List the targets.
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile
@@ -31,12 +32,16 @@ demo: tools ## Run two agents on the local stack and show what happens.
 test: tools ## Run all tests on a fresh stack of their own (TEST_ARGS: more arguments for the runner).
 	$(RUN) test
 
-test-all: tools ## The same, with what takes longer.
+test-all: tools $(SCHEMATHESIS)/bin/schemathesis ## The same, with what takes longer.
 	$(RUN) test-all
+	$(RUN) test-openapi $(SCHEMATHESIS)/bin/schemathesis
 	$(RUN) test-n8n
 
 conformance: tools ## Run the official MCP conformance suite and clients on a fresh stack of their own.
 	$(RUN) conformance
+
+test-openapi: tools $(SCHEMATHESIS)/bin/schemathesis ## Run schemathesis with infra/openapi.json on a fresh stack of its own.
+	$(RUN) test-openapi $(SCHEMATHESIS)/bin/schemathesis
 
 test-n8n: tools ## Run the workflows of infra/n8n in the real n8n, on a fresh stack of their own.
 	$(RUN) test-n8n
@@ -54,10 +59,10 @@ lint: tools $(CHECKOV)/bin/checkov ## Check the CloudFormation template.
 	@$(CHECKOV)/bin/checkov --quiet --compact --skip-download --framework cloudformation -f infra/template.yaml \
 	    && echo "  no findings"
 
-$(CHECKOV)/bin/checkov:
-	@echo "Installing checkov into $(CHECKOV) ..."
-	@python3 -m venv --clear $(CHECKOV)
-	@$(CHECKOV)/bin/pip install --quiet --disable-pip-version-check checkov==$(CHECKOV:.local/tools/checkov-%=%)
+$(CHECKOV)/bin/checkov $(SCHEMATHESIS)/bin/schemathesis:
+	@echo "Installing $(@F) into $(@D:/bin=) ..."
+	@python3 -m venv --clear $(@D:/bin=)
+	@$(@D)/pip install --quiet --disable-pip-version-check $(subst -,==,$(notdir $(@D:/bin=)))
 
 clean: down ## Stop the local stack and remove everything that was built.
 	@echo "Removing .local, .venv and target ..."

@@ -1,6 +1,7 @@
-"""The local tool behind the Makefile: build, up, demo, test, conformance, test-n8n, bench, down."""
+"""The local tool behind the Makefile: build, up, demo, test, conformance, test-openapi, test-n8n, bench, down."""
 
 import os
+import pathlib
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import keeper
 import logs
 import n8n
 import n8n_package
+import openapi_check
 from engine import Engine, reserved_port
 from report import Failure, step
 from stack import ROOT, Stack, build, shell_lines, write_private
@@ -95,6 +97,21 @@ def check_conformance() -> None:
             engine.stop()
 
 
+def check_openapi(schemathesis: pathlib.Path) -> None:
+    keeper.die_with_parent(signal.SIGTERM)
+    build()
+    engine = Engine(LOCAL / "openapi")
+    if engine.keeper() is not None:
+        raise Failure("Another `make test-openapi` runs in this directory.")
+    engine.start(outlives_us=False)
+    try:
+        openapi_check.check(Stack(engine, "agent-relay-openapi", TEST_PARAMETERS), schemathesis.absolute())
+        logs.check("agent-relay-openapi")
+    finally:
+        with step("Stopping the stack"):
+            engine.stop()
+
+
 def check_n8n() -> None:
     keeper.die_with_parent(signal.SIGTERM)
     n8n.install()
@@ -150,6 +167,7 @@ def main() -> None:
         "test": test,
         "test-all": lambda: test(everything=True),
         "conformance": check_conformance,
+        "test-openapi": lambda: check_openapi(pathlib.Path(sys.argv[2])),
         "test-n8n": check_n8n,
         "bench": bench.run,
         "down": down,
