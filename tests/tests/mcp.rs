@@ -191,8 +191,13 @@ async fn rest_and_mcp_show_the_same_and_each_answer_fits_its_schema() {
         assert_eq!(results, user.get(&path).await.body);
         fits("get_agent_results", &results);
     }
-    let agents = call(&user, "list_available_agents", json!({})).await;
-    assert_eq!(agents, user.get("/v1/agents").await.body);
+    // Of an agent that no other test runs: its average does not change between the two looks.
+    let attributes = json!({"average_execution_time": 1.5, "cost_estimate": 0.01});
+    let agent = stack.agent("EchoMachineArn", attributes).await;
+    let viewer = stack.user(&[&format!("view:{agent}")]).await;
+    let agents = call(&viewer, "list_available_agents", json!({})).await;
+    assert_eq!(agents["agents"][0]["average_execution_time"], 1.5);
+    assert_eq!(agents, viewer.get("/v1/agents").await.body);
     fits("list_available_agents", &agents);
     let list = call(&user, "list_executions", json!({"status": "completed", "limit": 1})).await;
     let rest = user.get("/v1/executions?status=completed&limit=1").await.body;
