@@ -46,7 +46,7 @@ test-openapi: tools $(SCHEMATHESIS)/bin/schemathesis ## Run schemathesis with in
 test-n8n: tools ## Run the workflows of infra/n8n in the real n8n, on a fresh stack of their own.
 	$(RUN) test-n8n
 
-bench: tools ## Build the release, and measure its size and what it takes (BENCH_ARGS=--quick: less of it).
+bench: tools ## Build the release, and measure its size and what it takes (BENCH_ARGS=--check: briefly, and fail if it is too much).
 	$(RUN) bench
 
 down: tools ## Stop the local stack.

@@ -12,8 +12,8 @@ from stack import FUNCTIONS, ROOT, TARGET
 
 RELEASE = TARGET / "release"
 # In megabytes, zipped as `sam deploy` does it: a little more than each is now, so that what makes one
-# grow is seen. docs/performance.md says what is in them.
-SIZE_LIMITS = {"mcp": 4.0, "start": 3.0, "status": 3.0}
+# grow is seen. docs/performance.md says what is in those that are larger.
+SIZE_LIMITS = {"mcp": 4.3, "start": 3.6, "status": 3.4}
 SIZE_LIMIT = 3.0
 
 
@@ -27,7 +27,7 @@ def run() -> None:
     command = [RELEASE / "bench", RELEASE, ROOT / "target" / "bench", *os.environ.get("BENCH_ARGS", "").split()]
     with step("Measuring"):
         if keeper.run(command, cwd=ROOT):
-            raise Failure("Not all of it is reached.")
+            raise Failure("A function takes more than it may.")
 
 
 def check_sizes() -> None:

@@ -162,7 +162,7 @@ async fn tidy(stack: &Stack) {
     let agents = RELAYCTL.run(&["agents", "list", "--json"]).await.json();
     for agent in agents["agents"].as_array().unwrap() {
         let name = agent["agent_name"].as_str().unwrap();
-        if !["echo", "assistant", "fail", "slow"].contains(&name) {
+        if !["approval", "assistant", "echo", "fail", "progress", "slow"].contains(&name) {
             RELAYCTL.told(&["agents", "deactivate", name]).await;
         }
     }

@@ -19,12 +19,15 @@ pub(crate) struct Case {
     says: &'static str,
     /// The most that it may take over what AWS takes, as the median, in milliseconds.
     pub(crate) overhead_limit: Option<f64>,
+    /// Whether somebody waits for the first invocation, so that connections are opened for it before.
+    pub(crate) is_prepared: bool,
 }
 
 impl Case {
     fn new(name: &'static str, function: &'static str, event: Value, says: &'static str) -> Self {
         let (stage, result_bytes, overhead_limit) = (Stage::Completed, 1_000, None);
-        Self { name, function, event, stage, result_bytes, says, overhead_limit }
+        let is_prepared = !["floor", "sweep", "rotate"].contains(&function);
+        Self { name, function, event, stage, result_bytes, says, overhead_limit, is_prepared }
     }
 
     fn at(self, stage: Stage) -> Self {
