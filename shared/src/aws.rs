@@ -56,7 +56,7 @@ impl Aws {
         Ok(Self { config, dynamodb, sqs: OnceLock::new() })
     }
 
-    /// One client for all queues: to make one takes a twentieth of a function's start.
+    /// One client for all queues: to make one reads a table of all of AWS's partitions.
     #[must_use]
     pub fn sqs(&self) -> aws_sdk_sqs::Client {
         self.sqs.get_or_init(|| aws_sdk_sqs::Client::new(&self.config)).clone()

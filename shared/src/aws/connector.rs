@@ -125,3 +125,18 @@ fn connector_error(error: legacy::Error) -> ConnectorError {
         ConnectorError::io(error.into())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bundle_that_vouches_for_nobody_is_refused_and_ours_is_not() {
+        const BROKEN: &str = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+
+        for bundle in ["", "no PEM", BROKEN] {
+            assert!(Connector::new(bundle.as_bytes()).is_err(), "{bundle}");
+        }
+        assert!(Connector::new(super::super::AUTHORITIES).is_ok());
+    }
+}
