@@ -47,13 +47,10 @@ impl Averages {
         let name = &execution.agent_name;
         let seconds = Duration::from_millis(end.millis_since(start)).as_secs_f64();
         let seen = self.lock().get(name).copied();
-        let (before, written_at) = match seen {
-            Some(seen) => (Some(seen.average), seen.written_at),
-            None => {
-                (self.agents.find(name).await?.and_then(|agent| agent.average_execution_time), None)
-            }
-        };
-        let average = moved(before, seconds);
+        // Of an agent that this instance has not met, the run knows what the average was at its start.
+        let told = || Some(Duration::from_millis(execution.estimated_ms?).as_secs_f64());
+        let average = moved(seen.map(|seen| seen.average).or_else(told), seconds);
+        let written_at = seen.and_then(|seen| seen.written_at);
         let is_due = written_at.is_none_or(|at| at.elapsed() >= WRITTEN_EVERY);
         let written_at = if is_due { Some(Instant::now()) } else { written_at };
         self.lock().insert(name.clone(), Seen { average, written_at });

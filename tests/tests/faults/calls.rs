@@ -413,7 +413,6 @@ pub(crate) const RUNS: &[(Call, Scenario)] = &[
     (STATUS_RUNNING, Scenario::Completes),
     (STATUS_END, Scenario::Completes),
     (STATUS_SEND, Scenario::Completes),
-    (agents("status", "average: find", "GetItem"), Scenario::Completes),
     (agents("status", "average: set", "UpdateItem"), Scenario::Completes),
     (call("status", "describe", "stepfunctions", "DescribeExecution"), Scenario::Large),
     (call("status", "describe", "stepfunctions", "DescribeExecution"), Scenario::Early),

@@ -128,7 +128,7 @@ async fn no_operation_makes_one_call_more_than_it_says() {
             .expect(
                 "end",
                 &[
-                    ("status GetItem", 2),
+                    ("status GetItem", 1),
                     ("status PutItem", 1),
                     ("status Query", 1),
                     ("status PutEvents", 1),
