@@ -2,18 +2,25 @@
 //! connections for all services.
 
 mod connector;
+mod knock;
 
-use std::{fs, sync::OnceLock, time::Duration};
+use std::{
+    fs,
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
 
 use aws_config::{
     AppName, BehaviorVersion, Region, SdkConfig,
     environment::EnvironmentVariableCredentialsProvider, timeout::TimeoutConfig,
 };
 use aws_sdk_dynamodb::config::{SharedCredentialsProvider, SharedHttpClient};
+use aws_types::service_config::{LoadServiceConfig, ServiceConfigKey};
 use tokio::time::timeout;
 use tracing::info;
 
 use self::connector::{ATTEMPT_TIMEOUT, Connector};
+pub(crate) use self::knock::Knock;
 use crate::env::{self, InvalidVariable};
 
 /// The authorities that vouch for AWS's own endpoints (<https://www.amazontrust.com/repository/>).
@@ -28,12 +35,22 @@ const PATIENCE: Duration = Duration::from_secs(2);
 pub struct Aws {
     pub config: SdkConfig,
     pub dynamodb: aws_sdk_dynamodb::Client,
-    sqs: OnceLock<aws_sdk_sqs::Client>,
+    pub sqs: OnDemand<aws_sdk_sqs::Client>,
+}
+
+/// A client that is made when it is first used: to make one reads a table of all of AWS's partitions.
+pub type OnDemand<C> = Arc<LazyLock<C, Box<dyn FnOnce() -> C + Send + Sync>>>;
+
+/// The same, of what a service's `Client::new` makes.
+pub fn on_demand<C: 'static>(config: &SdkConfig, new: fn(&SdkConfig) -> C) -> OnDemand<C> {
+    let config = config.clone();
+    Arc::new(LazyLock::new(Box::new(move || new(&config))))
 }
 
 impl Aws {
     /// Lambda names region and credentials, so nothing is looked for in files or asked of the
-    /// network. `AWS_ENDPOINT_URL` and `AWS_CA_BUNDLE` mean what they mean to any SDK
+    /// network. `AWS_ENDPOINT_URL`, that of a single service (such as `AWS_ENDPOINT_URL_SQS`) and
+    /// `AWS_CA_BUNDLE` mean what they mean to any SDK
     /// (<https://docs.aws.amazon.com/sdkref/latest/guide/settings-reference.html>).
     pub fn from_env() -> Result<Self, InvalidVariable> {
         let bundle = env::optional("AWS_CA_BUNDLE").map(fs::read).transpose();
@@ -47,19 +64,26 @@ impl Aws {
             .behavior_version(BehaviorVersion::v2026_01_12())
             .region(Region::new(env::required("AWS_REGION")?))
             .credentials_provider(SharedCredentialsProvider::new(credentials))
+            .service_config(Variables)
             .timeout_config(timeouts.build())
             .http_client(SharedHttpClient::new(connector));
         config.set_app_name(app);
         config.set_endpoint_url(env::optional("AWS_ENDPOINT_URL"));
         let config = config.build();
         let dynamodb = aws_sdk_dynamodb::Client::new(&config);
-        Ok(Self { config, dynamodb, sqs: OnceLock::new() })
+        let sqs = on_demand(&config, aws_sdk_sqs::Client::new);
+        Ok(Self { config, dynamodb, sqs })
     }
+}
 
-    /// One client for all queues: to make one reads a table of all of AWS's partitions.
-    #[must_use]
-    pub fn sqs(&self) -> aws_sdk_sqs::Client {
-        self.sqs.get_or_init(|| aws_sdk_sqs::Client::new(&self.config)).clone()
+/// The variables that are for one service alone.
+#[derive(Debug)]
+struct Variables;
+
+impl LoadServiceConfig for Variables {
+    fn load_config(&self, key: ServiceConfigKey<'_>) -> Option<String> {
+        let service = key.service_id().to_uppercase().replace(' ', "_");
+        env::optional(&format!("{}_{service}", key.env()))
     }
 }
 

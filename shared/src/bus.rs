@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use aws_config::SdkConfig;
 use aws_sdk_eventbridge::{Client, types::PutEventsRequestEntry};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
@@ -10,6 +11,7 @@ use crate::{
     agent::AgentName,
     answer::QuestionView,
     api_key::hex,
+    aws::{Knock, OnDemand, on_demand},
     caller::UserId,
     error::Error,
     execution::{Execution, ExecutionId, Status},
@@ -89,14 +91,19 @@ impl<'a> StatusChange<'a> {
 
 #[derive(Debug, Clone)]
 pub struct Bus {
-    client: Client,
+    client: OnDemand<Client>,
     name: String,
 }
 
 impl Bus {
     #[must_use]
-    pub fn new(client: Client, name: String) -> Self {
-        Self { client, name }
+    pub fn new(config: &SdkConfig, name: String) -> Self {
+        Self { client: on_demand(config, Client::new), name }
+    }
+
+    /// Opens the connection by which changes are published: see [`crate::aws::prepare`].
+    pub async fn prepare(&self) {
+        drop(self.client.put_events().customize().interceptor(Knock).send().await);
     }
 
     /// Publishes a change that is about to be committed: what fails afterwards is done again, so

@@ -20,7 +20,7 @@ pub fn trace_header() -> Option<String> {
 
 /// A variable that need not be set; an empty one counts as not set.
 #[must_use]
-pub fn optional(name: &'static str) -> Option<String> {
+pub fn optional(name: &str) -> Option<String> {
     env::var(name).ok().filter(|value| !value.is_empty())
 }
 

@@ -3,17 +3,16 @@
 
 use std::{fmt, sync::OnceLock};
 
-use aws_config::SdkConfig;
 use aws_sdk_secretsmanager::Client;
 
 use crate::{
-    aws::Aws,
+    aws::{Aws, OnDemand, on_demand},
     env::{self, InvalidVariable},
     error::Error,
 };
 
 pub struct MasterSecret {
-    config: SdkConfig,
+    client: OnDemand<Client>,
     arn: String,
     read: OnceLock<String>,
 }
@@ -28,14 +27,14 @@ impl MasterSecret {
     /// Wires it by the variable that the template sets.
     pub fn from_env(aws: &Aws) -> Result<Self, InvalidVariable> {
         let arn = env::required("WEBHOOK_SECRET_ARN")?;
-        Ok(Self { config: aws.config.clone(), arn, read: OnceLock::new() })
+        Ok(Self { client: on_demand(&aws.config, Client::new), arn, read: OnceLock::new() })
     }
 
     pub async fn read(&self) -> Result<&[u8], Error> {
         if let Some(secret) = self.read.get() {
             return Ok(secret.as_bytes());
         }
-        let value = Client::new(&self.config).get_secret_value().secret_id(&self.arn).send().await;
+        let value = self.client.get_secret_value().secret_id(&self.arn).send().await;
         let value = value.map_err(Error::aws("read the webhook secret"))?;
         let secret = value
             .secret_string

@@ -12,7 +12,13 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tracing::warn;
 
 use crate::{
-    caller::UserId, env, error::Error, execution::ExecutionId, problem, question::QuestionId,
+    aws::{Knock, OnDemand},
+    caller::UserId,
+    env,
+    error::Error,
+    execution::ExecutionId,
+    problem,
+    question::QuestionId,
 };
 
 /// "Step Functions is to be told something of this run": its start or its end, or the answer to
@@ -49,14 +55,19 @@ pub const MAX_DELAY: Duration = Duration::from_mins(15);
 /// A queue that we send to.
 #[derive(Debug, Clone)]
 pub struct Queue {
-    client: Client,
+    client: OnDemand<Client>,
     url: String,
 }
 
 impl Queue {
     #[must_use]
-    pub fn new(client: Client, url: String) -> Self {
+    pub fn new(client: OnDemand<Client>, url: String) -> Self {
         Self { client, url }
+    }
+
+    /// Opens the connection by which hints are sent: see [`crate::aws::prepare`].
+    pub async fn prepare(&self) {
+        drop(self.client.send_message().customize().interceptor(Knock).send().await);
     }
 
     /// Sends a hint, to be received after `delay` (at most [`MAX_DELAY`]; rounded up to whole

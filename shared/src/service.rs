@@ -35,7 +35,7 @@ impl Services {
                 executions: Executions::new(dynamodb.clone(), table.clone()),
                 agents: Agents::new(dynamodb.clone(), env::required("AGENTS_TABLE")?),
                 limits: Limits::new(dynamodb, table),
-                launch_queue: Queue::new(aws.sqs(), env::required("LAUNCH_QUEUE_URL")?),
+                launch_queue: Queue::new(aws.sqs.clone(), env::required("LAUNCH_QUEUE_URL")?),
                 callback_allow: env::parsed("CALLBACK_ALLOW")?,
                 launch_overdue: env::seconds("LAUNCH_OVERDUE_SECONDS")?,
                 queue_timeout: env::seconds("QUEUE_TIMEOUT_SECONDS")?,
@@ -65,13 +65,13 @@ impl change::Change {
     /// Wires it by the variables that the template sets.
     pub fn from_env(aws: &Aws) -> Result<Self, InvalidVariable> {
         let dynamodb = aws.dynamodb.clone();
-        let sqs = aws.sqs();
+        let sqs = &aws.sqs;
         let table = env::required("EXECUTIONS_TABLE")?;
         Ok(Self {
             executions: Executions::new(dynamodb.clone(), table.clone()),
             deliveries: Deliveries::new(dynamodb, table),
             launch_queue: Queue::new(sqs.clone(), env::required("LAUNCH_QUEUE_URL")?),
-            webhook_queue: Queue::new(sqs, env::required("WEBHOOK_QUEUE_URL")?),
+            webhook_queue: Queue::new(sqs.clone(), env::required("WEBHOOK_QUEUE_URL")?),
             launch_overdue: env::seconds("LAUNCH_OVERDUE_SECONDS")?,
             delivery_overdue: env::seconds("DELIVERY_OVERDUE_SECONDS")?,
         })
@@ -88,7 +88,7 @@ impl subscribe::Subscribe {
             subscriptions: Subscriptions::new(dynamodb.clone(), table.clone()),
             deliveries: Deliveries::new(dynamodb.clone(), table.clone()),
             generations: Generations::new(dynamodb, table),
-            webhook_queue: Queue::new(aws.sqs(), queue_url),
+            webhook_queue: Queue::new(aws.sqs.clone(), queue_url),
             callback_allow: env::parsed("CALLBACK_ALLOW")?,
             delivery_overdue: env::seconds("DELIVERY_OVERDUE_SECONDS")?,
         })
@@ -104,11 +104,8 @@ impl settle::Settle {
                 aws.dynamodb.clone(),
                 env::required("EXECUTIONS_TABLE")?,
             ),
-            bus: Bus::new(
-                aws_sdk_eventbridge::Client::new(&aws.config),
-                env::required("EVENT_BUS_NAME")?,
-            ),
-            webhook_queue: Queue::new(aws.sqs(), env::required("WEBHOOK_QUEUE_URL")?),
+            bus: Bus::new(&aws.config, env::required("EVENT_BUS_NAME")?),
+            webhook_queue: Queue::new(aws.sqs.clone(), env::required("WEBHOOK_QUEUE_URL")?),
             retention: env::days("RETENTION_DAYS")?,
             news_overdue: env::seconds("NEWS_OVERDUE_SECONDS")?,
             delivery_overdue: env::seconds("DELIVERY_OVERDUE_SECONDS")?,

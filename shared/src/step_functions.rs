@@ -1,5 +1,6 @@
 //! The calls to Step Functions: start, stop, describe, answer.
 
+use aws_config::SdkConfig;
 use aws_sdk_sfn::{
     Client, config,
     error::ProvideErrorMetadata,
@@ -14,6 +15,7 @@ use aws_sdk_sfn::{
 
 use crate::{
     answer::default_code,
+    aws::{Knock, OnDemand, on_demand},
     error::Error,
     execution::{Execution, ExecutionId, Status, StopReason},
     question::TaskToken,
@@ -22,7 +24,7 @@ use crate::{
 };
 
 #[derive(Debug, Clone)]
-pub struct StepFunctions(Client);
+pub struct StepFunctions(OnDemand<Client>);
 
 /// What came of `StartExecution`.
 #[derive(Debug)]
@@ -47,8 +49,13 @@ pub enum Given {
 
 impl StepFunctions {
     #[must_use]
-    pub fn new(client: Client) -> Self {
-        Self(client)
+    pub fn new(config: &SdkConfig) -> Self {
+        Self(on_demand(config, Client::new))
+    }
+
+    /// Opens the connection by which runs are started: see [`crate::aws::prepare`].
+    pub async fn prepare(&self) {
+        drop(self.0.start_execution().customize().interceptor(Knock).send().await);
     }
 
     /// Starts a run under its id, with its frozen input. The name makes this idempotent: however

@@ -42,6 +42,11 @@ pub(crate) async fn handle(
 }
 
 impl Launcher {
+    /// Opens the connections that a launch needs.
+    pub(crate) async fn prepare(&self) {
+        tokio::join!(self.settle.executions.prepare(), self.step_functions.prepare());
+    }
+
     #[tracing::instrument(skip_all, fields(execution.id = %message.execution_id))]
     async fn pay(&self, message: LaunchMessage, trace: Option<String>) -> Result<(), Error> {
         let id = message.execution_id;

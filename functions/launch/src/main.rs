@@ -21,11 +21,11 @@ async fn main() -> Result<(), Error> {
     let aws = Aws::from_env()?;
     let launcher = &handler::Launcher {
         settle: Settle::from_env(&aws)?,
-        step_functions: StepFunctions::new(aws_sdk_sfn::Client::new(&aws.config)),
-        queue: Queue::new(aws.sqs(), env::required("LAUNCH_QUEUE_URL")?),
+        step_functions: StepFunctions::new(&aws.config),
+        queue: Queue::new(aws.sqs.clone(), env::required("LAUNCH_QUEUE_URL")?),
         launch_overdue: env::seconds("LAUNCH_OVERDUE_SECONDS")?,
     };
-    aws::prepare(launcher.settle.executions.prepare()).await;
+    aws::prepare(launcher.prepare()).await;
 
     run(service_fn(move |event: LambdaEvent<SqsEvent>| handler::handle(launcher, event))).await
 }

@@ -24,7 +24,7 @@ async fn main() -> Result<(), Error> {
         master: MasterSecret::from_env(&aws)?,
         public_url: env::required("PUBLIC_URL")?,
     };
-    aws::prepare(api.services.start.executions.prepare()).await;
+    aws::prepare(api.services.start.prepare()).await;
 
     let handle = async |request: Request| api.handle(&request).await;
     run(service_fn(move |request| {

@@ -24,10 +24,10 @@ async fn main() -> Result<(), Error> {
     let agents = Agents::new(aws.dynamodb.clone(), env::required("AGENTS_TABLE")?);
     let status = &handler::StatusHandler {
         settle: Settle::from_env(&aws)?,
-        step_functions: StepFunctions::new(aws_sdk_sfn::Client::new(&aws.config)),
+        step_functions: StepFunctions::new(&aws.config),
         averages: average::Averages::new(agents),
     };
-    aws::prepare(status.settle.executions.prepare()).await;
+    aws::prepare(status.settle.prepare()).await;
 
     run(service_fn(move |event: LambdaEvent<serde_json::Value>| {
         Box::pin(handler::handle(status, event))

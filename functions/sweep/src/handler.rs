@@ -58,9 +58,9 @@ impl Sweeper {
         let queue_url = env::required("LAUNCH_QUEUE_URL")?;
         Ok(Self {
             settle: Settle::from_env(aws)?,
-            step_functions: StepFunctions::new(aws_sdk_sfn::Client::new(&aws.config)),
+            step_functions: StepFunctions::new(&aws.config),
             due: Due::new(dynamodb, env::required("EXECUTIONS_TABLE")?),
-            launch_queue: Queue::new(aws.sqs(), queue_url),
+            launch_queue: Queue::new(aws.sqs.clone(), queue_url),
             reporter: Reporter::new(
                 aws_sdk_cloudwatch::Client::new(&aws.config),
                 env::required("STACK_NAME")?,

@@ -55,7 +55,7 @@ impl Courier {
         Ok(Self {
             executions: Executions::new(dynamodb.clone(), table.clone()),
             deliveries: Deliveries::new(dynamodb, table),
-            queue: Queue::new(aws.sqs(), env::required("WEBHOOK_QUEUE_URL")?),
+            queue: Queue::new(aws.sqs.clone(), env::required("WEBHOOK_QUEUE_URL")?),
             client: Client::new(env::parsed("CALLBACK_ALLOW")?)?,
             schedule: env::parsed("RETRY_SCHEDULE")?,
             master_secret: MasterSecret::from_env(aws)?,

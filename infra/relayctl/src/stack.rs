@@ -6,6 +6,7 @@ use anyhow::{Context as _, anyhow, bail};
 use aws_config::{BehaviorVersion, SdkConfig};
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use relay::{
+    aws::on_demand,
     caller::{Caller, Permissions, UserId},
     queue::Queue,
     service::{change::Change, read::Reader},
@@ -110,7 +111,7 @@ impl Stack {
 
     pub(crate) fn change(&self) -> anyhow::Result<Change> {
         let table = self.output("ExecutionsTable")?.to_owned();
-        let sqs = aws_sdk_sqs::Client::new(&self.aws);
+        let sqs = on_demand(&self.aws, aws_sdk_sqs::Client::new);
         let queue = |output| anyhow::Ok(Queue::new(sqs.clone(), self.output(output)?.to_owned()));
         Ok(Change {
             executions: Executions::new(self.dynamodb(), table.clone()),

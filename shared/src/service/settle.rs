@@ -93,6 +93,11 @@ pub struct Settle {
 }
 
 impl Settle {
+    /// Opens the connections that a settlement needs: see [`crate::aws::prepare`].
+    pub async fn prepare(&self) {
+        tokio::join!(self.executions.prepare(), self.bus.prepare(), self.webhook_queue.prepare());
+    }
+
     /// Applies what was observed, if the transition rule lets it. Safe to repeat, and to kill
     /// between any two calls: what is owed is written with the transition, and sending it only
     /// hurries it.

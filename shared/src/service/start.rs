@@ -46,6 +46,11 @@ pub struct Accepted {
 }
 
 impl Start {
+    /// Opens the connections that a start needs: see [`crate::aws::prepare`].
+    pub async fn prepare(&self) {
+        tokio::join!(self.executions.prepare(), self.launch_queue.prepare());
+    }
+
     /// Accepts a start, or answers a replay of an earlier one with what that was answered.
     pub async fn start(
         &self,

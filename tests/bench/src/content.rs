@@ -71,7 +71,8 @@ impl Content {
             "PutEvents" => json!({"FailedEntryCount": 0, "Entries": [{"EventId": "1"}]}),
             "GetSecretValue" => json!({"Name": "secret", "SecretString": "0123456789abcdef"}),
             "DescribeSecret" => json!({"VersionIdsToStages": {"new": ["AWSCURRENT"]}}),
-            "TransactWriteItems" | "PutItem" | "POST" => json!({}),
+            // Of the receiver, and of a knock.
+            "TransactWriteItems" | "PutItem" | "POST" | "GET" => json!({}),
             other => panic!("the stand-in does not know {other}"),
         };
         let response = response.header("content-type", "application/x-amz-json-1.0");

@@ -24,7 +24,7 @@ use crate::{
     content::Content,
     process::{AUTHORITIES, Folders, Process},
     report::{Cold, First, Operation, Report, Samples, Warm},
-    stand_in::StandIn,
+    stand_in::{SERVICES, StandIn},
     throttle::Throttle,
 };
 
@@ -56,14 +56,14 @@ struct Bench {
 fn main() {
     let mut arguments = env::args().skip(1);
     let mut folder = || PathBuf::from(arguments.next().expect("bench BINARIES STATE [--check]"));
-    let folders = Folders { binaries: folder(), state: folder() };
+    let (binaries, state) = (folder(), folder());
     let is_check = arguments.any(|it| it == "--check");
     let rounds = if is_check { CHECK } else { ALL };
-    fs::create_dir_all(&folders.state).unwrap();
+    let cases = cases::all();
+    let folders = Folders::unpack(&binaries, state, cases.iter().map(|case| case.function));
     let tls = self_signed(&folders);
     let bench =
         Bench { folders, runtime: server::thread("runtime-api"), aws: server::thread("aws") };
-    let cases = cases::all();
 
     let mut report = Report { cold: bench.cold(&cases, rounds.cold), ..Default::default() };
     if rounds.throttled > 0 {
@@ -95,9 +95,10 @@ impl Bench {
             callback_url: String::new(),
         };
         // The receiver of callbacks is on time.
-        let receiver = StandIn::start(&self.aws, content.clone(), Duration::ZERO, None);
-        content.callback_url = format!("http://127.0.0.1:{}/callback", receiver.address.port());
-        StandIn::start(&self.aws, content, latency, tls.cloned())
+        let receiver =
+            StandIn::start(&self.aws, &["RECEIVER"], content.clone(), Duration::ZERO, None);
+        content.callback_url = format!("http://{}/callback", receiver.hosts["RECEIVER"]);
+        StandIn::start(&self.aws, &SERVICES, content, latency, tls)
     }
 
     fn start(&self, case: &Case, aws: &StandIn) -> Process {

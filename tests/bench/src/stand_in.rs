@@ -18,7 +18,7 @@ use hyper::{
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
+    net::{TcpListener, TcpStream},
     runtime::Handle,
 };
 use tokio_rustls::TlsAcceptor;
@@ -39,8 +39,13 @@ pub(crate) struct Seen {
     since: Option<Instant>,
 }
 
+/// The services of AWS, by the names in their variables.
+pub(crate) const SERVICES: [&str; 6] =
+    ["CLOUDWATCH", "DYNAMODB", "EVENTBRIDGE", "SECRETS_MANAGER", "SFN", "SQS"];
+
 pub(crate) struct StandIn {
-    pub(crate) address: SocketAddr,
+    /// Where each of its hosts is: they have no connections in common.
+    pub(crate) hosts: BTreeMap<&'static str, SocketAddr>,
     pub(crate) is_tls: bool,
     shared: Arc<Shared>,
 }
@@ -55,43 +60,47 @@ impl StandIn {
     /// On the thread of `handle`.
     pub(crate) fn start(
         handle: &Handle,
+        hosts: &[&'static str],
         content: Content,
         latency: Duration,
-        tls: Option<TlsAcceptor>,
+        tls: Option<&TlsAcceptor>,
     ) -> Self {
-        let (listener, address) = server::listen(handle);
         let shared = Arc::new(Shared { content, latency, seen: Mutex::default() });
         let is_tls = tls.is_some();
-        let accepting = Arc::clone(&shared);
-        handle.spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                stream.set_nodelay(true).unwrap();
-                accepting.seen().connections += 1;
-                let shared = Arc::clone(&accepting);
-                let stream = Counted { stream, shared: Arc::clone(&shared) };
-                let answer = move |request| {
-                    let shared = Arc::clone(&shared);
-                    async move { shared.answer(request).await }
-                };
-                let tls = tls.clone();
-                tokio::spawn(async move {
-                    match tls {
-                        None => server::serve(stream, answer).await,
-                        Some(tls) => {
-                            if let Ok(stream) = tls.accept(stream).await {
-                                server::serve(stream, answer).await;
-                            }
-                        }
-                    }
-                });
-            }
-        });
-        Self { address, is_tls, shared }
+        let listen = |name: &&'static str| {
+            let (listener, address) = server::listen(handle);
+            handle.spawn(accept(listener, Arc::clone(&shared), tls.cloned()));
+            (*name, address)
+        };
+        Self { hosts: hosts.iter().map(listen).collect(), is_tls, shared }
     }
 
     /// What it has seen since this was asked before.
     pub(crate) fn take_seen(&self) -> Seen {
         std::mem::take(&mut self.shared.seen())
+    }
+}
+
+async fn accept(listener: TcpListener, shared: Arc<Shared>, tls: Option<TlsAcceptor>) {
+    while let Ok((stream, _)) = listener.accept().await {
+        stream.set_nodelay(true).unwrap();
+        shared.seen().connections += 1;
+        let stream = Counted { stream, shared: Arc::clone(&shared) };
+        let (shared, tls) = (Arc::clone(&shared), tls.clone());
+        tokio::spawn(async move {
+            let answer = move |request| {
+                let shared = Arc::clone(&shared);
+                async move { shared.answer(request).await }
+            };
+            match tls {
+                None => server::serve(stream, answer).await,
+                Some(tls) => {
+                    if let Ok(stream) = tls.accept(stream).await {
+                        server::serve(stream, answer).await;
+                    }
+                }
+            }
+        });
     }
 }
 
