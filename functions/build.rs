@@ -2,10 +2,9 @@
 
 fn main() {
     println!("cargo::rerun-if-changed=../build.rs");
-    // A program that can lie anywhere in memory, and each library of its own, is put together anew at
-    // each start, which takes time and memory; docs/performance.md has the figures.
+    // A program that can lie anywhere in memory is put together anew at each start, which takes time and
+    // memory; docs/performance.md has the figures.
     if std::env::var("PROFILE").is_ok_and(|profile| profile == "release") {
         println!("cargo::rustc-link-arg-bins=-no-pie");
-        println!("cargo::rustc-link-arg-bins=-static-libgcc");
     }
 }

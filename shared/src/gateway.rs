@@ -1,9 +1,9 @@
 //! What the functions behind API Gateway share: who calls, and the form of an answer.
 
-use std::{convert::Infallible, time::Duration};
+use std::{convert::Infallible, future::ready, pin::Pin, time::Duration};
 
 use lambda_http::{
-    Request, RequestExt, Response,
+    Body, IntoResponse, Request, RequestExt, Response,
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
     request::RequestContext,
 };
@@ -29,10 +29,20 @@ const MAX_WAIT: Duration = Duration::from_secs(25);
 pub async fn serve(
     mut metrics: InvocationGuard,
     work: impl Future<Output = Result<Response<String>, Error>>,
-) -> Result<Response<String>, Infallible> {
+) -> Result<TextResponse, Infallible> {
     let response = work.await.unwrap_or_else(|error| problem::respond(&error));
     metrics.failed = response.status().is_server_error();
-    Ok(response)
+    Ok(TextResponse(response))
+}
+
+/// An answer whose body is text, whatever its headers say. For others `lambda_http` finds out which of
+/// all encodings a body has; their tables would be a part of the function.
+pub struct TextResponse(pub Response<String>);
+
+impl IntoResponse for TextResponse {
+    fn into_response(self) -> Pin<Box<dyn Future<Output = Response<Body>> + Send>> {
+        Box::pin(ready(self.0.map(Body::from)))
+    }
 }
 
 /// The record of an invocation, with what the request tells for it.

@@ -14,10 +14,11 @@ mod transport;
 
 use std::convert::Infallible;
 
-use lambda_http::{Error, Request, Response, run, service_fn};
+use lambda_http::{Error, Request, run, service_fn};
 use relay::{
     aws::{self, Aws},
-    env, gateway,
+    env,
+    gateway::{self, TextResponse},
     service::{Services, change::Change},
     telemetry,
 };
@@ -39,14 +40,14 @@ async fn main() -> Result<(), Error> {
         &Transport::new(handler, env::list("MCP_HOSTS")?, env::list("MCP_ORIGINS")?, &public_url);
     let discovery = &Discovery::new(&public_url, env::parsed_list("OAUTH_ISSUERS")?);
     let services = &server.services;
-    aws::prepare(services.reader.executions.prepare()).await;
+    aws::prepare(services.start.prepare()).await;
 
     run(service_fn(async |request: Request| {
-        Ok::<Response<String>, Infallible>(match gateway::route(&request) {
+        Ok::<_, Infallible>(TextResponse(match gateway::route(&request) {
             "/" => envelope::serve(services, &request).await,
             "/mcp" => transport.serve(request).await,
             route => discovery.serve(route),
-        })
+        }))
     }))
     .await
 }
