@@ -15,8 +15,12 @@ use metrique::{
         sink::{AttachHandle, global_entry_sink},
     },
 };
-
-use tracing_subscriber::filter::LevelFilter;
+use tracing::Level;
+use tracing_subscriber::{
+    filter::{LevelFilter, filter_fn},
+    layer::SubscriberExt,
+    util::SubscriberInitExt,
+};
 
 use crate::{
     agent::AgentName,
@@ -40,9 +44,14 @@ pub fn attach_logs() {
         .with_target(false)
         .without_time()
         .with_max_level(level.unwrap_or(LevelFilter::INFO));
+    // rmcp tells of every request that it came and went.
+    let terse = filter_fn(|of| !of.target().starts_with("rmcp") || *of.level() <= Level::WARN);
     match env::optional("AWS_LAMBDA_LOG_FORMAT") {
-        Some(format) if format.eq_ignore_ascii_case("json") => logs.json().init(),
-        _ => logs.init(),
+        Some(format) if format.eq_ignore_ascii_case("json") => {
+            // The list of spans ends with the current one.
+            logs.json().with_current_span(false).finish().with(terse).init();
+        }
+        _ => logs.finish().with(terse).init(),
     }
 }
 

@@ -138,7 +138,7 @@ impl Bench {
             case.check(&process.api.invoke(&event));
         }
         aws.take_seen();
-        let cpu = process.cpu();
+        let (cpu, log_bytes) = (process.cpu(), process.log_bytes());
         let mut warm = Warm::default();
         for _ in 0..rounds {
             let took = case.check(&process.api.invoke(&event));
@@ -151,6 +151,7 @@ impl Bench {
             warm.bytes += seen.bytes;
         }
         warm.rounds = rounds;
+        warm.log_bytes = process.log_bytes() - log_bytes;
         warm.cpu_micros = process.cpu().saturating_sub(cpu).as_secs_f64() * 1e6 / rounds as f64;
         warm.peak_mb = process.peak_mb();
         warm

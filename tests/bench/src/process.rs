@@ -45,6 +45,7 @@ impl Folders {
 
 pub(crate) struct Process {
     child: Child,
+    log: File,
     pub(crate) api: RuntimeApi,
     /// From the call that creates the process to its first request for an event.
     pub(crate) init: Duration,
@@ -68,11 +69,16 @@ impl Process {
             .env("AWS_SDK_UA_APP_ID", function)
             .stdin(Stdio::null())
             .stderr(log.try_clone().unwrap())
-            .stdout(log);
+            .stdout(log.try_clone().unwrap());
         let began = Instant::now();
         let child = command.spawn().unwrap();
         let init = api.ready().duration_since(began);
-        Self { child, api, init }
+        Self { child, log, api, init }
+    }
+
+    /// What it has logged until now.
+    pub(crate) fn log_bytes(&self) -> u64 {
+        self.log.metadata().unwrap().len()
     }
 
     /// The most memory that it has had at one time, in MB.

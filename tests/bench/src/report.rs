@@ -56,6 +56,7 @@ pub(crate) struct Warm {
     /// All of them, by operation.
     pub(crate) calls: BTreeMap<String, u64>,
     pub(crate) bytes: u64,
+    pub(crate) log_bytes: u64,
     /// For one invocation.
     pub(crate) cpu_micros: f64,
     pub(crate) peak_mb: f64,
@@ -131,14 +132,15 @@ impl Report {
             );
         }
         println!(
-            "\nWARM                 calls   bytes  CPU us  peak MB   p50 ms   p99 ms  overhead ms, at 5 ms a call"
+            "\nWARM                 calls   bytes  logged  CPU us  peak MB   p50 ms   p99 ms  overhead ms, at 5 ms a call"
         );
         for Operation { case, at_once: warm, late } in &self.warm {
             let name = case.name;
             println!(
-                "{name:<20}{:>6.1}{:>8.0}{:>8.0}{:>9.1}{:>9.3}{:>9.3}{:>13.3}{}",
+                "{name:<20}{:>6.1}{:>8.0}{:>8.0}{:>8.0}{:>9.1}{:>9.3}{:>9.3}{:>13.3}{}",
                 warm.calls(),
                 warm.each(warm.bytes),
+                warm.each(warm.log_bytes),
                 warm.cpu_micros,
                 warm.peak_mb,
                 warm.took.median(),
@@ -213,7 +215,7 @@ impl Report {
         let warm = |warm: &Warm| {
             json!({
                 "calls": warm.calls.iter().map(|(name, count)| (name.clone(), json!(warm.each(*count)))).collect::<serde_json::Map<_, _>>(),
-                "bytes": warm.each(warm.bytes), "cpu_micros": warm.cpu_micros, "peak_mb": warm.peak_mb,
+                "bytes": warm.each(warm.bytes), "logged": warm.each(warm.log_bytes), "cpu_micros": warm.cpu_micros, "peak_mb": warm.peak_mb,
                 "ms": spread(&warm.took), "overhead_ms": spread(&warm.overhead),
             })
         };
