@@ -56,14 +56,14 @@ struct Bench {
 fn main() {
     let mut arguments = env::args().skip(1);
     let mut folder = || PathBuf::from(arguments.next().expect("bench BINARIES STATE [--check]"));
-    let (binaries, state) = (folder(), folder());
+    let folders = Folders { binaries: folder(), state: folder() };
     let is_check = arguments.any(|it| it == "--check");
     let rounds = if is_check { CHECK } else { ALL };
-    let cases = cases::all();
-    let folders = Folders::unpack(&binaries, state, cases.iter().map(|case| case.function));
+    fs::create_dir_all(&folders.state).unwrap();
     let tls = self_signed(&folders);
     let bench =
         Bench { folders, runtime: server::thread("runtime-api"), aws: server::thread("aws") };
+    let cases = cases::all();
 
     let mut report = Report { cold: bench.cold(&cases, rounds.cold), ..Default::default() };
     if rounds.throttled > 0 {

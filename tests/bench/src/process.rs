@@ -2,9 +2,8 @@
 
 use std::{
     collections::BTreeMap,
-    fs::{self, File, Permissions},
+    fs::{self, File},
     net::SocketAddr,
-    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
@@ -20,27 +19,8 @@ pub(crate) const AUTHORITIES: &str = "authorities.pem";
 /// Where the binaries are, and where what is measured is put.
 #[derive(Clone)]
 pub(crate) struct Folders {
-    binaries: PathBuf,
+    pub(crate) binaries: PathBuf,
     pub(crate) state: PathBuf,
-}
-
-impl Folders {
-    /// Writes the binaries anew, as Lambda does when it unpacks them: a file that a linker has written is in
-    /// memory in other pieces, which takes a start a tenth longer.
-    pub(crate) fn unpack<'a>(
-        from: &Path,
-        state: PathBuf,
-        functions: impl Iterator<Item = &'a str>,
-    ) -> Self {
-        let binaries = state.join("functions");
-        fs::create_dir_all(&binaries).unwrap();
-        for function in functions {
-            let file = binaries.join(function);
-            fs::write(&file, fs::read(from.join(function)).unwrap()).unwrap();
-            fs::set_permissions(&file, Permissions::from_mode(0o755)).unwrap();
-        }
-        Self { binaries, state }
-    }
 }
 
 pub(crate) struct Process {
