@@ -88,17 +88,22 @@ fn main() {
 }
 
 impl Bench {
-    fn stand_in(&self, case: &Case, latency: Duration, tls: Option<&TlsAcceptor>) -> StandIn {
+    /// AWS, and the receiver of callbacks, which is on time.
+    fn stand_ins(
+        &self,
+        case: &Case,
+        latency: Duration,
+        tls: Option<&TlsAcceptor>,
+    ) -> (StandIn, StandIn) {
         let mut content = Content {
             stage: case.stage,
             result_bytes: case.result_bytes,
             callback_url: String::new(),
         };
-        // The receiver of callbacks is on time.
         let receiver =
             StandIn::start(&self.aws, &["RECEIVER"], content.clone(), Duration::ZERO, None);
-        content.callback_url = format!("http://{}/callback", receiver.hosts["RECEIVER"]);
-        StandIn::start(&self.aws, &SERVICES, content, latency, tls)
+        content.callback_url = format!("http://{}/callback", receiver.hosts["RECEIVER"].address);
+        (StandIn::start(&self.aws, &SERVICES, content, latency, tls), receiver)
     }
 
     fn start(&self, case: &Case, aws: &StandIn) -> Process {
@@ -115,7 +120,7 @@ impl Bench {
                 before = case.function;
                 is_first
             }) {
-                let aws = self.stand_in(case, Duration::ZERO, None);
+                let (aws, _receiver) = self.stand_ins(case, Duration::ZERO, None);
                 let process = self.start(case, &aws);
                 let calls = aws.take_seen().calls.into_values().sum();
                 let first = case.check(&process.api.invoke(&case.payload()));
@@ -131,7 +136,7 @@ impl Bench {
 
     /// One invocation after the other.
     fn warm(&self, case: &Case, latency: Duration, rounds: usize) -> Warm {
-        let aws = self.stand_in(case, latency, None);
+        let (aws, _receiver) = self.stand_ins(case, latency, None);
         let process = self.start(case, &aws);
         let event = case.payload();
         for _ in 0..WARM_UP {
@@ -169,7 +174,7 @@ impl Bench {
         let measured = |case: &Case| {
             let mut first = First { is_prepared: case.is_prepared, ..First::default() };
             for _ in 0..rounds {
-                let aws = self.stand_in(case, LATENCY, Some(tls));
+                let (aws, _receiver) = self.stand_ins(case, LATENCY, Some(tls));
                 let process = self.start(case, &aws);
                 throttle.take(process.id()).unwrap();
                 first.init.push(process.init.as_secs_f64() * 1e3);

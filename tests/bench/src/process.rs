@@ -3,7 +3,6 @@
 use std::{
     collections::BTreeMap,
     fs::{self, File},
-    net::SocketAddr,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
@@ -11,7 +10,7 @@ use std::{
 
 use tokio::runtime::Handle;
 
-use crate::{runtime_api::RuntimeApi, stand_in::StandIn};
+use crate::{runtime_api::RuntimeApi, server::Server, stand_in::StandIn};
 
 /// The file of whom the functions are to trust, beside the logs.
 pub(crate) const AUTHORITIES: &str = "authorities.pem";
@@ -45,7 +44,7 @@ impl Process {
         command
             .env_clear()
             .envs(environment(aws, &folders.state))
-            .env("AWS_LAMBDA_RUNTIME_API", api.address.to_string())
+            .env("AWS_LAMBDA_RUNTIME_API", api.server.address.to_string())
             .env("AWS_SDK_UA_APP_ID", function)
             .stdin(Stdio::null())
             .stderr(log.try_clone().unwrap())
@@ -143,9 +142,9 @@ fn environment(aws: &StandIn, state: &Path) -> BTreeMap<String, String> {
     .into();
     // A certificate names a host.
     let scheme = if aws.is_tls { "https" } else { "http" };
-    let endpoint = |address: &SocketAddr| format!("{scheme}://localhost:{}", address.port());
-    for (service, address) in &aws.hosts {
-        variables.insert(format!("AWS_ENDPOINT_URL_{service}"), endpoint(address));
+    let endpoint = |host: &Server| format!("{scheme}://localhost:{}", host.address.port());
+    for (service, host) in &aws.hosts {
+        variables.insert(format!("AWS_ENDPOINT_URL_{service}"), endpoint(host));
     }
     for (name, queue) in [("LAUNCH_QUEUE_URL", "launch"), ("WEBHOOK_QUEUE_URL", "webhook")] {
         variables.insert(name.to_owned(), format!("{}/{queue}", endpoint(&aws.hosts["SQS"])));

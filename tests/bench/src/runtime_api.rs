@@ -3,7 +3,6 @@
 //! and takes the answer.
 
 use std::{
-    net::SocketAddr,
     sync::{Arc, mpsc},
     time::{Duration, Instant, SystemTime},
 };
@@ -18,13 +17,13 @@ use tokio::{
     sync::{Mutex, mpsc::UnboundedReceiver, mpsc::UnboundedSender, mpsc::unbounded_channel},
 };
 
-use crate::server;
+use crate::server::{self, Server};
 
 /// How long anything may take: at 7 % of a processor, too.
 const LIMIT: Duration = Duration::from_secs(30);
 
 pub(crate) struct RuntimeApi {
-    pub(crate) address: SocketAddr,
+    pub(crate) server: Server,
     events: UnboundedSender<Bytes>,
     reports: mpsc::Receiver<Report>,
 }
@@ -47,21 +46,17 @@ pub(crate) struct Answer {
 impl RuntimeApi {
     /// On the thread of `handle`.
     pub(crate) fn start(handle: &Handle) -> Self {
-        let (listener, address) = server::listen(handle);
         let (events, to_hand_out) = unbounded_channel();
         let (tell, reports) = mpsc::channel();
         let api = Arc::new(Api { events: Mutex::new(to_hand_out), tell, sent: Mutex::default() });
-        handle.spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                stream.set_nodelay(true).unwrap();
+        let server = Server::start(handle, move |stream| {
+            let api = Arc::clone(&api);
+            server::serve(stream, move |request| {
                 let api = Arc::clone(&api);
-                tokio::spawn(server::serve(stream, move |request| {
-                    let api = Arc::clone(&api);
-                    async move { api.answer(request).await }
-                }));
-            }
+                async move { api.answer(request).await }
+            })
         });
-        Self { address, events, reports }
+        Self { server, events, reports }
     }
 
     /// When the function has asked for its first event.

@@ -12,8 +12,9 @@ use hyper::{
 use hyper_util::rt::TokioIo;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::TcpListener,
+    net::{TcpListener, TcpStream},
     runtime::{Builder, Handle},
+    task::JoinHandle,
 };
 
 /// A thread that runs whatever is spawned on it.
@@ -28,13 +29,37 @@ pub(crate) fn thread(name: &str) -> Handle {
     told.recv().unwrap()
 }
 
-/// A listener on a free port, usable on the thread of `handle`.
-pub(crate) fn listen(handle: &Handle) -> (TcpListener, SocketAddr) {
-    let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    socket.set_nonblocking(true).unwrap();
-    let address = socket.local_addr().unwrap();
-    let _context = handle.enter();
-    (TcpListener::from_std(socket).unwrap(), address)
+/// Takes connections until it is dropped.
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
+    accepting: JoinHandle<()>,
+}
+
+impl Server {
+    /// On a free port, and on the thread of `handle`.
+    pub(crate) fn start<F>(handle: &Handle, serve: impl Fn(TcpStream) -> F + Send + 'static) -> Self
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let address = socket.local_addr().unwrap();
+        let _context = handle.enter();
+        let listener = TcpListener::from_std(socket).unwrap();
+        let accepting = handle.spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                stream.set_nodelay(true).unwrap();
+                tokio::spawn(serve(stream));
+            }
+        });
+        Self { address, accepting }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.accepting.abort();
+    }
 }
 
 /// Answers the requests of one connection until it is closed, however that is.

@@ -4,7 +4,6 @@
 use std::{
     collections::BTreeMap,
     io::{self, IoSlice},
-    net::SocketAddr,
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard},
     task::{Context, Poll},
@@ -18,12 +17,15 @@ use hyper::{
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
     runtime::Handle,
 };
 use tokio_rustls::TlsAcceptor;
 
-use crate::{content::Content, server};
+use crate::{
+    content::Content,
+    server::{self, Server},
+};
 
 /// What it has seen, in all or in a while.
 #[derive(Debug, Clone, Default)]
@@ -44,8 +46,8 @@ pub(crate) const SERVICES: [&str; 6] =
     ["CLOUDWATCH", "DYNAMODB", "EVENTBRIDGE", "SECRETS_MANAGER", "SFN", "SQS"];
 
 pub(crate) struct StandIn {
-    /// Where each of its hosts is: they have no connections in common.
-    pub(crate) hosts: BTreeMap<&'static str, SocketAddr>,
+    /// They have no connections in common.
+    pub(crate) hosts: BTreeMap<&'static str, Server>,
     pub(crate) is_tls: bool,
     shared: Arc<Shared>,
 }
@@ -67,12 +69,12 @@ impl StandIn {
     ) -> Self {
         let shared = Arc::new(Shared { content, latency, seen: Mutex::default() });
         let is_tls = tls.is_some();
-        let listen = |name: &&'static str| {
-            let (listener, address) = server::listen(handle);
-            handle.spawn(accept(listener, Arc::clone(&shared), tls.cloned()));
-            (*name, address)
+        let host = |name: &&'static str| {
+            let (shared, tls) = (Arc::clone(&shared), tls.cloned());
+            let serve = move |stream| serve(stream, Arc::clone(&shared), tls.clone());
+            (*name, Server::start(handle, serve))
         };
-        Self { hosts: hosts.iter().map(listen).collect(), is_tls, shared }
+        Self { hosts: hosts.iter().map(host).collect(), is_tls, shared }
     }
 
     /// What it has seen since this was asked before.
@@ -81,26 +83,20 @@ impl StandIn {
     }
 }
 
-async fn accept(listener: TcpListener, shared: Arc<Shared>, tls: Option<TlsAcceptor>) {
-    while let Ok((stream, _)) = listener.accept().await {
-        stream.set_nodelay(true).unwrap();
-        shared.seen().connections += 1;
-        let stream = Counted { stream, shared: Arc::clone(&shared) };
-        let (shared, tls) = (Arc::clone(&shared), tls.clone());
-        tokio::spawn(async move {
-            let answer = move |request| {
-                let shared = Arc::clone(&shared);
-                async move { shared.answer(request).await }
-            };
-            match tls {
-                None => server::serve(stream, answer).await,
-                Some(tls) => {
-                    if let Ok(stream) = tls.accept(stream).await {
-                        server::serve(stream, answer).await;
-                    }
-                }
+async fn serve(stream: TcpStream, shared: Arc<Shared>, tls: Option<TlsAcceptor>) {
+    shared.seen().connections += 1;
+    let stream = Counted { stream, shared: Arc::clone(&shared) };
+    let answer = move |request| {
+        let shared = Arc::clone(&shared);
+        async move { shared.answer(request).await }
+    };
+    match tls {
+        None => server::serve(stream, answer).await,
+        Some(tls) => {
+            if let Ok(stream) = tls.accept(stream).await {
+                server::serve(stream, answer).await;
             }
-        });
+        }
     }
 }
 
