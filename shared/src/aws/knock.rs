@@ -53,8 +53,9 @@ impl Intercept for Knock {
 mod tests {
     use std::{
         io::{Read, Write},
-        net::{TcpListener, TcpStream},
-        thread,
+        net::{SocketAddr, TcpListener, TcpStream},
+        thread::{self, JoinHandle},
+        time::Duration,
     };
 
     use aws_config::{BehaviorVersion, Region, SdkConfig};
@@ -63,16 +64,16 @@ mod tests {
         config::{Credentials, SharedCredentialsProvider, SharedHttpClient},
     };
 
+    use tokio::task::spawn_blocking;
+
     use crate::{
         aws::{AUTHORITIES, connector::Connector, on_demand},
-        queue::Queue,
+        queue::{LaunchMessage, Queue},
     };
 
-    #[tokio::test]
-    async fn it_asks_once_and_for_nothing_whatever_the_answer() {
-        const UNAVAILABLE: &[u8] =
-            b"HTTP/1.1 503 Unavailable\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
-
+    /// A queue of a service that gives this answer to everything, and what it is asked on each
+    /// connection until one is closed without a word.
+    fn queue_of(answer: &'static str) -> (Queue, SocketAddr, JoinHandle<Vec<Vec<String>>>) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let credentials = Credentials::new("an-id", "a-secret", None, None, "test");
@@ -83,27 +84,56 @@ mod tests {
             .credentials_provider(SharedCredentialsProvider::new(credentials))
             .http_client(SharedHttpClient::new(Connector::new(AUTHORITIES).unwrap()))
             .build();
-        let queue = Queue::new(on_demand(&config, Client::new), "http://queue".to_owned());
-
         let asked = thread::spawn(move || {
-            let mut asked = Vec::new();
-            while let Ok((mut stream, _)) = listener.accept() {
+            let mut connections = Vec::new();
+            loop {
+                let (mut stream, _) = listener.accept().unwrap();
+                let mut requests = Vec::new();
                 let mut request = vec![0; 4_096];
-                let length = stream.read(&mut request).unwrap();
-                stream.write_all(UNAVAILABLE).unwrap();
-                request.truncate(length);
-                if request.is_empty() {
-                    break;
+                while let Ok(length @ 1..) = stream.read(&mut request) {
+                    requests.push(String::from_utf8_lossy(&request[..length]).into_owned());
+                    stream.write_all(answer.as_bytes()).unwrap();
                 }
-                asked.push(String::from_utf8(request).unwrap());
+                if requests.is_empty() {
+                    return connections;
+                }
+                connections.push(requests);
             }
-            asked
         });
-        queue.prepare().await;
-        // Nothing is said to the listener any more.
-        drop(TcpStream::connect(address).unwrap());
-        let asked = asked.join().unwrap();
+        (Queue::new(on_demand(&config, Client::new), "http://queue".to_owned()), address, asked)
+    }
 
-        assert_eq!(asked, [format!("GET /ping HTTP/1.1\r\nhost: {address}\r\n\r\n")]);
+    #[tokio::test]
+    async fn it_asks_once_and_for_nothing_whatever_the_answer() {
+        let (queue, address, asked) =
+            queue_of("HTTP/1.1 503 Unavailable\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+
+        queue.prepare().await;
+        drop(queue);
+        drop(TcpStream::connect(address).unwrap());
+
+        let ping = format!("GET /ping HTTP/1.1\r\nhost: {address}\r\n\r\n");
+        assert_eq!(asked.join().unwrap(), [[ping]]);
+    }
+
+    #[tokio::test]
+    async fn the_connection_is_used_again_although_the_answer_is_none_to_the_call() {
+        for answer in [
+            "HTTP/1.1 200 OK\r\ncontent-length: 7\r\n\r\nhealthy",
+            "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n",
+        ] {
+            let (queue, address, asked) = queue_of(answer);
+            let message = LaunchMessage::of("mcp-echo-1".parse().unwrap());
+
+            queue.prepare().await;
+            queue.hurry(&message, &"somebody".to_owned().into(), Duration::ZERO).await;
+            drop(queue);
+            drop(TcpStream::connect(address).unwrap());
+
+            // Beside it, since what closes the connection runs on this thread.
+            let connections = spawn_blocking(|| asked.join().unwrap()).await.unwrap();
+            assert!(connections[0].len() > 1, "{answer}: {connections:?}");
+            assert!(connections[0][1].starts_with("POST / "), "{connections:?}");
+        }
     }
 }
