@@ -47,9 +47,7 @@ impl Averages {
         let name = &execution.agent_name;
         let seconds = Duration::from_millis(end.millis_since(start)).as_secs_f64();
         let seen = self.lock().get(name).copied();
-        // Of an agent that this instance has not met, the run knows what the average was at its start.
-        let told = || Some(Duration::from_millis(execution.estimated_ms?).as_secs_f64());
-        let average = moved(seen.map(|seen| seen.average).or_else(told), seconds);
+        let average = moved(seen.map(|seen| seen.average).or_else(|| told(execution)), seconds);
         let written_at = seen.and_then(|seen| seen.written_at);
         let is_due = written_at.is_none_or(|at| at.elapsed() >= WRITTEN_EVERY);
         let written_at = if is_due { Some(Instant::now()) } else { written_at };
@@ -63,6 +61,11 @@ impl Averages {
     }
 }
 
+/// What the average was when the run started, for an instance that has not met its agent.
+fn told(execution: &Execution) -> Option<f64> {
+    Some(Duration::from_millis(execution.estimated_ms?).as_secs_f64())
+}
+
 /// The average, rounded to milliseconds, after one more run.
 fn moved(average: Option<f64>, seconds: f64) -> f64 {
     let moved = average.map_or(seconds, |average| average + WEIGHT * (seconds - average));
@@ -71,6 +74,8 @@ fn moved(average: Option<f64>, seconds: f64) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::{from_value, json};
+
     use super::*;
 
     fn close(left: f64, right: f64) -> bool {
@@ -82,5 +87,18 @@ mod tests {
         assert!(close(moved(None, 2.0), 2.0));
         assert!(close(moved(Some(2.0), 3.0), 2.1));
         assert!(close(moved(Some(1.0), 1.23456), 1.023));
+    }
+    #[test]
+    fn a_run_tells_in_seconds_what_the_average_was_and_an_agent_without_one_nothing() {
+        let mut run = json!({
+            "execution_id": "mcp-echo-1", "user_id": "someone", "agent_name": "echo",
+            "state_machine_arn": "arn:aws:states:eu-west-1:111122223333:stateMachine:echo",
+            "status": "completed", "redrive_count": 0, "rank": 90, "launch_before": 9_000,
+            "created_at": 1_000, "updated_at": 2_000,
+        });
+        assert_eq!(told(&from_value(run.clone()).unwrap()), None);
+
+        run["estimated_ms"] = json!(2_050);
+        assert!(close(told(&from_value(run).unwrap()).unwrap(), 2.05));
     }
 }

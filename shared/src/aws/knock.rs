@@ -63,7 +63,6 @@ mod tests {
         Client,
         config::{Credentials, SharedCredentialsProvider, SharedHttpClient},
     };
-
     use tokio::task::spawn_blocking;
 
     use crate::{
