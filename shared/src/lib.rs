@@ -26,6 +26,7 @@ pub mod error;
 pub mod execution;
 pub mod gateway;
 pub mod issuer;
+pub mod json;
 pub mod master_secret;
 pub mod network;
 pub mod openapi;

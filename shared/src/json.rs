@@ -1,0 +1,553 @@
+//! JSON as it was written: text that is passed on without being parsed and written again, so that
+//! no digit of a number and no level of nesting is lost on the way.
+
+use std::{
+    borrow::Cow,
+    collections::BTreeMap,
+    fmt::{self, Write},
+};
+
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::{Value, value::RawValue};
+use sha2::{Digest, Sha256};
+
+use crate::api_key::hex;
+
+/// How deep a value may be nested where we have to look into it.
+pub const MAX_DEPTH: usize = 1_000;
+
+/// Valid JSON, with its numbers, spaces and escapes as they were written.
+///
+/// It serialises as that text, but in `serde_json` alone: a [`Value`] made of what holds one has
+/// its numbers rounded, and is refused where it is nested deeper than 128 levels.
+#[derive(Clone, Serialize)]
+#[serde(transparent)]
+pub struct Json(Box<RawValue>);
+
+impl Json {
+    /// `None` when it is no JSON. Lone surrogates in it are mended: see [`mend`].
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        RawValue::from_string(mend(text).into_owned()).ok().map(Self)
+    }
+
+    /// A string.
+    #[must_use]
+    pub fn string(text: &str) -> Self {
+        Self::of(&text)
+    }
+
+    #[must_use]
+    pub fn null() -> Self {
+        Self(RawValue::NULL.to_owned())
+    }
+
+    /// What this serialises to; `null` where it cannot be serialised, as a map without text for its
+    /// keys cannot.
+    #[must_use]
+    pub fn of(value: &impl Serialize) -> Self {
+        serde_json::value::to_raw_value(value).map_or_else(|_| Self::null(), Self)
+    }
+
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        self.0.get()
+    }
+
+    #[must_use]
+    pub fn node(&self) -> Node<'_> {
+        Node(&self.0)
+    }
+
+    /// As a tree, for what needs one: numbers beyond 64 bits are rounded. `None` when a number is
+    /// beyond an `f64`, or when it is nested deeper than 128 levels.
+    #[must_use]
+    pub fn to_value(&self) -> Option<Value> {
+        serde_json::from_str(self.as_str()).ok()
+    }
+
+    /// How many levels it has; 1 for a number.
+    #[must_use]
+    pub fn depth(&self) -> usize {
+        let (mut level, mut deepest) = (0_usize, 0);
+        for token in Tokens(self.as_str()) {
+            match token {
+                Token::Open(_) => level += 1,
+                Token::Close => level = level.saturating_sub(1),
+                Token::Scalar(_) => {}
+            }
+            let scalar = usize::from(matches!(token, Token::Scalar(_)));
+            deepest = deepest.max(level + scalar);
+        }
+        deepest
+    }
+
+    /// SHA-256 in hex of what it says: the order of an object's members, spaces and escapes make no
+    /// difference, each digit of a number does.
+    #[must_use]
+    pub fn digest(&self) -> String {
+        hex(&digest(self.as_str()))
+    }
+}
+
+impl<'de> Deserialize<'de> for Json {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Box::<RawValue>::deserialize(deserializer).map(Self)
+    }
+}
+
+/// By its text.
+impl PartialEq for Json {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_str() == other.as_str()
+    }
+}
+
+impl Eq for Json {}
+
+/// What it says stays out of logs.
+impl fmt::Debug for Json {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "Json({} bytes)", self.as_str().len())
+    }
+}
+
+impl JsonSchema for Json {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Json".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        true.into()
+    }
+}
+
+/// A value within a [`Json`]. To look into it parses one level, and no more.
+#[derive(Clone, Copy)]
+pub struct Node<'a>(&'a RawValue);
+
+impl<'a> Node<'a> {
+    #[must_use]
+    pub fn to_json(self) -> Json {
+        Json(self.0.to_owned())
+    }
+
+    fn starts_with(self, first: char) -> bool {
+        self.0.get().starts_with(first)
+    }
+
+    #[must_use]
+    pub fn is_null(self) -> bool {
+        self.0.get() == "null"
+    }
+
+    #[must_use]
+    pub fn is_object(self) -> bool {
+        self.starts_with('{')
+    }
+
+    #[must_use]
+    pub fn is_list(self) -> bool {
+        self.starts_with('[')
+    }
+
+    /// The members of an object; none of anything else.
+    #[must_use]
+    pub fn members(self) -> Members<'a> {
+        if !self.is_object() {
+            return Members(BTreeMap::new());
+        }
+        Members(serde_json::from_str(self.0.get()).unwrap_or_default())
+    }
+
+    /// The items of a list. Whatever else is not null is a list of one: JSONata, in which most
+    /// state machines are written, makes no difference
+    /// (<https://docs.jsonata.org/processing#sequences>).
+    #[must_use]
+    pub fn items(self) -> Vec<Self> {
+        if self.is_null() {
+            return Vec::new();
+        }
+        if !self.is_list() {
+            return vec![self];
+        }
+        let items: Vec<&RawValue> = serde_json::from_str(self.0.get()).unwrap_or_default();
+        items.into_iter().map(Node).collect()
+    }
+
+    /// A string's text.
+    #[must_use]
+    pub fn text(self) -> Option<String> {
+        if self.starts_with('"') { serde_json::from_str(self.0.get()).ok() } else { None }
+    }
+}
+
+/// The members of an object, of which the last of a name counts.
+pub struct Members<'a>(BTreeMap<String, &'a RawValue>);
+
+impl<'a> Members<'a> {
+    /// One that is there, and is not null, which says that a thing is not known.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<Node<'a>> {
+        self.0.get(name).map(|value| Node(value)).filter(|node| !node.is_null())
+    }
+
+    /// Whether there is one of this name, even if it is null.
+    #[must_use]
+    pub fn has(&self, name: &str) -> bool {
+        self.0.contains_key(name)
+    }
+
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
+    }
+}
+
+/// Where in the text the escape of half a surrogate pair stands (`\ud83d` without its second half),
+/// which is what is left of a character that was cut in two. RFC 8259 §8.2 leaves open what that
+/// means, and most parsers refuse it.
+fn lone_surrogates(text: &str) -> impl Iterator<Item = usize> {
+    let bytes = text.as_bytes();
+    let mut place = 0;
+    std::iter::from_fn(move || {
+        while let Some(offset) = bytes.get(place..).and_then(|rest| find(rest, b'\\')) {
+            let escape = place + offset;
+            let Some(unit) = surrogate(bytes, escape) else {
+                place = escape + 2;
+                continue;
+            };
+            let second = surrogate(bytes, escape + 6);
+            if unit < 0xdc00 && second.is_some_and(|second| second >= 0xdc00) {
+                place = escape + 12;
+                continue;
+            }
+            place = escape + 6;
+            return Some(escape);
+        }
+        None
+    })
+}
+
+fn find(bytes: &[u8], wanted: u8) -> Option<usize> {
+    bytes.iter().position(|byte| *byte == wanted)
+}
+
+/// The surrogate whose escape stands here, if one does.
+fn surrogate(bytes: &[u8], place: usize) -> Option<u16> {
+    let digits = bytes.get(place..place + 6)?.strip_prefix(b"\\u")?;
+    let digits = std::str::from_utf8(digits).ok()?;
+    let unit = u16::from_str_radix(digits, 16).ok()?;
+    (0xd800..0xe000).contains(&unit).then_some(unit)
+}
+
+/// The place of the first lone surrogate, in bytes.
+#[must_use]
+pub fn lone_surrogate(text: &str) -> Option<usize> {
+    lone_surrogates(text).next()
+}
+
+/// JSON text in which the escape of each lone surrogate is that of U+FFFD, which stands for what
+/// cannot be shown.
+#[must_use]
+pub fn mend(text: &str) -> Cow<'_, str> {
+    let mut mended = String::new();
+    let mut copied = 0;
+    for place in lone_surrogates(text) {
+        mended.push_str(&text[copied..place]);
+        mended.push_str("\\ufffd");
+        copied = place + 6;
+    }
+    if copied == 0 {
+        return Cow::Borrowed(text);
+    }
+    mended.push_str(&text[copied..]);
+    Cow::Owned(mended)
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Token<'a> {
+    /// `{` or `[`.
+    Open(u8),
+    Close,
+    /// A string, a number or a word, or the name of a member.
+    Scalar(&'a str),
+}
+
+/// Goes through JSON that is known to be valid, however deep it is nested.
+struct Tokens<'a>(&'a str);
+
+impl<'a> Iterator for Tokens<'a> {
+    type Item = Token<'a>;
+
+    fn next(&mut self) -> Option<Token<'a>> {
+        let is_between = |byte: u8| byte.is_ascii_whitespace() || matches!(byte, b',' | b':');
+        let start = self.0.bytes().position(|byte| !is_between(byte))?;
+        let rest = &self.0[start..];
+        let (token, length) = match rest.as_bytes().first()? {
+            open @ (b'{' | b'[') => (Token::Open(*open), 1),
+            b'}' | b']' => (Token::Close, 1),
+            b'"' => {
+                let length = string_length(rest.as_bytes());
+                (Token::Scalar(&rest[..length]), length)
+            }
+            _ => {
+                let ends = |byte: u8| is_between(byte) || matches!(byte, b'}' | b']');
+                let length = rest.bytes().position(ends).unwrap_or(rest.len());
+                (Token::Scalar(&rest[..length]), length)
+            }
+        };
+        self.0 = &rest[length..];
+        Some(token)
+    }
+}
+
+/// With both its quotes.
+fn string_length(bytes: &[u8]) -> usize {
+    let mut place = 1;
+    while let Some(byte) = bytes.get(place) {
+        match byte {
+            b'"' => return place + 1,
+            b'\\' => place += 2,
+            _ => place += 1,
+        }
+    }
+    bytes.len()
+}
+
+/// An object or list whose end has not come yet.
+struct Unfinished {
+    is_object: bool,
+    name: Option<String>,
+    parts: Vec<(String, [u8; 32])>,
+}
+
+impl Unfinished {
+    fn hash(mut self) -> [u8; 32] {
+        let mut hash = Sha256::new();
+        hash.update(if self.is_object { b"{" } else { b"[" });
+        if self.is_object {
+            self.parts.sort_by(|one, other| one.0.cmp(&other.0));
+        }
+        for (name, part) in self.parts {
+            hash.update((name.len() as u64).to_be_bytes());
+            hash.update(name);
+            hash.update(part);
+        }
+        hash.finalize().into()
+    }
+}
+
+fn digest(text: &str) -> [u8; 32] {
+    let mut open: Vec<Unfinished> = Vec::new();
+    for token in Tokens(text) {
+        let part = match token {
+            Token::Open(kind) => {
+                let is_object = kind == b'{';
+                open.push(Unfinished { is_object, name: None, parts: Vec::new() });
+                continue;
+            }
+            Token::Close => match open.pop() {
+                Some(done) => done.hash(),
+                None => continue,
+            },
+            Token::Scalar(text) => {
+                // However its characters are escaped.
+                let string = serde_json::from_str::<String>(text).ok();
+                if let (Some(outer), Some(name)) = (open.last_mut(), &string)
+                    && outer.is_object
+                    && outer.name.is_none()
+                {
+                    outer.name = Some(name.clone());
+                    continue;
+                }
+                match string {
+                    Some(string) => Sha256::new().chain_update(b"\"").chain_update(string),
+                    None => Sha256::new().chain_update(b"=").chain_update(text),
+                }
+                .finalize()
+                .into()
+            }
+        };
+        match open.last_mut() {
+            Some(outer) => outer.parts.push((outer.name.take().unwrap_or_default(), part)),
+            None => return part,
+        }
+    }
+    [0; 32]
+}
+
+/// A text with a byte order mark before it, which RFC 8259 §8.1 lets a parser ignore, is the text.
+#[must_use]
+pub fn without_mark(bytes: &[u8]) -> &[u8] {
+    bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes)
+}
+
+/// Where a place in bytes is, as an error says it.
+#[must_use]
+pub fn line_and_column(text: &str, place: usize) -> String {
+    let before = text.get(..place).unwrap_or(text);
+    let line = before.matches('\n').count() + 1;
+    let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+    let mut said = String::new();
+    // Writing to a string does not fail.
+    let _ = write!(said, "line {line} column {column}");
+    said
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_lone_surrogate_is_mended_and_nothing_else() {
+        for (text, mended) in [
+            (r#""cut \ud83d""#, r#""cut \ufffd""#),
+            (r#""\uD83D!""#, r#""\ufffd!""#),
+            (r#""\ude00 second half""#, r#""\ufffd second half""#),
+            (r#""\ud83d\ud83d\ude00""#, r#""\ufffd\ud83d\ude00""#),
+            (r#""\ude00\ud83d""#, r#""\ufffd\ufffd""#),
+            (r#""\ud83d\u0041""#, r#""\ufffd\u0041""#),
+            (r#""\ud83d\n""#, r#""\ufffd\n""#),
+            (r#"{"\ud83d":"\\\ud83d"}"#, r#"{"\ufffd":"\\\ufffd"}"#),
+            (r#""\ud83d"#, r#""\ufffd"#),
+        ] {
+            assert_eq!(mend(text), mended, "{text}");
+        }
+        for text in [
+            r#""\ud83d\ude00""#,
+            r#""\\ud83d""#,
+            r#""\\\\ud83d""#,
+            r#""é 😀 \u00e9 \n""#,
+            r#""\ud7ff\ue000""#,
+            r#""\ud8"#,
+            r#""\"#,
+            "",
+        ] {
+            assert!(matches!(mend(text), Cow::Borrowed(same) if same == text), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_text_is_kept_as_it_was_written() {
+        for text in [
+            "18446744073709551616",
+            "1000000000000000000001",
+            "0.1000000000000000055511151231257827",
+            "1e400",
+            "-0",
+            "1.0",
+            r#"{"b": 1, "a":[1.10]}"#,
+        ] {
+            let json = Json::parse(text).unwrap();
+            assert_eq!(serde_json::to_string(&json).unwrap(), text);
+            let holder: BTreeMap<String, Json> =
+                serde_json::from_str(&format!(r#"{{"x": {text}}}"#)).unwrap();
+            assert_eq!(holder["x"], json);
+        }
+        for text in ["", "nonsense", "{", "01", "1 2", "\"\n\""] {
+            assert!(Json::parse(text).is_none(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_thousand_levels_and_far_more_need_no_deep_stack() {
+        for levels in [1, 200, 1_000, 100_000] {
+            let text = format!("{}{}", "[".repeat(levels), "]".repeat(levels));
+            let json = Json::parse(&text).unwrap();
+            assert_eq!((json.depth(), json.digest().len()), (levels, 64));
+            let text = format!("{}1{}", "{\"a\":".repeat(levels), "}".repeat(levels));
+            assert_eq!(Json::parse(&text).unwrap().depth(), levels + 1);
+        }
+    }
+
+    #[test]
+    fn a_digest_sees_each_digit_and_no_spelling() {
+        let digest = |text: &str| Json::parse(text).unwrap().digest();
+        let one = digest(r#"{"a": 18446744073709551616, "b": [1, "x"]}"#);
+
+        assert_eq!(one, digest(r#" {"b":[1,"\u0078"],"\u0061":18446744073709551616} "#));
+        for other in [
+            r#"{"a": 18446744073709551617, "b": [1, "x"]}"#,
+            r#"{"a": 18446744073709551616, "b": ["x", 1]}"#,
+            r#"{"a": 18446744073709551616, "b": [1, "x", null]}"#,
+            r#"{"a": "18446744073709551616", "b": [1, "x"]}"#,
+            r#"{"a": 18446744073709551616, "b": {"1": "x"}}"#,
+            r#"{"a": 18446744073709551616}"#,
+            "[]",
+            "{}",
+        ] {
+            assert_ne!(one, digest(other), "{other}");
+        }
+        assert_ne!(digest(r#"["a","b"]"#), digest(r#"{"a":"b"}"#));
+        assert_ne!(digest(r#"[["a"],"b"]"#), digest(r#"[["a","b"]]"#));
+        assert_ne!(digest("null"), digest("\"null\""));
+    }
+
+    #[test]
+    fn a_single_thing_is_a_list_of_one() {
+        let lengths = |text: &str| Json::parse(text).unwrap().node().items().len();
+
+        assert_eq!(
+            ["[]", "[1, 2]", "1", "{\"a\":1}", "\"x\"", "null"].map(lengths),
+            [0, 2, 1, 1, 1, 0]
+        );
+    }
+
+    fn values() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<f64>().prop_map(Value::from),
+            any::<String>().prop_map(Value::from),
+        ];
+        leaf.prop_recursive(5, 40, 6, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..6).prop_map(Value::from),
+                prop::collection::btree_map(any::<String>(), inner, 0..6)
+                    .prop_map(|members| json!(members)),
+            ]
+        })
+    }
+
+    fn levels(value: &Value) -> usize {
+        match value {
+            Value::Object(members) => {
+                1 + members.values().map(levels).max().map_or(0, |it| it.max(1))
+            }
+            Value::Array(items) => 1 + items.iter().map(levels).max().unwrap_or_default(),
+            _ => 1,
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_it_says_it_is_read_and_digested_alike(value in values()) {
+            let compact = Json::parse(&value.to_string()).unwrap();
+            let pretty = Json::parse(&serde_json::to_string_pretty(&value).unwrap()).unwrap();
+
+            prop_assert_eq!(compact.to_value(), Some(value.clone()));
+            prop_assert_eq!(compact.digest(), pretty.digest());
+            prop_assert_eq!(compact.depth(), pretty.depth());
+            prop_assert_eq!(compact.depth(), levels(&value));
+        }
+
+        #[test]
+        fn any_text_can_be_mended_and_parsed_without_a_panic(text in r#"["\\ud0-9a-f{}\[\]:, 😀]{0,40}"#) {
+            let mended = mend(&text);
+            prop_assert!(lone_surrogate(&mended).is_none());
+            if let Some(json) = Json::parse(&text) {
+                prop_assert!(json.depth() >= 1);
+                prop_assert_eq!(json.digest().len(), 64);
+            }
+        }
+    }
+}
