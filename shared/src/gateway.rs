@@ -1,6 +1,6 @@
 //! What the functions behind API Gateway share: who calls, and the form of an answer.
 
-use std::{convert::Infallible, future::ready, pin::Pin, time::Duration};
+use std::{borrow::Cow, convert::Infallible, future::ready, pin::Pin, time::Duration};
 
 use lambda_http::{
     Body, IntoResponse, Request, RequestExt, Response,
@@ -96,13 +96,39 @@ pub fn execution_id(request: &Request) -> Result<ExecutionId, Error> {
         .ok_or(Error::NotFound("execution"))
 }
 
-/// The `Idempotency-Key`, where there is one.
+/// The `Idempotency-Key`, where there is one. Several that differ are refused, since nobody can
+/// know which counts.
 pub fn idempotency_key(headers: &HeaderMap) -> Result<Option<IdempotencyKey>, Error> {
-    let Some(value) = headers.get("idempotency-key") else {
-        return Ok(None);
+    let mut key = None;
+    for value in headers.get_all("idempotency-key") {
+        // What is no visible text is refused by the same rule as a key that is too long.
+        let text = unquoted(value.to_str().unwrap_or_default());
+        if key.as_ref().is_some_and(|first| *first != text) {
+            return Err(Error::invalid("Idempotency-Key", "is there more than once, and differs"));
+        }
+        key = Some(text);
+    }
+    key.map(|text| IdempotencyKey::parse(&text)).transpose()
+}
+
+/// What a quoted string says (RFC 8941 §3.3.3, which the draft of `Idempotency-Key` asks for; RFC
+/// 9110 §5.6.4 has the same form). Other text is itself.
+fn unquoted(text: &str) -> Cow<'_, str> {
+    let inner = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+    let Some(inner) = inner else {
+        return Cow::Borrowed(text);
     };
-    // What is no visible text is refused by the same rule as a key that is too long.
-    IdempotencyKey::parse(value.to_str().unwrap_or_default()).map(Some)
+    let mut said = String::with_capacity(inner.len());
+    let mut characters = inner.chars();
+    while let Some(character) = characters.next() {
+        match character {
+            '\\' => said.extend(characters.next()),
+            // It ends before its last character, so it is no such string.
+            '"' => return Cow::Borrowed(text),
+            character => said.push(character),
+        }
+    }
+    Cow::Owned(said)
 }
 
 /// The subscription's id in the path.
@@ -114,17 +140,34 @@ pub fn subscription_id(request: &Request) -> Result<SubscriptionId, Error> {
         .ok_or(Error::NotFound("subscription"))
 }
 
-/// How long the caller would like to be held: `Prefer: wait=N` in seconds (RFC 7240), up to 25.
+/// How long the caller would like to be held: `Prefer: wait=N` in seconds (RFC 7240), up to 25. Of
+/// several only the first counts (§2).
 #[must_use]
 pub fn preferred_wait(headers: &HeaderMap) -> Option<Duration> {
-    headers
-        .get_all("prefer")
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split([',', ';']))
-        .find_map(|preference| preference.trim().strip_prefix("wait=")?.parse().ok())
-        .map(|seconds| Duration::from_secs(seconds).min(MAX_WAIT))
-        .filter(|wait| !wait.is_zero())
+    let values = headers.get_all("prefer").iter().filter_map(|value| value.to_str().ok());
+    let wait = values.flat_map(|value| split(value, ',')).find_map(|preference| {
+        // What follows a semicolon says more of this preference, and is none of its own.
+        let (name, value) = split(preference, ';').next()?.split_once('=')?;
+        name.trim().eq_ignore_ascii_case("wait").then_some(value.trim())
+    })?;
+    let digits = unquoted(wait);
+    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    // More digits than there are seconds.
+    let seconds = digits.parse().unwrap_or(u64::MAX);
+    Some(Duration::from_secs(seconds).min(MAX_WAIT)).filter(|wait| !wait.is_zero())
+}
+
+/// The parts of a header's value between separators, of which those in quotes are none.
+fn split(text: &str, separator: char) -> impl Iterator<Item = &str> {
+    let (mut quoted, mut escaped) = (false, false);
+    text.split(move |character| {
+        let was_escaped = escaped;
+        escaped = quoted && character == '\\' && !was_escaped;
+        quoted ^= character == '"' && !was_escaped;
+        !quoted && character == separator
+    })
 }
 
 /// A JSON answer.
@@ -226,15 +269,77 @@ mod tests {
             preferred_wait(&headers).map(|wait| wait.as_secs())
         };
 
-        assert_eq!(wait(&["wait=5"]), Some(5));
-        assert_eq!(wait(&["respond-async, wait=10"]), Some(10));
+        for (value, seconds) in [
+            ("wait=5", 5),
+            ("Wait=5", 5),
+            ("WAIT = 5", 5),
+            ("wait\t=\t5", 5),
+            ("wait=\"5\"", 5),
+            ("wait=\"\\5\"", 5),
+            ("wait=005", 5),
+            ("wait=5;", 5),
+            ("wait=5; x; y=z", 5),
+            (" ,wait=5, ", 5),
+            ("respond-async, wait=10", 10),
+            ("respond-async,wait=10,wait=3", 10),
+            ("foo=\"a, wait=3\", wait=4", 4),
+            ("foo=\"a\\\", wait=3\", wait=4", 4),
+            ("foo; bar=\"x;,\", wait=4", 4),
+            ("return=minimal; foo=\"\", wait=6", 6),
+            ("wait=99999999999", 25),
+            ("wait=999999999999999999999999", 25),
+        ] {
+            assert_eq!(wait(&[value]), Some(seconds), "{value}");
+        }
         assert_eq!(wait(&["handling=lenient", "wait=7; x"]), Some(7));
-        assert_eq!(wait(&["wait=99999999999"]), Some(25));
-        for nothing in
-            ["", "wait", "wait=", "wait=-1", "wait=x", "wait=0", "wait=999999999999999999999999"]
-        {
+        for nothing in [
+            "",
+            "wait",
+            "wait=",
+            "wait=-1",
+            "wait=+1",
+            "wait=x",
+            "wait=1.5",
+            "wait=0",
+            "wait=\"",
+            "wait=\"5",
+            "waiting=5",
+            "await=5",
+            "foo; wait=5",
+            "foo=\"wait=5\"",
+            "foo=\"x, wait=5",
+            "wait=x, wait=5",
+        ] {
             assert_eq!(wait(&[nothing]), None, "{nothing}");
         }
         assert_eq!(wait(&[]), None);
+    }
+
+    #[test]
+    fn a_key_is_the_same_with_quotes_and_two_that_differ_are_refused() {
+        let user = "someone".to_owned().into();
+        let item = |values: &[&'static str]| {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append("idempotency-key", HeaderValue::from_static(value));
+            }
+            idempotency_key(&headers).map(|key| key.map(|key| key.item(&user)))
+        };
+        let plain = item(&["K"]).unwrap();
+
+        assert_eq!(item(&[]).unwrap(), None);
+        assert!(plain.is_some());
+        for same in [&["\"K\""][..], &["K", "K"], &["K", "\"K\""], &["\"\\K\""]] {
+            assert_eq!(item(same).unwrap(), plain, "{same:?}");
+        }
+        for other in [&["\"K"][..], &["K\""], &["k"], &["\"a\"K\""], &["\"\"K\"\""]] {
+            assert_ne!(item(other).unwrap(), plain, "{other:?}");
+        }
+        assert_eq!(item(&["\"a\\\"b\""]).unwrap(), item(&["a\"b"]).unwrap());
+        for refused in
+            [&["K", "L"][..], &["order-4711", "0f6c-random"], &["K", "K", "L"], &["\"\""], &[""]]
+        {
+            assert!(item(refused).is_err(), "{refused:?}");
+        }
     }
 }

@@ -12,10 +12,13 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, value::RawValue};
 use sha2::{Digest, Sha256};
 
-use crate::api_key::hex;
+use crate::{api_key::hex, error::Error};
 
 /// How deep a value may be nested where we have to look into it.
 pub const MAX_DEPTH: usize = 1_000;
+
+/// Why a value cannot be held against a schema.
+pub const NOT_CHECKED: &str = "cannot be held against its schema: it is nested deeper than 128 levels, or has a number beyond 1.8e308";
 
 /// Valid JSON, with its numbers, spaces and escapes as they were written.
 ///
@@ -379,6 +382,14 @@ fn digest(text: &str) -> [u8; 32] {
         }
     }
     [0; 32]
+}
+
+/// Refuses what is nested deeper than [`MAX_DEPTH`].
+pub fn check_depth(field: &'static str, json: &Json) -> Result<(), Error> {
+    if json.depth() > MAX_DEPTH {
+        return Err(Error::invalid(field, format!("is nested deeper than {MAX_DEPTH} levels")));
+    }
+    Ok(())
 }
 
 /// A text with a byte order mark before it, which RFC 8259 §8.1 lets a parser ignore, is the text.

@@ -12,6 +12,7 @@ use crate::{
     caller::UserId,
     error::Error,
     execution::Execution,
+    json::{self, Json},
     request::MAX_BYTES,
     schema::{Misfit, Schema},
     time::Timestamp,
@@ -265,7 +266,10 @@ impl Question {
         let schema = Schema::parse(&schema)
             // Its reason quotes from the question, which no log may have.
             .map_err(|_| Error::corrupt("a schema", "it is none any more"))?;
-        schema.check(&answer.value).map_err(|Misfit { path, reason }| {
+        let Some(value) = answer.json.to_value() else {
+            return Err(Error::invalid("answer", json::NOT_CHECKED));
+        };
+        schema.check(&value).map_err(|Misfit { path, reason }| {
             Error::invalid(format!("answer{path}"), format!("does not fit the question: {reason}"))
         })
     }
@@ -274,8 +278,7 @@ impl Question {
 /// An answer as it is given to the agent.
 #[derive(Clone)]
 pub struct Answer {
-    value: Value,
-    pub text: String,
+    json: Json,
     /// SHA-256: what tells a repeated answer from another one.
     pub hash: String,
 }
@@ -288,12 +291,18 @@ impl fmt::Debug for Answer {
 
 impl Answer {
     /// Step Functions takes as much as an answer as it does as an input.
-    pub fn new(value: Value) -> Result<Self, Error> {
-        let text = value.to_string();
-        if text.len() > MAX_BYTES {
+    pub fn new(json: Json) -> Result<Self, Error> {
+        if json.as_str().len() > MAX_BYTES {
             return Err(Error::TooLarge { field: "answer", limit: MAX_BYTES });
         }
-        Ok(Self { hash: hex(&Sha256::digest(&text)), value, text })
+        json::check_depth("answer", &json)?;
+        Ok(Self { hash: json.digest(), json })
+    }
+
+    /// As it was written.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        self.json.as_str()
     }
 }
 
@@ -351,7 +360,9 @@ mod tests {
         let schema = json!({
             "type": "object", "properties": {"approved": {"type": "boolean"}}, "required": ["approved"],
         });
-        let field = |answer: Value| match question(&schema).check(&Answer::new(answer).unwrap()) {
+        let field = |answer: Value| match question(&schema)
+            .check(&Answer::new(Json::of(&answer)).unwrap())
+        {
             Err(Error::Invalid { field, .. }) => field.into_owned(),
             other => format!("{other:?}"),
         };
@@ -368,7 +379,7 @@ mod tests {
 
         assert_eq!(hash(r#"{"a":1,"b":2}"#), hash(r#"{ "b": 2, "a": 1 }"#));
         assert_ne!(hash("1"), hash("2"));
-        assert!(Answer::new(json!("x".repeat(MAX_BYTES))).is_err());
+        assert!(Answer::new(Json::string(&"x".repeat(MAX_BYTES))).is_err());
     }
 
     #[test]

@@ -3,8 +3,11 @@
 use std::{borrow::Cow, collections::BTreeMap, time::Duration};
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use serde_json::{Map, Value, json};
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{DeserializeOwned, Error as _},
+};
+use serde_json::{Map, Number, Value, value::RawValue};
 use sha2::{Digest, Sha256};
 
 use crate::{
@@ -13,6 +16,7 @@ use crate::{
     callback::{self, Callback, CallbackUrl, NewsType},
     caller::UserId,
     error::Error,
+    json::{self, Json},
     network::CallbackAllow,
     time::Timestamp,
 };
@@ -38,8 +42,10 @@ pub struct StartBody {
     /// Not white space alone.
     #[schemars(regex(pattern = r"\S"))]
     pub input_message: String,
+    /// The agent gets it as it is written, each digit of its numbers included.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub parameters: Option<Map<String, Value>>,
+    #[schemars(with = "Option<Map<String, Value>>")]
+    pub parameters: Option<Json>,
     /// Public https, or to a host that the deployment allows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = callback::MAX_URL))]
@@ -56,11 +62,11 @@ pub struct StartBody {
     #[schemars(extend("maxProperties" = MAX_TAGS))]
     pub tags: Option<BTreeMap<String, String>>,
     /// From the start's acceptance on; the run is stopped then.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "whole", skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = MAX_TIMEOUT))]
     pub timeout_seconds: Option<u32>,
     /// From the start's acceptance on; a run that is not launched by then never is.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "whole", skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = MAX_QUEUE_TIMEOUT))]
     pub queue_timeout_seconds: Option<u32>,
 }
@@ -70,7 +76,8 @@ pub struct StartBody {
 pub struct StartRequest {
     pub agent_name: AgentName,
     pub input_message: String,
-    pub parameters: Map<String, Value>,
+    /// An object.
+    pub parameters: Json,
     pub callback: Option<Callback>,
     pub callback_events: Vec<NewsType>,
     pub tags: BTreeMap<String, String>,
@@ -99,7 +106,7 @@ impl StartBody {
 
     /// Checks all that can be checked without I/O.
     pub fn check(self, allow: &CallbackAllow) -> Result<StartRequest, Error> {
-        let hash = self.hash()?;
+        let hash = self.hash();
         let agent_name = self
             .agent_name
             .parse::<AgentName>()
@@ -107,6 +114,11 @@ impl StartBody {
         if self.input_message.trim().is_empty() {
             return Err(Error::invalid("input_message", "must not be empty"));
         }
+        let parameters = self.parameters.unwrap_or_else(|| Json::of(&Map::new()));
+        if !parameters.node().is_object() {
+            return Err(Error::invalid("parameters", "must be an object"));
+        }
+        json::check_depth("parameters", &parameters)?;
         let tags = self.tags.unwrap_or_default();
         check_tags(&tags)?;
 
@@ -129,7 +141,7 @@ impl StartBody {
         Ok(StartRequest {
             agent_name,
             input_message: self.input_message,
-            parameters: self.parameters.unwrap_or_default(),
+            parameters,
             callback,
             callback_events,
             tags,
@@ -143,12 +155,23 @@ impl StartBody {
         })
     }
 
-    fn hash(&self) -> Result<String, Error> {
-        // Maps are sorted, so two spellings of one request have one hash.
-        let text =
-            serde_json::to_vec(self).map_err(|error| Error::corrupt("the request", error))?;
-        Ok(hex(&Sha256::digest(text)))
+    /// Two spellings of one request have one hash.
+    fn hash(&self) -> String {
+        Json::of(self).digest()
     }
+}
+
+/// A whole number, also one that is written as `3.0`: JSON Schema makes no difference (draft
+/// 2020-12, validation §6.1.1).
+fn whole<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
+    let Some(number) = Option::<Number>::deserialize(deserializer)? else {
+        return Ok(None);
+    };
+    let whole =
+        number.as_f64().filter(|it| it.fract() == 0.0 && (0.0..=f64::from(u32::MAX)).contains(it));
+    // Checked above.
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is in range")]
+    whole.map(|it| Some(it as u32)).ok_or_else(|| D::Error::custom("must be a whole number"))
 }
 
 fn check_seconds(
@@ -182,21 +205,42 @@ fn check_tags(tags: &BTreeMap<String, String>) -> Result<(), Error> {
 impl StartRequest {
     /// The bytes that the agent is started with, frozen when the start is accepted.
     pub fn input(&self, user: &UserId, accepted_at: Timestamp) -> Result<String, Error> {
-        let input = json!({
-            "messages": [{"role": "user", "content": self.input_message}],
-            "parameters": self.parameters,
-            "metadata": {
-                "user_id": user,
-                "source": "mcp_server",
-                "timestamp": accepted_at.rfc3339(),
+        let input = Input {
+            messages: [Message { role: "user", content: &self.input_message }],
+            parameters: &self.parameters,
+            metadata: InputMetadata {
+                user_id: user,
+                source: "mcp_server",
+                timestamp: accepted_at.rfc3339(),
             },
-        })
-        .to_string();
+        };
+        let input = Json::of(&input).as_str().to_owned();
         if input.len() > MAX_BYTES {
             return Err(Error::TooLarge { field: "input_message", limit: MAX_BYTES });
         }
         Ok(input)
     }
+}
+
+/// What an agent is started with: see `docs/agents.md`.
+#[derive(Serialize)]
+struct Input<'a> {
+    messages: [Message<'a>; 1],
+    parameters: &'a Json,
+    metadata: InputMetadata<'a>,
+}
+
+#[derive(Serialize)]
+struct Message<'a> {
+    role: &'static str,
+    content: &'a str,
+}
+
+#[derive(Serialize)]
+struct InputMetadata<'a> {
+    user_id: &'a UserId,
+    source: &'static str,
+    timestamp: String,
 }
 
 /// An `Idempotency-Key`: 1 to 255 visible characters.
@@ -227,24 +271,36 @@ impl IdempotencyKey {
 }
 
 /// Reads a JSON object: 413 when too large, 400 when it is none, 422 with the field's name when
-/// it does not fit.
+/// it does not fit. A byte order mark before it is ignored.
 pub fn parse_object<T: DeserializeOwned>(body: &[u8]) -> Result<T, Error> {
     if body.len() > MAX_BYTES {
         return Err(Error::TooLarge { field: "body", limit: MAX_BYTES });
     }
-    let value: Value =
-        serde_json::from_slice(body).map_err(|error| Error::Malformed(error.to_string()))?;
-    if !value.is_object() {
+    let text = std::str::from_utf8(json::without_mark(body)).map_err(|error| {
+        Error::Malformed(format!("not UTF-8 from byte {} on", error.valid_up_to()))
+    })?;
+    let body: &RawValue =
+        serde_json::from_str(text).map_err(|error| Error::Malformed(error.to_string()))?;
+    if !body.get().starts_with('{') {
         return Err(Error::Malformed("the body must be a JSON object".to_owned()));
     }
-    from_value(value)
+    if let Some(place) = json::lone_surrogate(text) {
+        let place = json::line_and_column(text, place);
+        return Err(Error::Malformed(format!(
+            "half a character at {place}: a surrogate without the other one of its pair"
+        )));
+    }
+    from_text(text)
 }
 
-/// The same for a value that is already parsed.
-pub fn from_value<T: DeserializeOwned>(value: Value) -> Result<T, Error> {
-    serde_path_to_error::deserialize(value).map_err(|error| {
+/// The same for what is known to be JSON, without bounds.
+pub fn from_text<T: DeserializeOwned>(text: &str) -> Result<T, Error> {
+    let mut deserializer = serde_json::Deserializer::from_str(text);
+    serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
         let path = error.path().to_string();
         let reason = error.into_inner().to_string();
+        // The field says it better.
+        let reason = reason.rsplit_once(" at line ").map_or(reason.as_str(), |(reason, _)| reason);
         // A missing or unknown field is named in the message alone: "missing field `agent_name`".
         let field = match path.as_str() {
             "." => reason.split('`').nth(1).unwrap_or("body").to_owned(),
@@ -259,10 +315,12 @@ pub fn from_value<T: DeserializeOwned>(value: Value) -> Result<T, Error> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn check(body: Value) -> Result<StartRequest, Error> {
-        from_value::<StartBody>(body)?.check(&"127.0.0.1".parse().unwrap())
+        from_text::<StartBody>(&body.to_string())?.check(&"127.0.0.1".parse().unwrap())
     }
 
     fn refused_field(body: Value) -> String {
@@ -309,7 +367,7 @@ mod tests {
 
     #[test]
     fn the_hash_ignores_spelling_and_sees_every_field() {
-        let hash = |text: &str| parse_object::<StartBody>(text.as_bytes()).unwrap().hash().unwrap();
+        let hash = |text: &str| parse_object::<StartBody>(text.as_bytes()).unwrap().hash();
         let first =
             hash(r#"{"agent_name":"echo","input_message":"hello","parameters":{"a":1,"b":2}}"#);
 
@@ -326,11 +384,95 @@ mod tests {
         assert_ne!(first, hash(r#"{"agent_name":"echo","input_message":"hello"}"#));
     }
 
+    fn parse(text: &str) -> Result<StartRequest, Error> {
+        parse_object::<StartBody>(text.as_bytes())?.check(&CallbackAllow::default())
+    }
+
+    fn with_parameters(parameters: &str) -> String {
+        format!(r#"{{"agent_name":"echo","input_message":"x","parameters":{parameters}}}"#)
+    }
+
+    #[test]
+    fn parameters_reach_the_agent_and_the_hash_as_they_are_written() {
+        let mut hashes = std::collections::BTreeSet::new();
+        for number in [
+            "18446744073709551616",
+            "18446744073709551617",
+            "-9223372036854775809",
+            "1000000000000000000001",
+            "0.30000000000000004441",
+            "0.30000000000000004442",
+            "123456789.10",
+            "123456789.1",
+            "1e400",
+            "1E+2",
+            "-0.0",
+        ] {
+            for parameters in
+                [format!(r#"{{"id":{number}}}"#), format!(r#"{{"a":[{{"b":{number}}}]}}"#)]
+            {
+                let request = parse(&with_parameters(&parameters)).unwrap();
+                let input = request.input(&"someone".to_owned().into(), Timestamp::now()).unwrap();
+                assert!(input.contains(&format!(r#""parameters":{parameters},"#)), "{input}");
+                assert!(hashes.insert(request.hash), "{parameters}");
+            }
+        }
+    }
+
+    #[test]
+    fn parameters_may_be_nested_a_thousand_levels_deep() {
+        let nested = |levels| {
+            let inner = levels - 1;
+            parse(&with_parameters(&format!(
+                "{{\"a\":{}{}}}",
+                "[".repeat(inner),
+                "]".repeat(inner)
+            )))
+        };
+        assert!(nested(200).is_ok() && nested(json::MAX_DEPTH).is_ok());
+        for levels in [json::MAX_DEPTH + 1, 100_000] {
+            let Err(Error::Invalid { field, .. }) = nested(levels) else { panic!("{levels}") };
+            assert_eq!(field, "parameters");
+        }
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_ignored_and_half_a_character_is_told_by_its_place() {
+        let body = |text: &str| format!(r#"{{"agent_name":"echo","input_message":"{text}"}}"#);
+
+        assert!(parse(&format!("\u{feff}{}", body("x"))).is_ok());
+        assert!(parse(&body(r"\ud83d\ude00 \\ud83d")).is_ok());
+        for (text, column) in [(r"cut \ud83d", 43), (r"\ude00", 39), (r"\ud83d\ud83d\ude00", 39)] {
+            let Err(Error::Malformed(reason)) = parse(&body(text)) else { panic!("{text}") };
+            assert!(reason.contains(&format!("at line 1 column {column}:")), "{reason}");
+        }
+        let raw = [b"{\"agent_name\":\"".as_slice(), b"\xed\xa0\xbd\"}"].concat();
+        let refused = parse_object::<StartBody>(&raw).unwrap_err().to_string();
+        assert!(refused.contains("from byte 15"), "{refused}");
+    }
+
+    #[test]
+    fn a_whole_number_may_be_written_as_a_float() {
+        let timeout = |number: &str| {
+            let body = format!(
+                r#"{{"agent_name":"echo","input_message":"x","timeout_seconds":{number}}}"#
+            );
+            parse(&body).map(|request| request.timeout.map(|it| it.as_secs()))
+        };
+        for number in ["3", "3.0", "3.00", "0.3e1", "30e-1"] {
+            assert_eq!(timeout(number).unwrap(), Some(3), "{number}");
+        }
+        assert_eq!(timeout("null").unwrap(), None);
+        for number in ["3.5", "-1.0", "1e10", "1e400", "\"3\"", "true", "[3]", "{}", "0.0"] {
+            let Err(Error::Invalid { field, .. }) = timeout(number) else { panic!("{number}") };
+            assert_eq!(field, "timeout_seconds");
+        }
+    }
+
     #[test]
     fn bodies_that_are_no_object_are_malformed_and_large_ones_too_large() {
         let deep = "[".repeat(100_000);
-        for body in ["", "nonsense", "[]", "1", "null", "{\"a\":1e999}", "{\"a\":\"\u{0}\"}", &deep]
-        {
+        for body in ["", "nonsense", "[]", "1", "null", "{\"a\":01}", "{\"a\":\"\u{0}\"}", &deep] {
             assert!(
                 matches!(parse_object::<StartBody>(body.as_bytes()), Err(Error::Malformed(_))),
                 "{body:.20}"

@@ -7,6 +7,7 @@ use e2e::{
     receiver::{Received, Receiver},
 };
 use relay::{
+    json::Json,
     question::Answer as AgentAnswer,
     store::{executions::Consistency, transitions::Step},
     time::Timestamp,
@@ -290,7 +291,7 @@ async fn several_questions_are_answered_one_by_one_and_an_answer_without_its_hin
 
     // The second is stored, and its hint lost.
     let question = asked[1]["id"].as_str().unwrap().parse().unwrap();
-    let answer = AgentAnswer::new(asked[1]["question"].clone()).unwrap();
+    let answer = AgentAnswer::new(Json::of(&asked[1]["question"])).unwrap();
     let stored = stack.executions().answer(&id(&run), &question, &answer, Timestamp::now()).await;
     assert_eq!(stored.unwrap(), Step::Applied);
     assert_eq!(user.monitor(&run).await.text("status"), "running", "none is open any more");
@@ -380,7 +381,7 @@ async fn neither_token_nor_question_nor_answer_is_logged() {
     // Stored without a hint, so that the launch is ours to call.
     let asked = user.monitor(&run).await.body["questions"][0]["id"].clone();
     let name = asked.as_str().unwrap().parse().unwrap();
-    let answer = AgentAnswer::new(json!({"approved": "secret-answer"})).unwrap();
+    let answer = AgentAnswer::new(Json::of(&json!({"approved": "secret-answer"}))).unwrap();
     let due_at = Timestamp::now().plus(Duration::from_hours(1));
     let stored = stack.executions().answer(&id(&run), &name, &answer, due_at).await.unwrap();
     assert_eq!(stored, Step::Applied);

@@ -8,6 +8,7 @@ use relay::{
     callback::NewsType,
     delivery::{Attempt, CALLBACK_TARGET, Delivery, DeliveryState},
     execution::{Execution, ExecutionId, Position, Rank, Status},
+    json::Json,
     outcome::Outcome,
     question::{Answer, Ask, Question, QuestionState},
     store::{
@@ -392,7 +393,10 @@ async fn a_question_is_opened_answered_and_closed_once() {
     assert!(told.iter().all(|it| it.task_token.is_none() && it.answer.is_none()));
     let due_at = Timestamp::now().plus(HOUR);
     let answer = async |text: &str| {
-        executions.answer(id, name, &Answer::new(json!(text)).unwrap(), due_at).await.unwrap()
+        executions
+            .answer(id, name, &Answer::new(Json::string(text)).unwrap(), due_at)
+            .await
+            .unwrap()
     };
     assert_eq!(answer("yes").await, Step::Applied);
     assert_eq!(answer("no").await, Step::Stale);

@@ -10,19 +10,20 @@ use relay::{
     error::Error,
     execution::ExecutionId,
     gateway,
+    json::Json,
     problem::{self, Problem},
-    request::{IdempotencyKey, StartBody, from_value, parse_object},
+    request::{IdempotencyKey, StartBody, from_text, parse_object},
     service::Services,
 };
 use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde_json::json;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Call {
     tool: String,
     #[serde(default)]
-    params: Map<String, Value>,
+    params: Option<Json>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -56,32 +57,31 @@ pub(crate) async fn serve(services: &Services, request: &Request) -> Response<St
     response
 }
 
-async fn handle(services: &Services, request: &Request) -> Result<Value, Error> {
+async fn handle(services: &Services, request: &Request) -> Result<Json, Error> {
     let caller = gateway::caller(request)?;
     let key = gateway::idempotency_key(request.headers())?;
     let Call { tool, params } = parse_object(request.body())?;
-    let params = Value::Object(params);
+    if params.as_ref().is_some_and(|params| !params.node().is_object()) {
+        return Err(Error::invalid("params", "must be an object"));
+    }
+    let params = params.as_ref().map_or("{}", Json::as_str);
     match tool.as_str() {
         "start_agent" => {
-            let body: StartBody = from_value(params)?;
-            to_value(&start(services, &caller, body, key.as_ref()).await?)
+            let body: StartBody = from_text(params)?;
+            Ok(Json::of(&start(services, &caller, body, key.as_ref()).await?))
         }
         "monitor_agent" => {
-            let MonitorParams { execution_id } = from_value(params)?;
-            to_value(&services.reader.monitor(&caller, &parse_id(&execution_id)?, None).await?)
+            let MonitorParams { execution_id } = from_text(params)?;
+            Ok(Json::of(&services.reader.monitor(&caller, &parse_id(&execution_id)?, None).await?))
         }
         "get_agent_results" => {
-            let ResultsParams { execution_id, include_metadata } = from_value(params)?;
-            to_value(
-                &services
-                    .reader
-                    .results(&caller, &parse_id(&execution_id)?, include_metadata)
-                    .await?,
-            )
+            let ResultsParams { execution_id, include_metadata } = from_text(params)?;
+            let id = parse_id(&execution_id)?;
+            Ok(Json::of(&services.reader.results(&caller, &id, include_metadata).await?))
         }
         "list_available_agents" => {
-            let NoParams {} = from_value(params)?;
-            to_value(&services.reader.agents(&caller).await?)
+            let NoParams {} = from_text(params)?;
+            Ok(Json::of(&services.reader.agents(&caller).await?))
         }
         _ => Err(Error::invalid(
             "tool",
@@ -101,10 +101,6 @@ async fn start(
 
 fn parse_id(text: &str) -> Result<ExecutionId, Error> {
     text.parse().map_err(|_| Error::NotFound("execution"))
-}
-
-fn to_value(answer: &impl serde::Serialize) -> Result<Value, Error> {
-    serde_json::to_value(answer).map_err(|error| Error::corrupt("an answer", error))
 }
 
 /// The envelope knows fewer statuses than REST: whatever is wrong with a call is a 400, and

@@ -8,7 +8,8 @@ use relay::{
     caller::Caller,
     error::Error,
     execution::Status,
-    request::from_value,
+    json::Json,
+    request::from_text,
     service::{
         Services,
         change::{AnswerBody, Change},
@@ -165,12 +166,13 @@ pub(crate) async fn update(
     let questions = services.reader.asked(&finished.execution).await?;
     for question in questions {
         let Some(response) = responses.get(question.id.as_str()) else { continue };
-        let filled: Filled = from_value(response.clone())?;
+        let filled: Filled = from_text(&response.to_string())?;
         if filled.action != "accept" {
             continue;
         }
         let answer = Form::of(&question).answer(filled.content);
-        let body = AnswerBody { answer, question_id: Some(question.id.to_string()) };
+        let body =
+            AnswerBody { answer: Json::of(&answer), question_id: Some(question.id.to_string()) };
         match change.answer(caller, &id, body).await {
             Ok(_) | Err(Error::Conflict(_)) => {}
             Err(error) => return Err(error),

@@ -8,9 +8,10 @@ use relay::{
     caller::Caller,
     error::Error,
     execution::{ExecutionId, Status},
+    json::Json,
     openapi::simplify,
     problem::{self, Problem},
-    request::{IdempotencyKey, StartBody, from_value},
+    request::{IdempotencyKey, StartBody, from_text},
     service::{
         change::{AnswerBody, Answered, Cancelling},
         read::ListRequest,
@@ -38,7 +39,8 @@ struct StartArguments {
     input_message: String,
     /// Settings that the agent understands.
     #[serde(default)]
-    parameters: Option<Map<String, Value>>,
+    #[schemars(with = "Option<Map<String, Value>>")]
+    parameters: Option<Json>,
     /// An https URL that is sent the outcome when the agent ends.
     #[serde(default)]
     callback_url: Option<String>,
@@ -232,7 +234,7 @@ pub(crate) async fn call(
             async {
                 let AnswerArguments { execution_id, answer: given, question_id } =
                     parse(arguments)?;
-                let body = AnswerBody { answer: given, question_id };
+                let body = AnswerBody { answer: Json::of(&given), question_id };
                 answer(&server.change.answer(caller, &parse_id(&execution_id)?, body).await?)
             }
             .await
@@ -318,7 +320,7 @@ fn list_request(arguments: ListArguments) -> Result<ListRequest, Error> {
 }
 
 fn parse<T: DeserializeOwned>(arguments: JsonObject) -> Result<T, Error> {
-    from_value(Value::Object(arguments))
+    from_text(&Value::Object(arguments).to_string())
 }
 
 pub(crate) fn parse_id(text: &str) -> Result<ExecutionId, Error> {

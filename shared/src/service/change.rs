@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use super::read::permitted;
 use crate::{
@@ -13,6 +12,7 @@ use crate::{
     caller::{Action, Caller},
     error::Error,
     execution::{Execution, ExecutionId},
+    json::Json,
     question::{Answer, Question, QuestionId, QuestionState},
     queue::{DeliveryMessage, LaunchMessage, Queue},
     store::{
@@ -49,7 +49,7 @@ pub struct Cancelling {
 #[serde(deny_unknown_fields)]
 pub struct AnswerBody {
     /// Any JSON that fits the question's schema.
-    pub answer: Value,
+    pub answer: Json,
     /// May be left out where the agent asks one thing only.
     #[serde(default)]
     pub question_id: Option<String>,

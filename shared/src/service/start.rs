@@ -10,6 +10,7 @@ use crate::{
     caller::{Action, Caller},
     error::Error,
     execution::{Execution, ExecutionId, Rank, Status},
+    json,
     network::CallbackAllow,
     queue::{LaunchMessage, Queue},
     request::{IdempotencyKey, StartBody, StartRequest},
@@ -197,7 +198,9 @@ fn check_parameters(agent: &Agent, request: &StartRequest) -> Result<(), Error> 
         let detail = format!("agent {} has an invalid parameters_schema", agent.agent_name);
         Error::Conflict(Cow::Owned(detail))
     })?;
-    let parameters = serde_json::Value::Object(request.parameters.clone());
+    let Some(parameters) = request.parameters.to_value() else {
+        return Err(Error::invalid("parameters", json::NOT_CHECKED));
+    };
     schema.check(&parameters).map_err(|Misfit { path, reason }| {
         Error::invalid(format!("parameters{path}"), format!("does not fit the agent: {reason}"))
     })

@@ -221,7 +221,7 @@ impl Executions {
             .expression_attribute_names("#state", "state")
             .expression_attribute_names("#shard", "shard")
             .expression_attribute_values(":open", text(QuestionState::Open.as_str()))
-            .expression_attribute_values(":answer", text(&answer.text))
+            .expression_attribute_values(":answer", text(answer.text()))
             .expression_attribute_values(":hash", text(&answer.hash))
             .expression_attribute_values(":due_at", number(due_at.millis()))
             .expression_attribute_values(":shard", number(id.shard()))
