@@ -319,12 +319,12 @@ mod tests {
 
     use super::*;
 
-    fn check(body: Value) -> Result<StartRequest, Error> {
+    fn check(body: &Value) -> Result<StartRequest, Error> {
         from_text::<StartBody>(&body.to_string())?.check(&"127.0.0.1".parse().unwrap())
     }
 
     fn refused_field(body: Value) -> String {
-        match check(body) {
+        match check(&body) {
             Err(Error::Invalid { field, .. }) => field.into_owned(),
             other => panic!("{other:?}"),
         }
@@ -486,7 +486,7 @@ mod tests {
     #[test]
     fn an_input_that_step_functions_would_refuse_is_too_large() {
         let request = |length| {
-            check(json!({"agent_name": "echo", "input_message": "\u{1}".repeat(length)})).unwrap()
+            check(&json!({"agent_name": "echo", "input_message": "\u{1}".repeat(length)})).unwrap()
         };
         let user: UserId = "someone".to_owned().into();
 

@@ -17,7 +17,8 @@ fn the_served_description_is_what_the_types_give() {
     if env::var_os("OPENAPI_WRITE").is_some() {
         fs::write(&file, &given).unwrap();
     }
-    assert_eq!(given, fs::read_to_string(file).unwrap(), "write it anew: see the test");
+    // The texts themselves are too long to be told.
+    assert!(given == fs::read_to_string(file).unwrap(), "write it anew: see the test");
 }
 
 #[test]
