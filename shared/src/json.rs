@@ -135,6 +135,18 @@ impl JsonSchema for Json {
 pub struct Node<'a>(&'a RawValue);
 
 impl<'a> Node<'a> {
+    /// `None` when it is no JSON. Unlike [`Json::parse`], this copies nothing, and mends nothing.
+    #[must_use]
+    pub fn parse(text: &'a str) -> Option<Self> {
+        serde_json::from_str(text).ok().map(Node)
+    }
+
+    /// As it was written.
+    #[must_use]
+    pub fn as_str(self) -> &'a str {
+        self.0.get()
+    }
+
     #[must_use]
     pub fn to_json(self) -> Json {
         Json(self.0.to_owned())
@@ -157,6 +169,11 @@ impl<'a> Node<'a> {
     #[must_use]
     pub fn is_list(self) -> bool {
         self.starts_with('[')
+    }
+
+    #[must_use]
+    pub fn is_text(self) -> bool {
+        self.starts_with('"')
     }
 
     /// The members of an object; none of anything else.
@@ -186,7 +203,7 @@ impl<'a> Node<'a> {
     /// A string's text.
     #[must_use]
     pub fn text(self) -> Option<String> {
-        if self.starts_with('"') { serde_json::from_str(self.0.get()).ok() } else { None }
+        if self.is_text() { serde_json::from_str(self.0.get()).ok() } else { None }
     }
 }
 
@@ -208,6 +225,11 @@ impl<'a> Members<'a> {
 
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.0.keys().map(String::as_str)
+    }
+
+    /// All of them, also those that are null.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, Node<'a>)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), Node(value)))
     }
 }
 

@@ -25,7 +25,7 @@ use relay::{
     telemetry::{self, Invocation, RunNews},
     time::Timestamp,
 };
-use serde_json::{Value, json};
+use serde::Serialize;
 use tracing::{info, warn};
 
 use crate::{
@@ -91,12 +91,7 @@ impl Courier {
         let Some(callback) = callback else {
             return self.give_up(&delivery).await;
         };
-        let body = json!({
-            "type": delivery.news,
-            "timestamp": delivery.occurred_at.rfc3339(),
-            "data": data(&delivery, outcome.as_ref()),
-        })
-        .to_string();
+        let body = body(&delivery, outcome.as_ref())?;
 
         let at = Timestamp::now();
         let clock = Instant::now();
@@ -199,15 +194,38 @@ fn post<'a>(
     }
 }
 
-/// The results of the run, what its agent says, or what a test does.
-fn data(delivery: &Delivery, outcome: Option<&Outcome>) -> Value {
-    match delivery.news {
-        NewsType::Progress | NewsType::InputRequired => json!(Said::delivered(delivery)),
+/// What is posted. It is written as it stands here, and never as a tree, which would round the
+/// numbers of an agent's answer.
+#[derive(Serialize)]
+struct Body<'a> {
+    #[serde(rename = "type")]
+    news: NewsType,
+    timestamp: String,
+    data: Data<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Data<'a> {
+    /// Of the run.
+    Results(Results),
+    /// What its agent says.
+    Said(Said),
+    Test {
+        message: &'a str,
+    },
+}
+
+fn body(delivery: &Delivery, outcome: Option<&Outcome>) -> Result<String, Error> {
+    let data = match delivery.news {
+        NewsType::Progress | NewsType::InputRequired => Data::Said(Said::delivered(delivery)),
         _ => match Results::delivered(delivery, outcome) {
-            Some(results) => json!(results),
-            None => json!({"message": "This is a test of your subscription."}),
+            Some(results) => Data::Results(results),
+            None => Data::Test { message: "This is a test of your subscription." },
         },
-    }
+    };
+    let body = Body { news: delivery.news, timestamp: delivery.occurred_at.rfc3339(), data };
+    serde_json::to_string(&body).map_err(|error| Error::corrupt("a callback's body", error))
 }
 
 pub(crate) async fn handle(

@@ -11,6 +11,8 @@ use crate::{
     caller::{Action, Caller, UserId},
     error::Error,
     execution::{Execution, ExecutionId, Status},
+    json::{Node, mend},
+    outcome,
     store::{
         agents::Agents,
         deliveries::Deliveries,
@@ -127,7 +129,7 @@ impl Reader {
                 user_id: execution.user_id,
                 input_message: input.as_deref().and_then(input_message),
                 tags: execution.tags,
-                raw_output: raw.and_then(|raw| serde_json::from_str(&raw).ok()),
+                raw_output: raw.as_deref().map(outcome::raw),
             });
         }
         Ok(results)
@@ -282,8 +284,10 @@ pub(super) fn permitted(
 
 /// The caller's message, out of the frozen input.
 fn input_message(input: &str) -> Option<String> {
-    let input: serde_json::Value = serde_json::from_str(input).ok()?;
-    input.pointer("/messages/0/content")?.as_str().map(str::to_owned)
+    // Not as a tree, which cannot hold all that parameters may.
+    let input = mend(input);
+    let messages = Node::parse(&input)?.members().get("messages")?.items();
+    messages.first()?.members().get("content")?.text()
 }
 
 fn encode_cursor(key: &PageKey) -> Result<String, Error> {

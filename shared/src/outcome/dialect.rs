@@ -1,0 +1,357 @@
+//! The dialects in which conversations with models are written down, and what all have in common.
+
+use std::collections::{BTreeMap, HashSet};
+
+use serde::Serialize;
+
+use crate::{
+    json::{Json, Members, Node},
+    outcome::{anthropic, bedrock, gemini, langchain, openai_chat, openai_responses},
+};
+
+/// All dialects. To add one, write a file like the others, name it here, and add it to the table in
+/// `docs/agents.md`.
+const DIALECTS: [&Dialect; 6] = [
+    &anthropic::DIALECT,
+    &bedrock::DIALECT,
+    &gemini::DIALECT,
+    &langchain::DIALECT,
+    &openai_chat::DIALECT,
+    &openai_responses::DIALECT,
+];
+
+/// How an API or a framework writes down what was said. Frameworks carry the blocks of one dialect
+/// along in the messages of another, so each part is read by whichever dialect knows it.
+pub(super) struct Dialect {
+    /// Adds what this dialect knows of an object that may be a message.
+    pub(super) message: for<'a> fn(&Members<'a>, &mut Message<'a>),
+    /// Reads a block: an object in the content of a message.
+    pub(super) block: for<'a> fn(&Members<'a>) -> Option<Block<'a>>,
+    /// Finds the messages within a raw answer of the API.
+    pub(super) answer: for<'a> fn(&Members<'a>) -> Option<Answer<'a>>,
+}
+
+impl Dialect {
+    /// Knows nothing.
+    pub(super) const NONE: Self = Self { message: |_, _| {}, block: |_| None, answer: |_| None };
+}
+
+/// A raw answer of an API. Its messages are the assistant's, even where they do not say so.
+pub(super) struct Answer<'a> {
+    pub(super) messages: Vec<Node<'a>>,
+    pub(super) usage: Option<Node<'a>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Speaker {
+    Assistant,
+    /// A user, a system prompt, a tool.
+    Other,
+    /// An item beside the messages, as a call of a tool is in OpenAI Responses.
+    Item,
+}
+
+impl Speaker {
+    /// By the words of all dialects; a word that none has is no speaker.
+    pub(super) fn of(word: Node<'_>) -> Option<Self> {
+        match word.text()?.as_str() {
+            "assistant" | "model" | "ai" | "AIMessageChunk" => Some(Self::Assistant),
+            "user" | "human" | "system" | "developer" | "tool" | "function" => Some(Self::Other),
+            _ => None,
+        }
+    }
+}
+
+/// What a message holds. It is no message where nobody speaks.
+#[derive(Default)]
+pub(super) struct Message<'a> {
+    pub(super) speaker: Option<Speaker>,
+    /// Text, or blocks.
+    pub(super) content: Option<Node<'a>>,
+    /// Said in place of the content.
+    pub(super) refusal: Option<Node<'a>>,
+    pub(super) tools: Vec<String>,
+    pub(super) usage: Option<Node<'a>>,
+}
+
+impl<'a> Message<'a> {
+    /// Sets who speaks by the word in the member `role`, if there is content or a call of a tool.
+    pub(super) fn by_role(&mut self, members: &Members<'a>, role: &str, content: &str) {
+        if members.has(content) {
+            self.speaker = self.speaker.or_else(|| Speaker::of(members.get(role)?));
+            self.content = self.content.or(members.get(content));
+        }
+    }
+}
+
+pub(super) enum Block<'a> {
+    Text(Vec<Node<'a>>),
+    /// The request for a tool. It has no name where that is none.
+    Tool(Option<String>),
+    /// What the model thinks, or what a tool has answered.
+    Aside,
+}
+
+impl<'a> Block<'a> {
+    pub(super) fn tool(members: &Members<'_>) -> Self {
+        Self::Tool(name(members, "name"))
+    }
+
+    pub(super) fn text(members: &Members<'a>, name: &str) -> Self {
+        Self::Text(members.get(name).into_iter().collect())
+    }
+
+    fn read(members: &Members<'a>) -> Option<Self> {
+        DIALECTS.iter().find_map(|dialect| (dialect.block)(members))
+    }
+}
+
+/// A text of this name that says something.
+pub(super) fn name(members: &Members<'_>, name: &str) -> Option<String> {
+    members.get(name)?.text().filter(|name| !name.is_empty())
+}
+
+/// Whether the member `type` is one of these words.
+pub(super) fn is_type(members: &Members<'_>, words: &[&str]) -> bool {
+    kind(members).is_some_and(|kind| words.contains(&kind.as_str()))
+}
+
+pub(super) fn kind(members: &Members<'_>) -> Option<String> {
+    members.get("type")?.text()
+}
+
+/// Names of tools in order of first use.
+#[derive(Default)]
+pub(super) struct Tools {
+    seen: HashSet<String>,
+    names: Vec<String>,
+}
+
+impl Tools {
+    pub(super) fn is_empty(&self) -> bool {
+        self.names.is_empty()
+    }
+
+    pub(super) fn into_names(self) -> Vec<String> {
+        self.names
+    }
+}
+
+impl Extend<String> for Tools {
+    fn extend<T: IntoIterator<Item = String>>(&mut self, names: T) {
+        for name in names {
+            if self.seen.insert(name.clone()) {
+                self.names.push(name);
+            }
+        }
+    }
+}
+
+/// The texts that blocks hold, without the blocks around them.
+#[derive(Default)]
+pub(super) struct Texts<'a>(Vec<Node<'a>>);
+
+impl<'a> Texts<'a> {
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Adds a text that says something.
+    fn push(&mut self, node: Node<'a>) {
+        if node.is_text() && node.as_str() != "\"\"" {
+            self.0.push(node);
+        }
+    }
+
+    fn extend(&mut self, nodes: impl IntoIterator<Item = Node<'a>>) {
+        nodes.into_iter().for_each(|node| self.push(node));
+    }
+
+    /// As one text, a line each. A text alone stays as it was written.
+    pub(super) fn join(&self) -> Option<Json> {
+        match self.0.as_slice() {
+            [] => None,
+            [text] => Some(text.to_json()),
+            texts => {
+                let lines: Vec<_> = texts.iter().filter_map(|text| text.text()).collect();
+                Some(Json::string(&lines.join("\n")))
+            }
+        }
+    }
+}
+
+/// What messages say.
+#[derive(Default)]
+pub(super) struct Conversation<'a> {
+    /// Of the last message of the assistant that has any.
+    pub(super) answer: Texts<'a>,
+    pub(super) tools: Tools,
+    /// How many messages the assistant has.
+    assistants: usize,
+    /// What they say of the tokens that they took.
+    usages: Vec<Node<'a>>,
+    /// How many of the nodes are no messages.
+    strangers: usize,
+}
+
+impl<'a> Conversation<'a> {
+    /// Reads what is a message among these. With `are_answers` one that does not say who speaks is
+    /// the assistant's.
+    pub(super) fn read(messages: &[Node<'a>], are_answers: bool) -> Self {
+        let mut conversation = Self::default();
+        for node in messages {
+            conversation.add(&node.members(), are_answers);
+        }
+        conversation
+    }
+
+    /// One message as a conversation.
+    pub(super) fn of(members: &Members<'a>) -> Self {
+        let mut conversation = Self::default();
+        conversation.add(members, false);
+        conversation
+    }
+
+    fn add(&mut self, members: &Members<'a>, is_answer: bool) {
+        let mut message = Message::default();
+        for dialect in DIALECTS {
+            (dialect.message)(members, &mut message);
+        }
+        self.strangers += usize::from(message.speaker.is_none());
+        let is_assistant = match message.speaker {
+            Some(speaker) => speaker == Speaker::Assistant,
+            None => is_answer,
+        };
+        let mut texts = Texts::default();
+        for block in message.content.map(Node::items).unwrap_or_default() {
+            self.add_block(block, &mut texts);
+        }
+        self.tools.extend(message.tools);
+        if let (true, Some(refusal)) = (texts.is_empty(), message.refusal) {
+            texts.push(refusal);
+        }
+        if is_assistant {
+            self.assistants += 1;
+            self.usages.extend(message.usage);
+            if !texts.is_empty() {
+                self.answer = texts;
+            }
+        }
+    }
+
+    fn add_block(&mut self, block: Node<'a>, texts: &mut Texts<'a>) {
+        if block.is_text() {
+            return texts.push(block);
+        }
+        let members = block.members();
+        match Block::read(&members) {
+            Some(Block::Text(said)) => texts.extend(said),
+            Some(Block::Tool(name)) => self.tools.extend(name),
+            Some(Block::Aside) => {}
+            // In all dialects a block with a text is that text.
+            None => texts.extend(members.get("text")),
+        }
+    }
+
+    /// Whether these are messages and nothing else, and the assistant speaks.
+    pub(super) fn is_whole(&self) -> bool {
+        self.assistants > 0 && self.strangers == 0
+    }
+
+    /// Whether the assistant speaks.
+    pub(super) fn has_assistant(&self) -> bool {
+        self.assistants > 0
+    }
+
+    /// The tokens that all of the assistant's messages took, if each says so.
+    pub(super) fn usage(&self) -> Option<Json> {
+        if self.usages.len() < self.assistants {
+            return None;
+        }
+        match self.usages.as_slice() {
+            [] => None,
+            [usage] => Some(usage.to_json()),
+            usages => sum(usages),
+        }
+    }
+}
+
+/// A number of tokens, or several of a kind.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Amount {
+    Tokens(u128),
+    Details(BTreeMap<String, u128>),
+}
+
+/// Adds up what is counted, and leaves out what is not. `None` where a count is no whole number.
+fn sum(usages: &[Node<'_>]) -> Option<Json> {
+    let mut total: BTreeMap<String, Amount> = BTreeMap::new();
+    for usage in usages {
+        for (name, count) in usage.members().iter() {
+            if is_number(count) {
+                match total.entry(name.to_owned()).or_insert(Amount::Tokens(0)) {
+                    Amount::Tokens(tokens) => add_to(tokens, count)?,
+                    Amount::Details(_) => return None,
+                }
+            } else if count.is_object() {
+                let empty = Amount::Details(BTreeMap::new());
+                let Amount::Details(details) = total.entry(name.to_owned()).or_insert(empty) else {
+                    return None;
+                };
+                for (name, count) in count.members().iter().filter(|(_, it)| is_number(*it)) {
+                    add_to(details.entry(name.to_owned()).or_default(), count)?;
+                }
+            }
+        }
+    }
+    Some(Json::of(&total))
+}
+
+fn is_number(node: Node<'_>) -> bool {
+    node.as_str().starts_with(|first: char| first == '-' || first.is_ascii_digit())
+}
+
+fn add_to(tokens: &mut u128, count: Node<'_>) -> Option<()> {
+    *tokens = tokens.checked_add(count.as_str().parse().ok()?)?;
+    Some(())
+}
+
+/// What a raw answer of one of the APIs says.
+pub(super) fn answer<'a>(members: &Members<'a>) -> Option<(Conversation<'a>, Option<Json>)> {
+    let Answer { messages, usage } =
+        DIALECTS.iter().find_map(|dialect| (dialect.answer)(members))?;
+    Some((Conversation::read(&messages, true), usage.map(Node::to_json)))
+}
+
+/// The text of an answer that was given as blocks, or as a message; anything else stays as it is.
+pub(super) fn flat(answer: Node<'_>) -> Json {
+    said(answer).unwrap_or_else(|| answer.to_json())
+}
+
+fn said(answer: Node<'_>) -> Option<Json> {
+    let message = Conversation::of(&answer.members());
+    if message.has_assistant() {
+        return message.answer.join();
+    }
+    let blocks = answer.items();
+    let mut texts = Texts::default();
+    for block in blocks {
+        let members = block.members();
+        match Block::read(&members) {
+            Some(Block::Text(said)) => texts.extend(said),
+            Some(Block::Tool(_) | Block::Aside) => {}
+            None if is_plain(&members) => texts.extend(members.get("text")),
+            None => return None,
+        }
+    }
+    texts.join()
+}
+
+/// Whether this can be nothing but a block of text.
+fn is_plain(members: &Members<'_>) -> bool {
+    const SIGNED: [&str; 3] = ["text", "thoughtSignature", "thought_signature"];
+    members.has("text")
+        && (is_type(members, &["text", "output_text"])
+            || members.names().all(|name| SIGNED.contains(&name)))
+}

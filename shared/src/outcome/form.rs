@@ -1,0 +1,163 @@
+//! The forms of an answer: the one that agent-relay documents, those of the agents of
+//! <https://github.com/guyernest/step-functions-agent>, conversations, and raw answers of models.
+
+use crate::{
+    json::{Json, Members, Node},
+    outcome::{
+        Normalised, bedrock,
+        dialect::{self, Conversation, Tools, flat, name},
+    },
+};
+
+/// What an output says, and whether that is a form that we know.
+pub(super) struct Read {
+    pub(super) normalised: Normalised,
+    pub(super) is_known: bool,
+}
+
+pub(super) fn read(output: Node<'_>, members: &Members<'_>) -> Read {
+    let conversation = conversation(members);
+    if let Some(result) = given(members) {
+        return Read::known(result, used(members, conversation), tokens(members));
+    }
+    if let Some(conversation) = conversation {
+        return with_messages(output, members, conversation);
+    }
+    let read = if output.is_list() { listed(&output.items()) } else { answered(members) };
+    let Some((conversation, tokens_used)) = read else {
+        let known = Read::known(output.to_json(), Tools::default(), None);
+        return Read { is_known: false, ..known };
+    };
+    let result = conversation.answer.join().unwrap_or_else(|| output.to_json());
+    Read::known(result, conversation.tools, tokens_used)
+}
+
+impl Read {
+    fn known(result: Json, tools: Tools, tokens_used: Option<Json>) -> Self {
+        let normalised = Normalised { result, tools_used: tools.into_names(), tokens_used };
+        Self { normalised, is_known: true }
+    }
+}
+
+/// What an output says that holds a conversation.
+fn with_messages<'a>(
+    output: Node<'a>,
+    members: &Members<'a>,
+    mut conversation: Conversation<'a>,
+) -> Read {
+    let (mut answer, mut usage) = (None, None);
+    // A model's raw answer may have been put beside what led to it.
+    if let Some((raw, used)) = dialect::answer(members) {
+        answer = raw.answer.join();
+        conversation.tools.extend(raw.tools.into_names());
+        usage = used;
+    }
+    let tokens_used = tokens(members).or(usage).or_else(|| conversation.usage());
+    let answer = beside(members, answer).or_else(|| conversation.answer.join());
+    let is_known = answer.is_some();
+    let result = answer.unwrap_or_else(|| output.to_json());
+    Read { is_known, ..Read::known(result, conversation.tools, tokens_used) }
+}
+
+/// A conversation, and what it says of its tokens.
+type Heard<'a> = Option<(Conversation<'a>, Option<Json>)>;
+
+/// What a model says whose raw answer is the output. A message alone is a conversation of one.
+fn answered<'a>(members: &Members<'a>) -> Heard<'a> {
+    let raw = dialect::answer(members)
+        .filter(|(raw, _)| raw.has_assistant() || !raw.tools.is_empty())
+        .or_else(|| Some((Conversation::of(members), None)))
+        .filter(|(raw, _)| raw.has_assistant() || !raw.tools.is_empty());
+    let (raw, usage) = raw?;
+    let tokens_used = usage.or_else(|| tokens(members)).or_else(|| raw.usage());
+    Some((raw, tokens_used))
+}
+
+/// The messages of a conversation that is the whole output.
+fn listed<'a>(messages: &[Node<'a>]) -> Heard<'a> {
+    let conversation = Conversation::read(messages, false);
+    let tokens_used = conversation.usage();
+    conversation.is_whole().then_some((conversation, tokens_used))
+}
+
+/// The messages that an output holds, and whether it holds any. `messages` is taken for them as it
+/// is; the other names mean other things, too.
+fn conversation<'a>(members: &Members<'a>) -> Option<Conversation<'a>> {
+    if let Some(messages) = members.get("messages").map(Node::items).filter(|it| !it.is_empty()) {
+        return Some(Conversation::read(&messages, false));
+    }
+    let others = ["conversation", "message", "contents"];
+    others.into_iter().filter_map(|name| members.get(name)).find_map(|messages| {
+        let conversation = Conversation::read(&messages.items(), false);
+        conversation.has_assistant().then_some(conversation)
+    })
+}
+
+/// The result that an output names as such.
+fn given(members: &Members<'_>) -> Option<Json> {
+    if !members.has("result") {
+        return members.get("final_answer").map(flat);
+    }
+    let Some(result) = members.get("result") else { return Some(Json::null()) };
+    if bedrock::is_message(&result.members()) {
+        return Some(flat(result));
+    }
+    Some(result.to_json())
+}
+
+/// The tools that were used by the word of the output, or else by that of what was said.
+fn used(members: &Members<'_>, conversation: Option<Conversation<'_>>) -> Tools {
+    if members.has("tools_used") {
+        return names(members.get("tools_used"));
+    }
+    let said = conversation.or_else(|| {
+        let result = members.get("result")?.members();
+        bedrock::is_message(&result).then(|| Conversation::of(&result))
+    });
+    said.map(|said| said.tools).unwrap_or_default()
+}
+
+/// The result that stands beside a conversation, or what a model has answered last.
+fn beside(members: &Members<'_>, answer: Option<Json>) -> Option<Json> {
+    let structured =
+        members.get("structured_output").or_else(|| members.get("structured_response"));
+    if let Some(structured) = structured {
+        return Some(structured.to_json());
+    }
+    if answer.is_some() {
+        return answer;
+    }
+    let output = members.get("output").filter(|output| !is_empty(*output));
+    if let Some(output) = output {
+        return Some(output.members().get("answer").map_or_else(|| output.to_json(), flat));
+    }
+    members.get("answer").map(flat)
+}
+
+/// Whether it is an object of which JSONata has left nothing.
+fn is_empty(output: Node<'_>) -> bool {
+    output.is_object() && output.members().names().next().is_none()
+}
+
+/// How many tokens were used, wherever an output says so.
+fn tokens(members: &Members<'_>) -> Option<Json> {
+    const NAMES: [&str; 6] =
+        ["tokens", "tokens_used", "usage", "Usage", "usage_metadata", "usageMetadata"];
+    let first = |members: &Members<'_>| {
+        NAMES.into_iter().find_map(|name| members.get(name)).map(Node::to_json)
+    };
+    first(members).or_else(|| first(&members.get("metadata")?.members()))
+}
+
+/// Tools are listed as names, or as objects that have one: that of a registry is `tool_name`.
+fn names(list: Option<Node<'_>>) -> Tools {
+    let mut tools = Tools::default();
+    for entry in list.map(Node::items).unwrap_or_default() {
+        let of_object = || {
+            let members = entry.members();
+            ["name", "tool_name", "tool_id"].into_iter().find_map(|it| name(&members, it))
+        };
+        tools.extend(entry.text().or_else(of_object));
+    }
+    tools
+}
