@@ -513,6 +513,25 @@ mod tests {
     }
 
     #[test]
+    fn results_are_written_with_each_digit_and_level_of_the_answer() {
+        let deep = format!("{}{}", "[".repeat(1_000), "]".repeat(1_000));
+        for (written, shown) in [
+            ("1000000000000000000001", "1000000000000000000001"),
+            ("1e400", "1e400"),
+            (r#""cut \ud83d""#, r#""cut \ufffd""#),
+            (&deep, &deep),
+        ] {
+            let output = format!(r#"{{"result":{written},"tools_used":["a"],"tokens":{written}}}"#);
+            let outcome = Outcome { output: Some(output), ..Outcome::default() };
+            let results = Results::of(&execution(Status::Completed), Some(&outcome));
+
+            let text = serde_json::to_string(&results).unwrap();
+            let said = format!(r#""result":{shown},"tools_used":["a"],"tokens_used":{shown}"#);
+            assert!(text.contains(&said), "{text}");
+        }
+    }
+
+    #[test]
     fn a_run_that_has_not_ended_has_no_results() {
         let answer = serde_json::to_value(Results::of(&execution(Status::Running), None)).unwrap();
 

@@ -208,7 +208,7 @@ struct Body<'a> {
 #[serde(untagged)]
 enum Data<'a> {
     /// Of the run.
-    Results(Results),
+    Results(Box<Results>),
     /// What its agent says.
     Said(Said),
     Test {
@@ -220,7 +220,7 @@ fn body(delivery: &Delivery, outcome: Option<&Outcome>) -> Result<String, Error>
     let data = match delivery.news {
         NewsType::Progress | NewsType::InputRequired => Data::Said(Said::delivered(delivery)),
         _ => match Results::delivered(delivery, outcome) {
-            Some(results) => Data::Results(results),
+            Some(results) => Data::Results(Box::new(results)),
             None => Data::Test { message: "This is a test of your subscription." },
         },
     };
@@ -238,4 +238,51 @@ pub(crate) async fn handle(
     metrics.undelivered_callbacks = Some(courier.undelivered.swap(0, Ordering::Relaxed));
     metrics.failed = !response.batch_item_failures.is_empty();
     Ok(response)
+}
+
+#[cfg(test)]
+mod tests {
+    use relay::{delivery::CALLBACK_TARGET, execution::Execution};
+    use serde_json::json;
+
+    use super::*;
+
+    fn delivery(news: NewsType) -> Delivery {
+        let run: Execution = serde_json::from_value(json!({
+            "execution_id": "mcp-echo-1", "user_id": "someone", "agent_name": "echo",
+            "state_machine_arn": "arn:aws:states:eu-west-1:111122223333:stateMachine:echo",
+            "status": "completed", "redrive_count": 0, "rank": 30, "launch_before": 9_000,
+            "created_at": 1_000, "updated_at": 2_000, "started_at": 2_000, "completed_at": 4_500,
+        }))
+        .unwrap();
+        Delivery::owed(&run, news, CALLBACK_TARGET, Duration::ZERO, Duration::from_hours(1))
+    }
+
+    #[test]
+    fn a_body_has_each_digit_and_level_of_the_answer() {
+        let deep = format!("{}{}", "[".repeat(1_000), "]".repeat(1_000));
+        for (written, shown) in [
+            ("18446744073709551616", "18446744073709551616"),
+            (r#""cut \ud83d""#, r#""cut \ufffd""#),
+            (&deep, &deep),
+        ] {
+            let output = format!(r#"{{"result":{written},"tools_used":["a"]}}"#);
+            let outcome = Outcome { output: Some(output), ..Outcome::default() };
+            let body = body(&delivery(NewsType::Completed), Some(&outcome)).unwrap();
+
+            assert!(body.starts_with(r#"{"type":"execution.completed","timestamp":"#), "{body}");
+            assert!(body.contains(r#""data":{"execution_id":"mcp-echo-1","#), "{body}");
+            assert!(body.contains(&format!(r#""result":{shown},"tools_used":["a"]"#)), "{body}");
+        }
+    }
+
+    #[test]
+    fn what_an_agent_says_is_posted_in_the_same_frame() {
+        let body = body(&delivery(NewsType::Progress), None).unwrap();
+        let body: serde_json::Value = serde_json::from_str(&body).unwrap();
+
+        assert_eq!(body["type"], "execution.progress");
+        assert_eq!(body["data"]["execution_id"], "mcp-echo-1");
+        assert!(body["data"].get("result").is_none());
+    }
 }

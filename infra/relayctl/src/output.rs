@@ -104,7 +104,15 @@ pub(crate) fn table<const N: usize>(titles: [&str; N], rows: &[[String; N]]) -> 
 
 #[cfg(test)]
 mod tests {
+    use relay::json::Json;
+
     use super::*;
+
+    #[test]
+    fn json_is_shown_with_each_digit() {
+        let json = [Json::parse("18446744073709551616").unwrap()];
+        assert_eq!(Reply::new(&json, String::new()).unwrap().json, "[\n  18446744073709551616\n]");
+    }
 
     #[test]
     fn columns_are_aligned_and_control_characters_do_not_reach_a_terminal() {

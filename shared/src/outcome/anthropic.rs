@@ -18,7 +18,7 @@ fn block<'a>(members: &Members<'a>) -> Option<Block<'a>> {
         // Some frameworks wrap the block: {"tool_use": {"name": …}}.
         return members.get("tool_use").map(|tool| Block::tool(&tool.members()));
     };
-    match kind.as_str() {
+    match &*kind {
         "tool_use" | "server_tool_use" | "mcp_tool_use" => Some(Block::tool(members)),
         "thinking" | "redacted_thinking" => Some(Block::Aside),
         // tool_result, mcp_tool_result, web_search_tool_result and the others.

@@ -51,16 +51,21 @@ fn answer<'a>(members: &Members<'a>) -> Option<Answer<'a>> {
 
 /// Whether this is a message as Strands writes it, which an agent on AgentCore gives for its result,
 /// and can be nothing else.
-pub(super) fn is_message(members: &Members<'_>) -> bool {
-    let is_assistant = members.get("role").is_some_and(|role| role.as_str() == "\"assistant\"");
+pub(super) fn is_message(result: Node<'_>) -> bool {
+    const ASSISTANT: &str = "\"assistant\"";
+    // A large result is not parsed for this.
+    if !result.is_object() || !result.as_str().contains(ASSISTANT) {
+        return false;
+    }
+    let members = result.members();
+    let is_assistant = members.get("role").is_some_and(|role| role.as_str() == ASSISTANT);
     let is_bare = members.names().all(|name| ["role", "content", "metadata"].contains(&name));
-    let blocks = || members.get("content").map(Node::items).unwrap_or_default();
-    is_assistant
-        && is_bare
-        && blocks().into_iter().all(|block| {
-            let block = block.members();
-            !block.has("type") && (block.has("text") || self::block(&block).is_some())
-        })
+    let is_block = |block: Node<'_>| {
+        let block = block.members();
+        !block.has("type") && (block.has("text") || self::block(&block).is_some())
+    };
+    let blocks = members.get("content").map(Node::items).unwrap_or_default();
+    is_assistant && is_bare && blocks.into_iter().all(is_block)
 }
 
 fn either<'a>(members: &Members<'a>, camel: &str, pascal: &str) -> Option<Node<'a>> {

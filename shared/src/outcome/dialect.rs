@@ -1,6 +1,9 @@
 //! The dialects in which conversations with models are written down, and what all have in common.
 
-use std::collections::{BTreeMap, HashSet};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, HashSet},
+};
 
 use serde::Serialize;
 
@@ -54,7 +57,7 @@ pub(super) enum Speaker {
 impl Speaker {
     /// By the words of all dialects; a word that none has is no speaker.
     pub(super) fn of(word: Node<'_>) -> Option<Self> {
-        match word.text()?.as_str() {
+        match &*self::word(word)? {
             "assistant" | "model" | "ai" | "AIMessageChunk" => Some(Self::Assistant),
             "user" | "human" | "system" | "developer" | "tool" | "function" => Some(Self::Other),
             _ => None,
@@ -113,11 +116,17 @@ pub(super) fn name(members: &Members<'_>, name: &str) -> Option<String> {
 
 /// Whether the member `type` is one of these words.
 pub(super) fn is_type(members: &Members<'_>, words: &[&str]) -> bool {
-    kind(members).is_some_and(|kind| words.contains(&kind.as_str()))
+    kind(members).is_some_and(|kind| words.contains(&&*kind))
 }
 
-pub(super) fn kind(members: &Members<'_>) -> Option<String> {
-    members.get("type")?.text()
+pub(super) fn kind<'a>(members: &Members<'a>) -> Option<Cow<'a, str>> {
+    word(members.get("type")?)
+}
+
+/// A text, which is copied only if it has escapes.
+fn word(node: Node<'_>) -> Option<Cow<'_, str>> {
+    let inner = node.as_str().strip_prefix('"')?.strip_suffix('"')?;
+    if inner.contains('\\') { node.text().map(Cow::Owned) } else { Some(Cow::Borrowed(inner)) }
 }
 
 /// Names of tools in order of first use.
@@ -190,8 +199,6 @@ pub(super) struct Conversation<'a> {
     assistants: usize,
     /// What they say of the tokens that they took.
     usages: Vec<Node<'a>>,
-    /// How many of the nodes are no messages.
-    strangers: usize,
 }
 
 impl<'a> Conversation<'a> {
@@ -205,6 +212,13 @@ impl<'a> Conversation<'a> {
         conversation
     }
 
+    /// The same if these are messages and nothing else, and the assistant speaks.
+    pub(super) fn read_whole(messages: &[Node<'a>]) -> Option<Self> {
+        let mut conversation = Self::default();
+        let is_whole = messages.iter().all(|node| conversation.add(&node.members(), false));
+        (is_whole && conversation.has_assistant()).then_some(conversation)
+    }
+
     /// One message as a conversation.
     pub(super) fn of(members: &Members<'a>) -> Self {
         let mut conversation = Self::default();
@@ -212,12 +226,16 @@ impl<'a> Conversation<'a> {
         conversation
     }
 
-    fn add(&mut self, members: &Members<'a>, is_answer: bool) {
+    /// Whether it is a message.
+    fn add(&mut self, members: &Members<'a>, is_answer: bool) -> bool {
         let mut message = Message::default();
         for dialect in DIALECTS {
             (dialect.message)(members, &mut message);
         }
-        self.strangers += usize::from(message.speaker.is_none());
+        let is_silent = message.content.is_none() && message.refusal.is_none();
+        if message.speaker.is_none() && is_silent && message.tools.is_empty() {
+            return false;
+        }
         let is_assistant = match message.speaker {
             Some(speaker) => speaker == Speaker::Assistant,
             None => is_answer,
@@ -237,6 +255,7 @@ impl<'a> Conversation<'a> {
                 self.answer = texts;
             }
         }
+        message.speaker.is_some()
     }
 
     fn add_block(&mut self, block: Node<'a>, texts: &mut Texts<'a>) {
@@ -251,11 +270,6 @@ impl<'a> Conversation<'a> {
             // In all dialects a block with a text is that text.
             None => texts.extend(members.get("text")),
         }
-    }
-
-    /// Whether these are messages and nothing else, and the assistant speaks.
-    pub(super) fn is_whole(&self) -> bool {
-        self.assistants > 0 && self.strangers == 0
     }
 
     /// Whether the assistant speaks.

@@ -64,20 +64,20 @@ type Heard<'a> = Option<(Conversation<'a>, Option<Json>)>;
 
 /// What a model says whose raw answer is the output. A message alone is a conversation of one.
 fn answered<'a>(members: &Members<'a>) -> Heard<'a> {
-    let raw = dialect::answer(members)
-        .filter(|(raw, _)| raw.has_assistant() || !raw.tools.is_empty())
-        .or_else(|| Some((Conversation::of(members), None)))
-        .filter(|(raw, _)| raw.has_assistant() || !raw.tools.is_empty());
-    let (raw, usage) = raw?;
+    let says_something =
+        |(said, _): &(Conversation<'_>, _)| said.has_assistant() || !said.tools.is_empty();
+    let (raw, usage) = dialect::answer(members)
+        .filter(says_something)
+        .or_else(|| Some((Conversation::of(members), None)).filter(says_something))?;
     let tokens_used = usage.or_else(|| tokens(members)).or_else(|| raw.usage());
     Some((raw, tokens_used))
 }
 
 /// The messages of a conversation that is the whole output.
 fn listed<'a>(messages: &[Node<'a>]) -> Heard<'a> {
-    let conversation = Conversation::read(messages, false);
+    let conversation = Conversation::read_whole(messages)?;
     let tokens_used = conversation.usage();
-    conversation.is_whole().then_some((conversation, tokens_used))
+    Some((conversation, tokens_used))
 }
 
 /// The messages that an output holds, and whether it holds any. `messages` is taken for them as it
@@ -99,10 +99,8 @@ fn given(members: &Members<'_>) -> Option<Json> {
         return members.get("final_answer").map(flat);
     }
     let Some(result) = members.get("result") else { return Some(Json::null()) };
-    if bedrock::is_message(&result.members()) {
-        return Some(flat(result));
-    }
-    Some(result.to_json())
+    // An agent on AgentCore gives its last message.
+    Some(if bedrock::is_message(result) { flat(result) } else { result.to_json() })
 }
 
 /// The tools that were used by the word of the output, or else by that of what was said.
@@ -111,8 +109,8 @@ fn used(members: &Members<'_>, conversation: Option<Conversation<'_>>) -> Tools 
         return names(members.get("tools_used"));
     }
     let said = conversation.or_else(|| {
-        let result = members.get("result")?.members();
-        bedrock::is_message(&result).then(|| Conversation::of(&result))
+        let result = members.get("result").filter(|result| bedrock::is_message(*result))?;
+        Some(Conversation::of(&result.members()))
     });
     said.map(|said| said.tools).unwrap_or_default()
 }
@@ -157,7 +155,7 @@ fn names(list: Option<Node<'_>>) -> Tools {
             let members = entry.members();
             ["name", "tool_name", "tool_id"].into_iter().find_map(|it| name(&members, it))
         };
-        tools.extend(entry.text().or_else(of_object));
+        tools.extend(entry.text().or_else(of_object).filter(|name| !name.is_empty()));
     }
     tools
 }

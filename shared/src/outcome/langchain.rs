@@ -53,7 +53,7 @@ fn add<'a>(members: &Members<'a>, message: &mut Message<'a>) {
 }
 
 fn block<'a>(members: &Members<'a>) -> Option<Block<'a>> {
-    match kind(members)?.as_str() {
+    match &*kind(members)? {
         "tool_call" | "server_tool_call" | "tool_call_chunk" => {
             Some(Block::Tool(name(members, "name")))
         }

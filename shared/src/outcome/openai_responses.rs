@@ -43,14 +43,12 @@ fn block<'a>(members: &Members<'a>) -> Option<Block<'a>> {
     if let Some(tool) = called(members, &kind) {
         return Some(Block::Tool(Some(tool)));
     }
-    matches!(kind.as_str(), "reasoning_text" | "summary_text").then_some(Block::Aside)
+    matches!(&*kind, "reasoning_text" | "summary_text").then_some(Block::Aside)
 }
 
 fn answer<'a>(members: &Members<'a>) -> Option<Answer<'a>> {
     let messages = members.get("output")?.items();
     let is_response = members.get("object").and_then(Node::text).is_some_and(|it| it == "response");
-    if is_response || Conversation::read(&messages, false).is_whole() {
-        return Some(Answer { messages, usage: members.get("usage") });
-    }
-    None
+    let is_answer = is_response || Conversation::read_whole(&messages).is_some();
+    is_answer.then(|| Answer { messages, usage: members.get("usage") })
 }

@@ -306,6 +306,20 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_message_is_read_whatever_stands_beside_it() {
+        let deep = format!("{}{}", "[".repeat(1_000), "]".repeat(1_000));
+        for parameters in ["{}", "1e400", r#""\ud83d""#, &deep] {
+            let input = format!(
+                r#"{{"messages":[{{"role":"user","content":"hé"}}],"parameters":{parameters}}}"#
+            );
+            assert_eq!(input_message(&input).as_deref(), Some("hé"), "{parameters:.20}");
+        }
+        for other in ["", "{}", r#"{"messages":[]}"#, r#"{"messages":[{"content":1}]}"#] {
+            assert_eq!(input_message(other), None);
+        }
+    }
+
+    #[test]
     fn a_cursor_comes_back_as_it_went_out_and_others_are_refused() {
         let key = PageKey {
             execution_id: "mcp-echo-1".parse().unwrap(),
