@@ -14,7 +14,7 @@ use crate::{
 
 /// All dialects. To add one, write a file like the others, name it here, and add it to the table in
 /// `docs/agents.md`.
-const DIALECTS: [&Dialect; 6] = [
+pub(super) const DIALECTS: [&Dialect; 6] = [
     &anthropic::DIALECT,
     &bedrock::DIALECT,
     &gemini::DIALECT,

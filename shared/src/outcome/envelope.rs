@@ -6,9 +6,9 @@ use crate::{
     outcome::{Normalised, form},
 };
 
-struct Envelope {
+pub(super) struct Envelope {
     /// The member that holds the answer.
-    content: &'static str,
+    pub(super) content: &'static str,
     /// Members that it has besides.
     marks: &'static [&'static str],
     /// The content is JSON as text, whatever it is. Elsewhere a text may be just that, and only an
@@ -18,7 +18,7 @@ struct Envelope {
     is_weak: bool,
 }
 
-const ENVELOPES: [Envelope; 8] = [
+pub(super) const ENVELOPES: [Envelope; 8] = [
     // lambda:invoke.
     Envelope::new("Payload", &["StatusCode", "ExecutedVersion"]),
     Envelope::new("Payload", &["StatusCode", "SdkHttpMetadata"]),

@@ -161,6 +161,21 @@ fn a_count_that_cannot_be_added_up_is_not_guessed() {
     }
 }
 
+#[test]
+fn the_page_has_each_dialect_and_each_envelope() {
+    let page = include_str!("../../../docs/agents.md");
+    let table = |title: &str| {
+        let (_, table) = page.split_once(title).unwrap();
+        table.split_once("\n\n").unwrap().0.lines().skip(2).collect::<Vec<_>>()
+    };
+
+    assert_eq!(table("| dialect |").len(), dialect::DIALECTS.len());
+    let envelopes = table("| the machine ends with |").concat();
+    for envelope in envelope::ENVELOPES {
+        assert!(envelopes.contains(&format!("`{}`", envelope.content)), "{}", envelope.content);
+    }
+}
+
 /// What is said, in no dialect.
 #[derive(Debug, Clone)]
 enum Turn {
@@ -209,7 +224,7 @@ fn both(mut texts: Vec<Value>, calls: Vec<Value>) -> Vec<Value> {
     texts
 }
 
-const DIALECTS: [&str; 11] = [
+const RENDERED: [&str; 11] = [
     "Anthropic",
     "Converse",
     "Converse in PascalCase",
@@ -460,7 +475,7 @@ proptest! {
     #[test]
     fn a_conversation_says_the_same_in_each_dialect_and_place(turns in turns()) {
         let (answer, tools) = expected(&turns);
-        for dialect in DIALECTS {
+        for dialect in RENDERED {
             let conversation = render(&turns, dialect);
             for output in [
                 json!({"messages": conversation}),
