@@ -13,6 +13,8 @@ mod openai_responses;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 
 use crate::json::{Json, Node, mend};
@@ -45,12 +47,11 @@ pub struct Normalised {
 /// is its own result.
 #[must_use]
 pub fn normalise(raw: &str) -> Normalised {
-    let text = mend(raw);
-    let Some(output) = Node::parse(&text) else {
-        let result = Json::string(raw);
-        return Normalised { result, tools_used: Vec::new(), tokens_used: None };
-    };
-    envelope::read(output)
+    match mend(raw) {
+        // What is no JSON has no lone surrogates, but a text that looks like one.
+        Cow::Owned(mended) if Node::parse(&mended).is_some() => envelope::read(&mended),
+        _ => envelope::read(raw),
+    }
 }
 
 /// The output as the agent gave it.

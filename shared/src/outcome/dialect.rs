@@ -8,7 +8,7 @@ use std::{
 use serde::Serialize;
 
 use crate::{
-    json::{Json, Members, Node},
+    json::{Item, Json, Members, Node},
     outcome::{anthropic, bedrock, gemini, langchain, openai_chat, openai_responses},
 };
 
@@ -156,9 +156,15 @@ impl Extend<String> for Tools {
     }
 }
 
+/// A text within an answer.
+enum Text<'a> {
+    AsWritten(Node<'a>),
+    Plain(String),
+}
+
 /// The texts that blocks hold, without the blocks around them.
 #[derive(Default)]
-pub(super) struct Texts<'a>(Vec<Node<'a>>);
+pub(super) struct Texts<'a>(Vec<Text<'a>>);
 
 impl<'a> Texts<'a> {
     fn is_empty(&self) -> bool {
@@ -168,7 +174,13 @@ impl<'a> Texts<'a> {
     /// Adds a text that says something.
     fn push(&mut self, node: Node<'a>) {
         if node.is_text() && node.as_str() != "\"\"" {
-            self.0.push(node);
+            self.0.push(Text::AsWritten(node));
+        }
+    }
+
+    fn push_plain(&mut self, text: String) {
+        if !text.is_empty() {
+            self.0.push(Text::Plain(text));
         }
     }
 
@@ -180,11 +192,20 @@ impl<'a> Texts<'a> {
     pub(super) fn join(&self) -> Option<Json> {
         match self.0.as_slice() {
             [] => None,
-            [text] => Some(text.to_json()),
+            [Text::AsWritten(text)] => Some(text.to_json()),
             texts => {
-                let lines: Vec<_> = texts.iter().filter_map(|text| text.text()).collect();
+                let lines: Vec<_> = texts.iter().filter_map(Text::plain).collect();
                 Some(Json::string(&lines.join("\n")))
             }
+        }
+    }
+}
+
+impl Text<'_> {
+    fn plain(&self) -> Option<Cow<'_, str>> {
+        match self {
+            Self::AsWritten(node) => node.text().map(Cow::Owned),
+            Self::Plain(text) => Some(Cow::Borrowed(text)),
         }
     }
 }
@@ -202,17 +223,27 @@ pub(super) struct Conversation<'a> {
 }
 
 impl<'a> Conversation<'a> {
-    /// Reads what is a message among these. With `are_answers` one that does not say who speaks is
-    /// the assistant's.
-    pub(super) fn read(messages: &[Node<'a>], are_answers: bool) -> Self {
+    /// Reads what is a message in this list.
+    pub(super) fn read(messages: Node<'a>) -> Self {
         let mut conversation = Self::default();
-        for node in messages {
-            conversation.add(&node.members(), are_answers);
+        for item in messages.open_items() {
+            if let Item::Object(members) = item {
+                conversation.add(&members, false);
+            }
         }
         conversation
     }
 
-    /// The same if these are messages and nothing else, and the assistant speaks.
+    /// The messages of a raw answer. One that does not say who speaks is the assistant's.
+    fn read_answer(messages: &[Node<'a>]) -> Self {
+        let mut conversation = Self::default();
+        for node in messages {
+            conversation.add(&node.members(), true);
+        }
+        conversation
+    }
+
+    /// Reads these if they are messages and nothing else, and the assistant speaks.
     pub(super) fn read_whole(messages: &[Node<'a>]) -> Option<Self> {
         let mut conversation = Self::default();
         let is_whole = messages.iter().all(|node| conversation.add(&node.members(), false));
@@ -241,8 +272,11 @@ impl<'a> Conversation<'a> {
             None => is_answer,
         };
         let mut texts = Texts::default();
-        for block in message.content.map(Node::items).unwrap_or_default() {
-            self.add_block(block, &mut texts);
+        match message.content {
+            // It stays as it was written.
+            Some(text) if text.is_text() => texts.push(text),
+            Some(blocks) => self.add_blocks(blocks, &mut texts),
+            None => {}
         }
         self.tools.extend(message.tools);
         if let (true, Some(refusal)) = (texts.is_empty(), message.refusal) {
@@ -258,17 +292,23 @@ impl<'a> Conversation<'a> {
         message.speaker.is_some()
     }
 
-    fn add_block(&mut self, block: Node<'a>, texts: &mut Texts<'a>) {
-        if block.is_text() {
-            return texts.push(block);
-        }
-        let members = block.members();
-        match Block::read(&members) {
-            Some(Block::Text(said)) => texts.extend(said),
-            Some(Block::Tool(name)) => self.tools.extend(name),
-            Some(Block::Aside) => {}
-            // In all dialects a block with a text is that text.
-            None => texts.extend(members.get("text")),
+    fn add_blocks(&mut self, blocks: Node<'a>, texts: &mut Texts<'a>) {
+        for item in blocks.open_items() {
+            let members = match item {
+                Item::Object(members) => members,
+                Item::Text(text) => {
+                    texts.push_plain(text);
+                    continue;
+                }
+                Item::Other => continue,
+            };
+            match Block::read(&members) {
+                Some(Block::Text(said)) => texts.extend(said),
+                Some(Block::Tool(name)) => self.tools.extend(name),
+                Some(Block::Aside) => {}
+                // In all dialects a block with a text is that text.
+                None => texts.extend(members.get("text")),
+            }
         }
     }
 
@@ -335,7 +375,7 @@ fn add_to(tokens: &mut u128, count: Node<'_>) -> Option<()> {
 pub(super) fn answer<'a>(members: &Members<'a>) -> Option<(Conversation<'a>, Option<Json>)> {
     let Answer { messages, usage } =
         DIALECTS.iter().find_map(|dialect| (dialect.answer)(members))?;
-    Some((Conversation::read(&messages, true), usage.map(Node::to_json)))
+    Some((Conversation::read_answer(&messages), usage.map(Node::to_json)))
 }
 
 /// The text of an answer that was given as blocks, or as a message; anything else stays as it is.

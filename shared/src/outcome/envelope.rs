@@ -2,7 +2,7 @@
 //! from what they return.
 
 use crate::{
-    json::{Json, Members, Node},
+    json::{Members, Node, mend},
     outcome::{Normalised, form},
 };
 
@@ -45,28 +45,28 @@ impl Envelope {
         members.get(self.content).filter(|_| is_marked)
     }
 
-    /// What a text in it says as JSON.
-    fn unwrap(&self, content: Node<'_>) -> Option<Json> {
-        let json = Json::parse(&content.text()?)?;
-        (self.is_json_text || json.node().is_object() || json.node().is_list()).then_some(json)
+    /// What a text in it says, if that is JSON.
+    fn unwrap(&self, content: Node<'_>) -> Option<String> {
+        let text = mend(&content.text()?).into_owned();
+        let node = Node::parse(&text)?;
+        (self.is_json_text || node.is_object() || node.is_list()).then_some(text)
     }
 }
 
-pub(super) fn read(output: Node<'_>) -> Normalised {
+pub(super) fn read(output: &str) -> Normalised {
     open(output, &[]).normalised
 }
 
 /// Opens each kind of envelope once, and so ends.
-fn open(output: Node<'_>, opened: &[&str]) -> form::Read {
-    let members = output.members();
+fn open(output: &str, opened: &[&str]) -> form::Read {
+    // Nearly always an object, which is parsed in one go. Nothing else has members.
+    let members = Members::parse(output).unwrap_or_else(Members::none);
     let is_ours = ["result", "messages"].into_iter().any(|name| members.has(name));
     for envelope in ENVELOPES.iter().filter(|it| !is_ours && !opened.contains(&it.content)) {
         let Some(content) = envelope.holds(&members) else { continue };
         let opened = [opened, &[envelope.content]].concat();
-        let read = match envelope.unwrap(content) {
-            Some(json) => open(json.node(), &opened),
-            None => open(content, &opened),
-        };
+        let text = envelope.unwrap(content);
+        let read = open(text.as_deref().unwrap_or(content.as_str()), &opened);
         if read.is_known || !envelope.is_weak {
             return form::Read { is_known: true, ..read };
         }

@@ -6,6 +6,7 @@ use crate::{
     outcome::{
         Normalised, bedrock,
         dialect::{self, Conversation, Tools, flat, name},
+        raw,
     },
 };
 
@@ -15,7 +16,8 @@ pub(super) struct Read {
     pub(super) is_known: bool,
 }
 
-pub(super) fn read(output: Node<'_>, members: &Members<'_>) -> Read {
+/// Reads an output with the members that it has if it is an object.
+pub(super) fn read(output: &str, members: &Members<'_>) -> Read {
     let conversation = conversation(members);
     if let Some(result) = given(members) {
         return Read::known(result, used(members, conversation), tokens(members));
@@ -23,12 +25,11 @@ pub(super) fn read(output: Node<'_>, members: &Members<'_>) -> Read {
     if let Some(conversation) = conversation {
         return with_messages(output, members, conversation);
     }
-    let read = if output.is_list() { listed(&output.items()) } else { answered(members) };
-    let Some((conversation, tokens_used)) = read else {
-        let known = Read::known(output.to_json(), Tools::default(), None);
+    let Some((conversation, tokens_used)) = listed(output).or_else(|| answered(members)) else {
+        let known = Read::known(raw(output), Tools::default(), None);
         return Read { is_known: false, ..known };
     };
-    let result = conversation.answer.join().unwrap_or_else(|| output.to_json());
+    let result = conversation.answer.join().unwrap_or_else(|| raw(output));
     Read::known(result, conversation.tools, tokens_used)
 }
 
@@ -41,21 +42,21 @@ impl Read {
 
 /// What an output says that holds a conversation.
 fn with_messages<'a>(
-    output: Node<'a>,
+    output: &str,
     members: &Members<'a>,
     mut conversation: Conversation<'a>,
 ) -> Read {
     let (mut answer, mut usage) = (None, None);
     // A model's raw answer may have been put beside what led to it.
-    if let Some((raw, used)) = dialect::answer(members) {
-        answer = raw.answer.join();
-        conversation.tools.extend(raw.tools.into_names());
+    if let Some((last, used)) = dialect::answer(members) {
+        answer = last.answer.join();
+        conversation.tools.extend(last.tools.into_names());
         usage = used;
     }
     let tokens_used = tokens(members).or(usage).or_else(|| conversation.usage());
     let answer = beside(members, answer).or_else(|| conversation.answer.join());
     let is_known = answer.is_some();
-    let result = answer.unwrap_or_else(|| output.to_json());
+    let result = answer.unwrap_or_else(|| raw(output));
     Read { is_known, ..Read::known(result, conversation.tools, tokens_used) }
 }
 
@@ -66,16 +67,17 @@ type Heard<'a> = Option<(Conversation<'a>, Option<Json>)>;
 fn answered<'a>(members: &Members<'a>) -> Heard<'a> {
     let says_something =
         |(said, _): &(Conversation<'_>, _)| said.has_assistant() || !said.tools.is_empty();
-    let (raw, usage) = dialect::answer(members)
+    let (said, usage) = dialect::answer(members)
         .filter(says_something)
         .or_else(|| Some((Conversation::of(members), None)).filter(says_something))?;
-    let tokens_used = usage.or_else(|| tokens(members)).or_else(|| raw.usage());
-    Some((raw, tokens_used))
+    let tokens_used = usage.or_else(|| tokens(members)).or_else(|| said.usage());
+    Some((said, tokens_used))
 }
 
 /// The messages of a conversation that is the whole output.
-fn listed<'a>(messages: &[Node<'a>]) -> Heard<'a> {
-    let conversation = Conversation::read_whole(messages)?;
+fn listed(output: &str) -> Heard<'_> {
+    let messages = Node::parse(output).filter(|output| output.is_list())?;
+    let conversation = Conversation::read_whole(&messages.items())?;
     let tokens_used = conversation.usage();
     Some((conversation, tokens_used))
 }
@@ -83,12 +85,12 @@ fn listed<'a>(messages: &[Node<'a>]) -> Heard<'a> {
 /// The messages that an output holds, and whether it holds any. `messages` is taken for them as it
 /// is; the other names mean other things, too.
 fn conversation<'a>(members: &Members<'a>) -> Option<Conversation<'a>> {
-    if let Some(messages) = members.get("messages").map(Node::items).filter(|it| !it.is_empty()) {
-        return Some(Conversation::read(&messages, false));
+    if let Some(messages) = members.get("messages").filter(|it| it.as_str() != "[]") {
+        return Some(Conversation::read(messages));
     }
     let others = ["conversation", "message", "contents"];
     others.into_iter().filter_map(|name| members.get(name)).find_map(|messages| {
-        let conversation = Conversation::read(&messages.items(), false);
+        let conversation = Conversation::read(messages);
         conversation.has_assistant().then_some(conversation)
     })
 }
