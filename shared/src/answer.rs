@@ -12,6 +12,7 @@ use crate::{
     caller::UserId,
     delivery::{Attempt, Delivery, DeliveryState},
     execution::{Execution, ExecutionId, Status},
+    json::Json,
     outcome::{self, Outcome},
     question::{Question, QuestionId},
     subscription::SubscriptionView,
@@ -195,11 +196,11 @@ pub struct Results {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub execution_time_ms: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub result: Option<Value>,
+    pub result: Option<Json>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tools_used: Option<Vec<String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub tokens_used: Option<Value>,
+    pub tokens_used: Option<Json>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<RunError>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -214,7 +215,7 @@ pub struct Metadata {
     pub execution_arn: String,
     pub tags: BTreeMap<String, String>,
     /// The output as the agent gave it.
-    pub raw_output: Option<Value>,
+    pub raw_output: Option<Json>,
 }
 
 /// What an agent has said while it ran, be it its progress or a question.
@@ -321,7 +322,7 @@ impl Results {
                 results.tools_used = Some(read.tools_used);
                 results.tokens_used = read.tokens_used;
             }
-            (Status::Completed, None) => results.result = Some(Value::Null),
+            (Status::Completed, None) => results.result = Some(Json::null()),
             (status, outcome) => {
                 results.error = Some(RunError {
                     code: outcome
@@ -505,10 +506,29 @@ mod tests {
         };
 
         let now = Execution { redrive_count: 1, ..execution(Status::Completed) };
-        assert_eq!(Results::of(&now, Some(&outcome)).result, Some(json!(1)));
+        assert_eq!(Results::of(&now, Some(&outcome)).result, Some(Json::of(&1)));
         assert_eq!(Results::of(&now, Some(&outcome)).execution_time_ms, Some(2_500));
         let before = execution(Status::Completed);
-        assert_eq!(Results::of(&before, Some(&outcome)).result, Some(Value::Null));
+        assert_eq!(Results::of(&before, Some(&outcome)).result, Some(Json::null()));
+    }
+
+    #[test]
+    fn results_are_written_with_each_digit_and_level_of_the_answer() {
+        let deep = format!("{}{}", "[".repeat(1_000), "]".repeat(1_000));
+        for (written, shown) in [
+            ("1000000000000000000001", "1000000000000000000001"),
+            ("1e400", "1e400"),
+            (r#""cut \ud83d""#, r#""cut \ufffd""#),
+            (&deep, &deep),
+        ] {
+            let output = format!(r#"{{"result":{written},"tools_used":["a"],"tokens":{written}}}"#);
+            let outcome = Outcome { output: Some(output), ..Outcome::default() };
+            let results = Results::of(&execution(Status::Completed), Some(&outcome));
+
+            let text = serde_json::to_string(&results).unwrap();
+            let said = format!(r#""result":{shown},"tools_used":["a"],"tokens_used":{shown}"#);
+            assert!(text.contains(&said), "{text}");
+        }
     }
 
     #[test]

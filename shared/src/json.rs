@@ -8,7 +8,10 @@ use std::{
 };
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{IgnoredAny, MapAccess, SeqAccess, Visitor, value::MapAccessDeserializer},
+};
 use serde_json::{Value, value::RawValue};
 use sha2::{Digest, Sha256};
 
@@ -135,6 +138,18 @@ impl JsonSchema for Json {
 pub struct Node<'a>(&'a RawValue);
 
 impl<'a> Node<'a> {
+    /// `None` when it is no JSON. Unlike [`Json::parse`], this copies nothing, and mends nothing.
+    #[must_use]
+    pub fn parse(text: &'a str) -> Option<Self> {
+        serde_json::from_str(text).ok().map(Node)
+    }
+
+    /// As it was written.
+    #[must_use]
+    pub fn as_str(self) -> &'a str {
+        self.0.get()
+    }
+
     #[must_use]
     pub fn to_json(self) -> Json {
         Json(self.0.to_owned())
@@ -159,11 +174,16 @@ impl<'a> Node<'a> {
         self.starts_with('[')
     }
 
+    #[must_use]
+    pub fn is_text(self) -> bool {
+        self.starts_with('"')
+    }
+
     /// The members of an object; none of anything else.
     #[must_use]
     pub fn members(self) -> Members<'a> {
         if !self.is_object() {
-            return Members(BTreeMap::new());
+            return Members::none();
         }
         Members(serde_json::from_str(self.0.get()).unwrap_or_default())
     }
@@ -183,10 +203,84 @@ impl<'a> Node<'a> {
         items.into_iter().map(Node).collect()
     }
 
+    /// The same, each with its members where it is an object: in one pass, if no number is beyond an
+    /// `f64`.
+    #[must_use]
+    pub fn open_items(self) -> Vec<Item<'a>> {
+        let opened = if self.is_list() { serde_json::from_str(self.0.get()).ok() } else { None };
+        opened.unwrap_or_else(|| self.items().into_iter().map(Item::of).collect())
+    }
+
     /// A string's text.
     #[must_use]
     pub fn text(self) -> Option<String> {
-        if self.starts_with('"') { serde_json::from_str(self.0.get()).ok() } else { None }
+        if self.is_text() { serde_json::from_str(self.0.get()).ok() } else { None }
+    }
+}
+
+/// An item of a list.
+pub enum Item<'a> {
+    Object(Members<'a>),
+    Text(String),
+    /// A number, a list, true, false, or null.
+    Other,
+}
+
+impl<'a> Item<'a> {
+    fn of(node: Node<'a>) -> Self {
+        if node.is_object() {
+            return Self::Object(node.members());
+        }
+        node.text().map_or(Self::Other, Self::Text)
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Item<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ItemVisitor)
+    }
+}
+
+struct ItemVisitor;
+
+impl<'de> Visitor<'de> for ItemVisitor {
+    type Value = Item<'de>;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("any JSON")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+        let members = BTreeMap::deserialize(MapAccessDeserializer::new(map))?;
+        Ok(Item::Object(Members(members)))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+        Ok(Item::Text(text.to_owned()))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Self::Value, A::Error> {
+        IgnoredAny.visit_seq(seq).map(|_| Item::Other)
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> {
+        Ok(Item::Other)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Self::Value, E> {
+        Ok(Item::Other)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Self::Value, E> {
+        Ok(Item::Other)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Self::Value, E> {
+        Ok(Item::Other)
+    }
+
+    fn visit_unit<E>(self) -> Result<Self::Value, E> {
+        Ok(Item::Other)
     }
 }
 
@@ -194,6 +288,17 @@ impl<'a> Node<'a> {
 pub struct Members<'a>(BTreeMap<String, &'a RawValue>);
 
 impl<'a> Members<'a> {
+    /// Those of an object that stands in this text; `None` when it is none.
+    #[must_use]
+    pub fn parse(text: &'a str) -> Option<Self> {
+        serde_json::from_str(text).ok().map(Self)
+    }
+
+    #[must_use]
+    pub fn none() -> Self {
+        Self(BTreeMap::new())
+    }
+
     /// One that is there, and is not null, which says that a thing is not known.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<Node<'a>> {
@@ -208,6 +313,11 @@ impl<'a> Members<'a> {
 
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.0.keys().map(String::as_str)
+    }
+
+    /// All of them, also those that are null.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, Node<'a>)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), Node(value)))
     }
 }
 
@@ -510,6 +620,24 @@ mod tests {
             ["[]", "[1, 2]", "1", "{\"a\":1}", "\"x\"", "null"].map(lengths),
             [0, 2, 1, 1, 1, 0]
         );
+    }
+
+    #[test]
+    fn items_are_opened_as_they_would_be_one_by_one() {
+        let text = r#"[{"a": [1e400]}, "x\n", 1, -1, 1.5, true, null, [[{}]], {}]"#;
+        for text in [text, &text.replace("1.5", "1e400")] {
+            let json = Json::parse(text).unwrap();
+            let items = json.node().open_items().into_iter().map(|item| match item {
+                Item::Object(members) => members.names().collect(),
+                Item::Text(text) => text,
+                Item::Other => "-".to_owned(),
+            });
+            assert_eq!(items.collect::<Vec<_>>(), ["a", "x\n", "-", "-", "-", "-", "-", "-", ""]);
+        }
+        let alone = Json::parse("{}").unwrap();
+        assert!(matches!(alone.node().open_items()[..], [Item::Object(_)]));
+        let deep = Json::parse(&format!("[{}{}]", "[".repeat(100_000), "]".repeat(100_000)));
+        assert!(matches!(deep.unwrap().node().open_items()[..], [Item::Other]));
     }
 
     fn values() -> impl Strategy<Value = Value> {

@@ -25,7 +25,7 @@ use relay::{
     telemetry::{self, Invocation, RunNews},
     time::Timestamp,
 };
-use serde_json::{Value, json};
+use serde::Serialize;
 use tracing::{info, warn};
 
 use crate::{
@@ -91,12 +91,7 @@ impl Courier {
         let Some(callback) = callback else {
             return self.give_up(&delivery).await;
         };
-        let body = json!({
-            "type": delivery.news,
-            "timestamp": delivery.occurred_at.rfc3339(),
-            "data": data(&delivery, outcome.as_ref()),
-        })
-        .to_string();
+        let body = body(&delivery, outcome.as_ref())?;
 
         let at = Timestamp::now();
         let clock = Instant::now();
@@ -199,15 +194,38 @@ fn post<'a>(
     }
 }
 
-/// The results of the run, what its agent says, or what a test does.
-fn data(delivery: &Delivery, outcome: Option<&Outcome>) -> Value {
-    match delivery.news {
-        NewsType::Progress | NewsType::InputRequired => json!(Said::delivered(delivery)),
+/// What is posted. It is written as it stands here, and never as a tree, which would round the
+/// numbers of an agent's answer.
+#[derive(Serialize)]
+struct Body<'a> {
+    #[serde(rename = "type")]
+    news: NewsType,
+    timestamp: String,
+    data: Data<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Data<'a> {
+    /// Of the run.
+    Results(Box<Results>),
+    /// What its agent says.
+    Said(Said),
+    Test {
+        message: &'a str,
+    },
+}
+
+fn body(delivery: &Delivery, outcome: Option<&Outcome>) -> Result<String, Error> {
+    let data = match delivery.news {
+        NewsType::Progress | NewsType::InputRequired => Data::Said(Said::delivered(delivery)),
         _ => match Results::delivered(delivery, outcome) {
-            Some(results) => json!(results),
-            None => json!({"message": "This is a test of your subscription."}),
+            Some(results) => Data::Results(Box::new(results)),
+            None => Data::Test { message: "This is a test of your subscription." },
         },
-    }
+    };
+    let body = Body { news: delivery.news, timestamp: delivery.occurred_at.rfc3339(), data };
+    serde_json::to_string(&body).map_err(|error| Error::corrupt("a callback's body", error))
 }
 
 pub(crate) async fn handle(
@@ -220,4 +238,51 @@ pub(crate) async fn handle(
     metrics.undelivered_callbacks = Some(courier.undelivered.swap(0, Ordering::Relaxed));
     metrics.failed = !response.batch_item_failures.is_empty();
     Ok(response)
+}
+
+#[cfg(test)]
+mod tests {
+    use relay::{delivery::CALLBACK_TARGET, execution::Execution};
+    use serde_json::json;
+
+    use super::*;
+
+    fn delivery(news: NewsType) -> Delivery {
+        let run: Execution = serde_json::from_value(json!({
+            "execution_id": "mcp-echo-1", "user_id": "someone", "agent_name": "echo",
+            "state_machine_arn": "arn:aws:states:eu-west-1:111122223333:stateMachine:echo",
+            "status": "completed", "redrive_count": 0, "rank": 30, "launch_before": 9_000,
+            "created_at": 1_000, "updated_at": 2_000, "started_at": 2_000, "completed_at": 4_500,
+        }))
+        .unwrap();
+        Delivery::owed(&run, news, CALLBACK_TARGET, Duration::ZERO, Duration::from_hours(1))
+    }
+
+    #[test]
+    fn a_body_has_each_digit_and_level_of_the_answer() {
+        let deep = format!("{}{}", "[".repeat(1_000), "]".repeat(1_000));
+        for (written, shown) in [
+            ("18446744073709551616", "18446744073709551616"),
+            (r#""cut \ud83d""#, r#""cut \ufffd""#),
+            (&deep, &deep),
+        ] {
+            let output = format!(r#"{{"result":{written},"tools_used":["a"]}}"#);
+            let outcome = Outcome { output: Some(output), ..Outcome::default() };
+            let body = body(&delivery(NewsType::Completed), Some(&outcome)).unwrap();
+
+            assert!(body.starts_with(r#"{"type":"execution.completed","timestamp":"#), "{body}");
+            assert!(body.contains(r#""data":{"execution_id":"mcp-echo-1","#), "{body}");
+            assert!(body.contains(&format!(r#""result":{shown},"tools_used":["a"]"#)), "{body}");
+        }
+    }
+
+    #[test]
+    fn what_an_agent_says_is_posted_in_the_same_frame() {
+        let body = body(&delivery(NewsType::Progress), None).unwrap();
+        let body: serde_json::Value = serde_json::from_str(&body).unwrap();
+
+        assert_eq!(body["type"], "execution.progress");
+        assert_eq!(body["data"]["execution_id"], "mcp-echo-1");
+        assert!(body["data"].get("result").is_none());
+    }
 }

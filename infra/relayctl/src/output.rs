@@ -7,19 +7,19 @@ use std::{
 
 use relay::time::Timestamp;
 use serde::Serialize;
-use serde_json::Value;
 
 /// The answer of one command.
 #[derive(Debug)]
 pub(crate) struct Reply {
-    json: Value,
+    /// As text, which keeps each digit of an agent's answer.
+    json: String,
     text: String,
     is_good: bool,
 }
 
 impl Reply {
     pub(crate) fn new(json: &impl Serialize, text: String) -> anyhow::Result<Self> {
-        Ok(Self { json: serde_json::to_value(json)?, text, is_good: true })
+        Ok(Self { json: serde_json::to_string_pretty(json)?, text, is_good: true })
     }
 
     /// The same with the exit code 1, unless `is_good`.
@@ -28,9 +28,7 @@ impl Reply {
     }
 
     pub(crate) fn print(self, as_json: bool) -> ExitCode {
-        // Compact only if it cannot be written otherwise, which cannot be.
-        let pretty = || serde_json::to_string_pretty(&self.json).unwrap_or(self.json.to_string());
-        let text = if as_json { pretty() } else { self.text };
+        let text = if as_json { self.json } else { self.text };
         if !text.is_empty() {
             say(&text);
         }
@@ -106,7 +104,15 @@ pub(crate) fn table<const N: usize>(titles: [&str; N], rows: &[[String; N]]) -> 
 
 #[cfg(test)]
 mod tests {
+    use relay::json::Json;
+
     use super::*;
+
+    #[test]
+    fn json_is_shown_with_each_digit() {
+        let json = [Json::parse("18446744073709551616").unwrap()];
+        assert_eq!(Reply::new(&json, String::new()).unwrap().json, "[\n  18446744073709551616\n]");
+    }
 
     #[test]
     fn columns_are_aligned_and_control_characters_do_not_reach_a_terminal() {

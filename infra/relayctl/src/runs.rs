@@ -12,12 +12,14 @@ use relay::{
     caller::UserId,
     env,
     execution::{ExecutionId, SHARDS, Status},
+    json::Json,
     request::StartBody,
     service::read::ListRequest,
     store::due::{Debt, Due},
     time::Timestamp,
 };
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::json;
 
 use crate::{
     output::{Reply, minute, overwrite, plain, say, span, start, table},
@@ -156,6 +158,14 @@ async fn open(stack: &Stack, list: &List) -> anyhow::Result<Vec<Monitor>> {
     Ok(runs)
 }
 
+/// A run as JSON.
+#[derive(Serialize)]
+struct Shown<'a> {
+    execution: &'a Monitor,
+    results: &'a Results,
+    deliveries: &'a [DeliveryView],
+}
+
 async fn show(stack: &Stack, id: &ExecutionId) -> anyhow::Result<Reply> {
     let reader = stack.reader()?;
     let run = reader.monitor(&operator(), id, None).await?;
@@ -181,14 +191,15 @@ async fn show(stack: &Stack, id: &ExecutionId) -> anyhow::Result<Reply> {
         lines.push(String::new());
         lines.push(shown(&deliveries));
     }
-    let json = json!({"execution": run, "results": results, "deliveries": deliveries});
-    Reply::new(&json, lines.join("\n"))
+    let shown = Shown { execution: &run, results: &results, deliveries: &deliveries };
+    Reply::new(&shown, lines.join("\n"))
 }
 
 fn shown(deliveries: &[DeliveryView]) -> String {
     let mut rows = Vec::new();
     for delivery in deliveries {
-        let [news, state] = [json!(delivery.news), json!(delivery.state)].map(|it| text(&it));
+        let [news, state] =
+            [Json::of(&delivery.news), Json::of(&delivery.state)].map(|it| text(&it));
         let last = delivery.attempts.last().map(|attempt| {
             let status = attempt.status.map_or_else(String::new, |status| format!("{status} "));
             start(&format!("{status}{}", attempt.detail), 60)
@@ -259,7 +270,7 @@ fn percent(run: &Monitor) -> String {
 }
 
 /// Text in its lines, and anything else as JSON.
-fn text(value: &Value) -> String {
-    let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+fn text(value: &Json) -> String {
+    let text = value.node().text().unwrap_or_else(|| value.as_str().to_owned());
     text.lines().map(plain).collect::<Vec<_>>().join("\n")
 }

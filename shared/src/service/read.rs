@@ -11,6 +11,8 @@ use crate::{
     caller::{Action, Caller, UserId},
     error::Error,
     execution::{Execution, ExecutionId, Status},
+    json::{Node, mend},
+    outcome,
     store::{
         agents::Agents,
         deliveries::Deliveries,
@@ -127,7 +129,7 @@ impl Reader {
                 user_id: execution.user_id,
                 input_message: input.as_deref().and_then(input_message),
                 tags: execution.tags,
-                raw_output: raw.and_then(|raw| serde_json::from_str(&raw).ok()),
+                raw_output: raw.as_deref().map(outcome::raw),
             });
         }
         Ok(results)
@@ -282,8 +284,10 @@ pub(super) fn permitted(
 
 /// The caller's message, out of the frozen input.
 fn input_message(input: &str) -> Option<String> {
-    let input: serde_json::Value = serde_json::from_str(input).ok()?;
-    input.pointer("/messages/0/content")?.as_str().map(str::to_owned)
+    // Not as a tree, which cannot hold all that parameters may.
+    let input = mend(input);
+    let messages = Node::parse(&input)?.members().get("messages")?.items();
+    messages.first()?.members().get("content")?.text()
 }
 
 fn encode_cursor(key: &PageKey) -> Result<String, Error> {
@@ -300,6 +304,20 @@ fn decode_cursor(cursor: &str) -> Result<PageKey, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_message_is_read_whatever_stands_beside_it() {
+        let deep = format!("{}{}", "[".repeat(1_000), "]".repeat(1_000));
+        for parameters in ["{}", "1e400", r#""\ud83d""#, &deep] {
+            let input = format!(
+                r#"{{"messages":[{{"role":"user","content":"hé"}}],"parameters":{parameters}}}"#
+            );
+            assert_eq!(input_message(&input).as_deref(), Some("hé"), "{parameters:.20}");
+        }
+        for other in ["", "{}", r#"{"messages":[]}"#, r#"{"messages":[{"content":1}]}"#] {
+            assert_eq!(input_message(other), None);
+        }
+    }
 
     #[test]
     fn a_cursor_comes_back_as_it_went_out_and_others_are_refused() {
