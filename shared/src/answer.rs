@@ -16,7 +16,7 @@ use crate::{
     outcome::{self, Outcome},
     question::{Question, QuestionId},
     subscription::SubscriptionView,
-    time::Timestamp,
+    time::{self, Timestamp},
 };
 
 /// How many seconds a caller should let pass between two looks.
@@ -46,8 +46,7 @@ impl Receipt {
             execution_id,
             status: "started",
             agent_name,
-            estimated_time: estimated_ms
-                .map(|millis| std::time::Duration::from_millis(millis).as_secs_f64()),
+            estimated_time: estimated_ms.map(time::seconds),
             poll_interval: POLL_INTERVAL,
         }
     }
@@ -457,7 +456,7 @@ impl From<Agent> for AgentView {
             tools: agent.tools,
             llm_provider: agent.llm_provider,
             llm_model: agent.llm_model,
-            average_execution_time: agent.average_execution_time,
+            average_execution_time: agent.average_execution_time.map(time::rounded),
             cost_estimate: agent.cost_estimate,
         }
     }

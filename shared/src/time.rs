@@ -25,6 +25,25 @@ impl Timestamp {
         Self(millis)
     }
 
+    /// A time as text: milliseconds since 1970, or RFC 3339.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let text = text.trim();
+        if let Ok(millis) = text.parse() {
+            return Some(Self(millis));
+        }
+        // JSON makes no difference between 1 and 1.0, and so neither do those who write it.
+        if let Some(millis) = text.parse().ok().filter(|millis: &f64| millis.is_finite()) {
+            #[expect(
+                clippy::cast_possible_truncation,
+                reason = "what is beyond is no time at all"
+            )]
+            return Some(Self(millis as i64));
+        }
+        let time = DateTime::from_str(text, DateTimeFormat::DateTimeWithOffset).ok()?;
+        time.to_millis().ok().map(Self)
+    }
+
     #[must_use]
     pub const fn millis(self) -> i64 {
         self.0
@@ -76,6 +95,19 @@ impl Timestamp {
     }
 }
 
+/// Seconds rounded to milliseconds, so that 1.985 is written as that: most fractions are none of
+/// binary, and to calculate with them adds to what they are off.
+#[must_use]
+pub fn rounded(seconds: f64) -> f64 {
+    (seconds * 1000.0).round() / 1000.0
+}
+
+/// Milliseconds in seconds, rounded alike.
+#[must_use]
+pub fn seconds(millis: u64) -> f64 {
+    rounded(Duration::from_millis(millis).as_secs_f64())
+}
+
 impl From<DateTime> for Timestamp {
     fn from(time: DateTime) -> Self {
         Self(time.to_millis().unwrap_or_default())
@@ -109,5 +141,38 @@ mod tests {
         assert_eq!(time.seconds(), 1_767_225_600);
         assert_eq!(time.plus(Duration::from_secs(2)).millis_since(time), 2000);
         assert_eq!(time.millis_since(time.plus(Duration::from_secs(2))), 0);
+    }
+
+    #[test]
+    fn a_time_is_read_from_milliseconds_or_rfc_3339() {
+        for (text, millis) in [
+            ("1767225600250", Some(1_767_225_600_250)),
+            (" 0 ", Some(0)),
+            ("-1", Some(-1)),
+            ("2026-01-01T00:00:00.250Z", Some(1_767_225_600_250)),
+            ("2026-01-01T01:00:00+01:00", Some(1_767_225_600_000)),
+            ("2026-01-01", None),
+            ("yesterday", None),
+            ("1767225600250.0", Some(1_767_225_600_250)),
+            ("1e3", Some(1_000)),
+            ("99999999999999999999", Some(i64::MAX)),
+            ("1e400", None),
+            ("NaN", None),
+            ("", None),
+        ] {
+            assert_eq!(Timestamp::parse(text).map(Timestamp::millis), millis, "{text}");
+        }
+    }
+
+    #[test]
+    fn seconds_are_written_with_three_digits_at_most() {
+        for (millis, text) in [(1_985, "1.985"), (2_050, "2.05"), (0, "0.0"), (60_000, "60.0")] {
+            assert_eq!(serde_json::to_string(&seconds(millis)).unwrap(), text);
+        }
+        for millis in 0..100_000 {
+            let text = serde_json::to_string(&seconds(millis)).unwrap();
+            assert!(text.split_once('.').unwrap().1.len() <= 3, "{text}");
+        }
+        assert_eq!(serde_json::to_string(&rounded(1.984_999_999_999_999_9)).unwrap(), "1.985");
     }
 }

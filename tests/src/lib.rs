@@ -199,10 +199,15 @@ impl Stack {
 
     /// Calls a function with an event of our own, and returns its answer or its error.
     pub async fn invoke(&self, function_output: &str, event: &Value) -> Result<Value, Value> {
+        self.invoke_with(function_output, event.to_string()).await
+    }
+
+    /// The same with an event as text, which may be what no [`Value`] can be.
+    pub async fn invoke_with(&self, function_output: &str, event: String) -> Result<Value, Value> {
         let answer = aws_sdk_lambda::Client::new(&self.aws)
             .invoke()
             .function_name(self.output(function_output))
-            .payload(serde_json::to_vec(event).unwrap().into())
+            .payload(event.into_bytes().into())
             .send()
             .await
             .unwrap();

@@ -43,6 +43,31 @@ async fn slow(user: &User, more: Value) -> String {
     run
 }
 
+/// Text that was cut to its first characters may end within one, which JSON can say and UTF-8 not.
+#[tokio::test]
+async fn half_a_character_in_what_an_agent_says_does_not_lose_the_rest() {
+    let stack = Stack::connect().await;
+    let user = stack.user(EVERYTHING).await;
+    let run = slow(&user, json!({})).await;
+    let arn = arn(&stack, &run).await;
+    let event = format!(
+        r#"{{"source": "agent", "detail-type": "{PROGRESS}", "detail": {{
+            "execution_name": "{run}", "percent": 7, "message": "Reading \ud83d"}}}}"#
+    );
+
+    stack.invoke_with("StatusFunctionName", event).await.unwrap();
+    assert_eq!(user.monitor(&run).await.text("message"), "Reading \u{fffd}");
+
+    let event = format!(
+        r#"{{"detail": {{"executionArn": "{arn}", "name": "{run}", "status": "FAILED",
+            "error": "Odd", "cause": "\ude00 was said"}}}}"#
+    );
+    stack.invoke_with("StatusFunctionName", event).await.unwrap();
+    let error = user.results(&run).await.body["error"].clone();
+    assert_eq!(error, json!({"code": "Odd", "cause": "\u{fffd} was said"}));
+    stack.step_functions.stop_execution().execution_arn(arn).send().await.unwrap();
+}
+
 #[tokio::test]
 async fn an_agents_progress_is_seen_and_called_back() {
     let stack = Stack::connect().await;

@@ -195,10 +195,11 @@ async fn a_run_that_timed_out_says_so_and_a_repeated_or_late_event_changes_nothi
         .await;
     user.wait_for(&id, "running").await;
     let arn = arn(&stack, &id).await;
+    let start = stack.parts(&id).await["state"]["started_at"].as_i64().unwrap();
     let event = |status: &str| {
         json!({"detail": {
             "executionArn": arn, "name": id, "status": status, "redriveCount": 0,
-            "startDate": 1_767_225_600_000_i64, "stopDate": 1_767_225_660_000_i64,
+            "startDate": start, "stopDate": start + 60_000,
             "error": null, "cause": null, "outputDetails": null,
         }})
     };
@@ -228,7 +229,10 @@ async fn an_event_of_another_machine_or_of_no_row_of_ours_changes_nothing() {
 
     let foreign = format!("arn:aws:states:us-east-1:000000000000:execution:other:{id}");
     stack.invoke("StatusFunctionName", &event(&foreign, &id)).await.unwrap();
-    stack.invoke("StatusFunctionName", &event(&foreign, "mcp-nobody-1")).await.unwrap();
+    let long = format!("mcp-{}", "a".repeat(77));
+    for name in ["mcp-nobody-1", "mcp-a.b", "mcp-a+b=c", "mcp-é", "mcp-", "other", &long] {
+        stack.invoke("StatusFunctionName", &event(&foreign, name)).await.unwrap();
+    }
 
     assert_eq!(user.monitor(&id).await.text("status"), "running");
     assert!(stack.parts("mcp-nobody-1").await.is_empty());
@@ -239,6 +243,42 @@ async fn an_event_of_another_machine_or_of_no_row_of_ours_changes_nothing() {
         .send()
         .await
         .unwrap();
+}
+
+#[tokio::test]
+async fn an_event_that_says_little_or_what_cannot_be_ends_its_run_all_the_same() {
+    let stack = Stack::connect().await;
+    let user = stack.user(EVERYTHING).await;
+    let ended = async |changes: Value| {
+        let id = user.start(&json!({"agent_name": "slow", "input_message": "x"})).await;
+        user.wait_for(&id, "running").await;
+        let arn = arn(&stack, &id).await;
+        let mut event = json!({"detail": {"executionArn": arn, "name": id}});
+        event["detail"].as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+        stack.invoke("StatusFunctionName", &event).await.unwrap();
+        stack.step_functions.stop_execution().execution_arn(arn).send().await.unwrap();
+        user.results(&id).await.body
+    };
+
+    for changes in [
+        json!({"outputDetails": {}}),
+        json!({"outputDetails": {}, "redriveCount": null, "startDate": 0, "stopDate": 1}),
+        json!({"startDate": "0", "stopDate": 4_102_444_800_000_u64, "error": {}, "cause": 1}),
+        json!({"startDate": "2001-01-01T00:00:00Z", "stopDate": "2101-01-01T00:00:00Z"}),
+    ] {
+        let mut event = json!({"status": "SUCCEEDED", "output": "{\"result\": 1}"});
+        event.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+        let results = ended(event).await;
+        assert_eq!((&results["status"], &results["result"]), (&json!("completed"), &json!(1)));
+        let taken = results["execution_time_ms"].as_u64().unwrap();
+        assert!(taken < 120_000, "{changes}: {results}");
+    }
+    for changes in [json!({"error": "", "cause": ""}), json!({"error": " ", "cause": null})] {
+        let mut event = json!({"status": "FAILED"});
+        event.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+        let results = ended(event).await;
+        assert_eq!(results["error"], json!({"code": "Failed", "cause": null}), "{changes}");
+    }
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ use std::time::Duration;
 use relay::{
     error::Error,
     execution::ExecutionId,
+    json::Node,
     question::Ask,
     service::hear::{Saying, Word},
 };
@@ -18,19 +19,24 @@ const MAX_MESSAGE: usize = 500;
 /// The longest that a standard execution runs: a year.
 const MAX_TIMEOUT: u64 = 365 * 24 * 60 * 60;
 
-/// Reads an agent's event; `None` when it is not one.
-pub(crate) fn read(event: &Value) -> Option<Result<Saying, Error>> {
-    let detail = &event["detail"];
-    let word = match event["detail-type"].as_str()? {
-        PROGRESS => progress(detail),
-        INPUT_REQUIRED => question(detail),
+/// Reads an agent's event; `None` when it is not one, and nothing in it when its execution has a
+/// name that we give none.
+pub(crate) fn read(event: Node<'_>) -> Option<Result<Option<Saying>, Error>> {
+    let members = event.members();
+    let kind = members.get("detail-type")?.text()?;
+    let parse: fn(&Value) -> _ = match kind.as_str() {
+        PROGRESS => progress,
+        INPUT_REQUIRED => question,
         _ => return None,
     };
-    let saying = word.and_then(|word| saying(detail, word));
+    let detail = members.get("detail").and_then(|detail| detail.to_json().to_value());
+    let saying = detail
+        .ok_or("it has no detail that can be read")
+        .and_then(|detail| saying(&detail, parse(&detail)?));
     Some(saying.map_err(|reason| Error::corrupt("an agent's event", reason)))
 }
 
-fn saying(detail: &Value, word: Word) -> Result<Saying, &'static str> {
+fn saying(detail: &Value, word: Word) -> Result<Option<Saying>, &'static str> {
     // A question says by its execution's ARN whose it is; for progress the name will do.
     let arn = text(detail, "execution_arn");
     let named = match &word {
@@ -51,9 +57,14 @@ fn saying(detail: &Value, word: Word) -> Result<Saying, &'static str> {
             Some(count.ok_or("redrive_count must be a whole number")?)
         }
     };
-    let execution_id: ExecutionId =
-        name.parse().map_err(|_| "the execution is none that was started here")?;
-    Ok(Saying { execution_id, execution_arn: arn, redrive_count, word })
+    // An agent's machine may be started by others, too, under any name.
+    let execution_id = name.parse::<ExecutionId>().ok();
+    Ok(execution_id.map(|execution_id| Saying {
+        execution_id,
+        execution_arn: arn,
+        redrive_count,
+        word,
+    }))
 }
 
 fn progress(detail: &Value) -> Result<Word, &'static str> {
@@ -94,14 +105,21 @@ fn text<'a>(detail: &'a Value, field: &str) -> Option<&'a str> {
 
 #[cfg(test)]
 mod tests {
+    use relay::json::Json;
     use serde_json::json;
 
     use super::*;
 
     const ARN: &str = "arn:aws:states:eu-west-1:111122223333:execution:echo:mcp-echo-1";
 
+    /// An event as it arrives.
+    fn read_event(kind: &str, detail: &Value) -> Result<Option<Saying>, Error> {
+        let event = json!({"source": "agent", "detail-type": kind, "detail": detail});
+        read(Json::of(&event).node()).unwrap()
+    }
+
     fn read_progress(detail: &Value) -> Result<Saying, Error> {
-        read(&json!({"source": "agent", "detail-type": PROGRESS, "detail": detail})).unwrap()
+        read_event(PROGRESS, detail).map(Option::unwrap)
     }
 
     fn read_question(changes: &Value) -> Result<Saying, Error> {
@@ -109,7 +127,7 @@ mod tests {
             "execution_arn": ARN, "task_token": "secret", "question": "secret?", "schema": {"type": "object"},
         });
         detail.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
-        read(&json!({"source": "agent", "detail-type": INPUT_REQUIRED, "detail": detail})).unwrap()
+        read_event(INPUT_REQUIRED, &detail).map(Option::unwrap)
     }
 
     #[test]
@@ -137,8 +155,45 @@ mod tests {
             json!({"detail-type": 1}),
             json!({"detail-type": "x"}),
         ] {
-            assert!(read(&other).is_none());
+            assert!(read(Json::of(&other).node()).is_none());
         }
+    }
+
+    #[test]
+    fn an_agent_that_others_have_started_is_none_of_ours() {
+        let machine = "arn:aws:states:eu-west-1:111122223333:execution:echo";
+        for name in ["0b0c7e2a-1d4f-4f1e-8c54-d1b2a3c4e5f6", "mcp-a.b", "mcp-", "by hand", "a+b=c"]
+        {
+            let arn = format!("{machine}:{name}");
+            for said in [
+                read_event(PROGRESS, &json!({"execution_name": name, "percent": 1})),
+                read_event(PROGRESS, &json!({"execution_arn": arn, "percent": 1})),
+                read_event(
+                    INPUT_REQUIRED,
+                    &json!({"execution_arn": arn, "task_token": "t", "question": "?", "schema": {}}),
+                ),
+            ] {
+                assert!(said.unwrap().is_none(), "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_message_cut_within_a_character_is_read() {
+        let event = format!(
+            r#"{{"detail-type": "{PROGRESS}", "detail": {{"execution_name": "mcp-echo-1",
+                "percent": 5, "message": "Reading \ud83d"}}}}"#
+        );
+        let said = read(Json::parse(&event).unwrap().node()).unwrap().unwrap().unwrap();
+        let Word::Progress { message, .. } = said.word else { panic!("it is progress") };
+        assert_eq!(message.as_deref(), Some("Reading \u{fffd}"));
+
+        let event = format!(
+            r#"{{"detail-type": "{INPUT_REQUIRED}", "detail": {{"execution_arn": "{ARN}",
+                "task_token": "t", "question": "\ude00?", "schema": {{"title": "\udead"}}}}}}"#
+        );
+        let said = read(Json::parse(&event).unwrap().node()).unwrap().unwrap().unwrap();
+        assert!(matches!(said.word, Word::Question(_)));
     }
 
     #[test]
@@ -151,7 +206,6 @@ mod tests {
         let long = "secret".repeat(100);
         let odd = [
             progress("execution_name", json!(null)),
-            progress("execution_name", json!("secret")),
             progress("execution_arn", json!("mcp-echo-1")),
             progress("percent", json!(null)),
             progress("percent", json!("5")),
@@ -161,6 +215,7 @@ mod tests {
             progress("message", json!(long)),
             progress("redrive_count", json!(-1)),
             read_progress(&json!("secret")),
+            read_progress(&json!(null)),
             read_question(&json!({"execution_arn": null})),
             read_question(&json!({"execution_arn": "mcp-echo-1"})),
             read_question(&json!({"task_token": 5})),

@@ -4,6 +4,7 @@
 use lambda_runtime::{Diagnostic, LambdaEvent};
 use relay::{
     error::Error,
+    json::{Json, Node},
     service::{
         hear::{Heard, Saying},
         settle::{Observation, Settle, Settled},
@@ -11,7 +12,6 @@ use relay::{
     step_functions::StepFunctions,
     telemetry::Invocation,
 };
-use serde_json::Value;
 use tracing::{info, warn};
 
 use crate::{
@@ -29,20 +29,29 @@ pub(crate) struct StatusHandler {
 
 pub(crate) async fn handle(
     handler: &StatusHandler,
-    LambdaEvent { payload: event, context }: LambdaEvent<Value>,
+    LambdaEvent { payload, context }: LambdaEvent<Json>,
 ) -> Result<(), Diagnostic> {
     let mut metrics = Invocation::start("status", Some(&context));
-    match agent_event::read(&event) {
-        Some(saying) => handler.hear(&saying?).await?,
-        None => handler.settle(event).await?,
+    // A text that was cut in the middle of a character must not cost the whole event.
+    let event = Json::parse(payload.as_str()).unwrap_or(payload);
+    let is_ours = match agent_event::read(event.node()).transpose()? {
+        Some(Some(saying)) => handler.hear(&saying).await.map(|()| true)?,
+        Some(None) => false,
+        None => handler.settle(event.node()).await?,
+    };
+    if !is_ours {
+        info!("ignored an event of an execution that was not started here");
     }
     metrics.failed = false;
     Ok(())
 }
 
 impl StatusHandler {
-    async fn settle(&self, event: Value) -> Result<(), Error> {
-        let Observed { mut observation, is_truncated } = event::read(event)?;
+    /// Whether the event is one of ours.
+    async fn settle(&self, event: Node<'_>) -> Result<bool, Error> {
+        let Some(Observed { mut observation, is_truncated }) = event::read(event)? else {
+            return Ok(false);
+        };
         if is_truncated && self.settle.is_news(&observation).await? {
             observation = self.whole(&observation).await?;
         }
@@ -55,12 +64,13 @@ impl StatusHandler {
                 }
             }
             Settled::Stale => info!(execution.id = %id, "stale event: {id} has moved on"),
+            // Other stacks, and whoever else in the account calls an execution so.
             Settled::Foreign => {
-                warn!(execution.id = %id, "foreign event: {id} runs on another state machine");
+                info!(execution.id = %id, "foreign event: {id} runs on another state machine");
             }
-            Settled::Unknown => warn!(execution.id = %id, "unknown execution {id}"),
+            Settled::Unknown => info!(execution.id = %id, "unknown execution {id}"),
         }
-        Ok(())
+        Ok(true)
     }
 
     async fn hear(&self, saying: &Saying) -> Result<(), Error> {
@@ -76,9 +86,9 @@ impl StatusHandler {
             Heard::Applied => info!(execution.id = %id, "heard the agent of {id}"),
             Heard::Stale => info!(execution.id = %id, "stale event: {id} has moved on"),
             Heard::Foreign => {
-                warn!(execution.id = %id, "foreign event: {id} runs on another state machine");
+                info!(execution.id = %id, "foreign event: {id} runs on another state machine");
             }
-            Heard::Unknown => warn!(execution.id = %id, "unknown execution {id}"),
+            Heard::Unknown => info!(execution.id = %id, "unknown execution {id}"),
             // Its launch is about to be recorded: the event is retried.
             Heard::Ahead(_) => return Err(Error::Busy("hear an agent")),
         }

@@ -9,6 +9,7 @@ use lambda_runtime::{Error, LambdaEvent, run, service_fn};
 use relay::{
     aws::{self, Aws},
     env,
+    json::Json,
     service::settle::Settle,
     step_functions::StepFunctions,
     store::agents::Agents,
@@ -29,8 +30,5 @@ async fn main() -> Result<(), Error> {
     };
     aws::prepare(status.settle.prepare()).await;
 
-    run(service_fn(move |event: LambdaEvent<serde_json::Value>| {
-        Box::pin(handler::handle(status, event))
-    }))
-    .await
+    run(service_fn(move |event: LambdaEvent<Json>| Box::pin(handler::handle(status, event)))).await
 }

@@ -8,6 +8,7 @@ mod doctor;
 mod import;
 mod keys;
 mod output;
+mod registry;
 mod runs;
 mod stack;
 

@@ -238,10 +238,51 @@ async fn the_rows_of_a_registry_in_the_field_become_agents() {
     from_a_table(&stack, &row(&unique("agent"), "v3.0", "active", machine)).await;
 }
 
+#[tokio::test]
+async fn rows_as_dynamodb_and_people_write_them_are_imported_and_a_bad_one_stops_no_other() {
+    let stack = Stack::connect().await;
+    let machine = stack.output("EchoMachineArn");
+    let [plain, typed, draft, costly] = ["agent", "agent", "agent", "agent"].map(unique);
+    let rows = [
+        json!({
+            "agent_name": plain, "version": 1.5, "status": "ACTIVE", "description": null,
+            "cost_estimate": "0.01", "llm_model": null, "state_machine_arn": machine,
+        }),
+        json!({"agent_name": draft, "version": "2", "status": "draft", "state_machine_arn": machine}),
+        json!({"Items": [{
+            "agent_name": {"S": typed}, "version": {"N": "3"}, "status": {"S": "Testing"},
+            "state_machine_arn": {"S": machine}, "tools": {"SS": ["x"]}, "thumb": {"B": "/w=="},
+        }], "Count": 1}),
+        json!({"agent_name": costly, "cost_estimate": "much", "state_machine_arn": machine}),
+        json!(["no row"]),
+    ];
+    let lines = rows.each_ref().map(Value::to_string).join("\n");
+
+    let said = RELAYCTL.with(&["agents", "import", "-"], &lines, &[]).await;
+
+    assert!(!said.ok, "three rows were refused: {said:?}");
+    for (name, field) in
+        [(&*draft, "status"), (&costly, "cost_estimate"), ("(row 5)", "is no object")]
+    {
+        let refused = |line: &str| line.starts_with(name) && line.contains(field);
+        assert!(said.text.lines().any(refused), "{name}: {said:?}");
+    }
+    let row = agent_row(&stack, &plain).await.unwrap();
+    assert_eq!((&row["version"], &row["status"]), (&json!("1.5"), &json!("active")));
+    assert_eq!((&row["description"], &row["cost_estimate"]), (&json!(""), &json!(0.01)));
+    let row = agent_row(&stack, &typed).await.unwrap();
+    assert_eq!((&row["version"], &row["status"]), (&json!("3"), &json!("inactive")));
+    assert_eq!(row["tools"], json!(["x"]));
+    for name in [draft, costly] {
+        assert!(agent_row(&stack, &name).await.is_none());
+    }
+}
+
 /// The same out of a table that has a version as its sort key.
 async fn from_a_table(stack: &Stack, row: &Value) {
     use aws_sdk_dynamodb::types::{
-        AttributeDefinition, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType,
+        AttributeDefinition, AttributeValue, BillingMode, KeySchemaElement, KeyType,
+        ScalarAttributeType,
     };
 
     let table = unique("registry");
@@ -256,12 +297,25 @@ async fn from_a_table(stack: &Stack, row: &Value) {
             .key_schema(key.build().unwrap());
     }
     create.billing_mode(BillingMode::PayPerRequest).send().await.unwrap();
-    let item = relay::store::to_item(row).unwrap();
-    stack.dynamodb.put_item().table_name(&table).set_item(Some(item)).send().await.unwrap();
+    let put = async |changes: &[(&str, AttributeValue)]| {
+        let mut item = relay::store::to_item(row).unwrap();
+        item.extend(changes.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
+        stack.dynamodb.put_item().table_name(&table).set_item(Some(item)).send().await.unwrap();
+    };
+    let bytes = AttributeValue::B(vec![0xff].into());
+    put(&[("thumb", bytes.clone()), ("description", AttributeValue::Null(true))]).await;
 
     RELAYCTL.told(&["agents", "import", "--table", &table]).await;
     let name = row["agent_name"].as_str().unwrap();
     assert_eq!(agent_row(stack, name).await.unwrap()["version"], "v3.0");
+
+    let [other, odd] = ["agent", "agent"].map(unique);
+    put(&[("agent_name", AttributeValue::S(other.clone()))]).await;
+    put(&[("agent_name", AttributeValue::S(odd.clone())), ("llm_model", bytes)]).await;
+    let said = RELAYCTL.run(&["agents", "import", "--table", &table]).await;
+    let refused = |line: &str| line.starts_with(&odd) && line.contains("llm_model is binary");
+    assert!(!said.ok && said.text.lines().any(refused), "{said:?}");
+    assert!(agent_row(stack, &other).await.is_some() && agent_row(stack, &odd).await.is_none());
 }
 
 #[tokio::test]

@@ -64,6 +64,11 @@ impl Observation {
     }
 }
 
+/// A text that says something.
+fn said(text: Option<&String>) -> Option<&String> {
+    text.filter(|text| !text.trim().is_empty())
+}
+
 #[derive(Debug)]
 pub enum Settled {
     Applied(Box<Execution>),
@@ -74,6 +79,9 @@ pub enum Settled {
     /// No such row.
     Unknown,
 }
+
+/// How far the clock of Step Functions may be off ours.
+const CLOCK_SKEW: Duration = Duration::from_mins(5);
 
 /// The longest error code that the small `state` part takes; the whole one is in the outcome.
 const MAX_ERROR_CODE: usize = 256;
@@ -184,8 +192,8 @@ impl Settle {
         let Some(ttl) = after.ttl else { return Ok(Step::Applied) };
         let outcome = Outcome {
             output: observed.output.clone(),
-            error: observed.error.clone(),
-            cause: observed.cause.clone(),
+            error: said(observed.error.as_ref()).cloned(),
+            cause: said(observed.cause.as_ref()).cloned(),
             redrive_count: observed.redrive_count,
         };
         self.executions.put_outcome(&after.execution_id, &outcome, ttl).await
@@ -201,12 +209,13 @@ pub(super) fn moved(
     retention: Duration,
 ) -> Execution {
     let position = observed.position();
+    let (started_at, ended_at) = times(before, observed, now);
     let mut after = Execution {
         status: observed.status,
         redrive_count: position.redrive_count,
         rank: position.rank as u8,
         updated_at: now,
-        started_at: observed.started_at.or(before.started_at),
+        started_at,
         completed_at: None,
         error_code: None,
         due_at: Some(before.look_again(now, news_overdue)),
@@ -228,9 +237,9 @@ pub(super) fn moved(
         if let (Status::Cancelled, Some(reason)) = (observed.status, after.stop_reason) {
             after.status = reason.status();
         }
-        after.completed_at = Some(observed.completed_at.unwrap_or(now));
+        after.completed_at = Some(ended_at);
         after.error_code = (after.status != Status::Completed).then(|| {
-            let code = observed.error.as_deref().filter(|code| !code.is_empty());
+            let code = said(observed.error.as_ref()).map(String::as_str);
             code.unwrap_or(default_code(after.status)).chars().take(MAX_ERROR_CODE).collect()
         });
         after.open_questions.clear();
@@ -240,6 +249,24 @@ pub(super) fn moved(
         after.ttl = Some(now.plus(retention).seconds());
     }
     after
+}
+
+/// When the run started, and when it ended if it has. A time that cannot be counts as none: what
+/// one odd event says must neither be told as the time that a run took nor go into an average.
+fn times(
+    before: &Execution,
+    observed: &Observation,
+    now: Timestamp,
+) -> (Option<Timestamp>, Timestamp) {
+    let created = before.created_at;
+    let can_be = |at: &Timestamp| {
+        (created.minus(CLOCK_SKEW)..=now.max(created).plus(CLOCK_SKEW)).contains(at)
+    };
+    let started = observed.started_at.filter(can_be);
+    let ended = observed.completed_at.filter(can_be);
+    let ended = ended.filter(|end| started.is_none_or(|start| *end >= start));
+    let started = started.or(before.started_at.filter(can_be)).map(|start| start.max(created));
+    (started, ended.unwrap_or(now).max(started.unwrap_or(created)))
 }
 
 #[cfg(test)]
@@ -330,6 +357,100 @@ mod tests {
         ) {
             let start = launched(stop_reason);
             prop_assert_eq!(fold(&start, &noise), fold(&start, &history));
+        }
+    }
+
+    /// The times that a completed run has whose event says these, in seconds from its row's making;
+    /// the event came after a minute.
+    fn times_of(start: Option<i64>, end: Option<i64>) -> (Option<i64>, Option<i64>) {
+        let at = |seconds: i64| Timestamp::from_millis(NOW.millis() + seconds * 1000);
+        let mut before = launched(None);
+        before.started_at = Some(at(1));
+        let observed = Observation {
+            started_at: start.map(at),
+            completed_at: end.map(at),
+            ..observed(Status::Completed, 0)
+        };
+        let hours = Duration::from_hours(48);
+        let after = moved(&before, &observed, at(60), Duration::from_mins(5), hours);
+        let seconds = |time: Timestamp| (time.millis() - NOW.millis()) / 1000;
+        (after.started_at.map(seconds), after.completed_at.map(seconds))
+    }
+
+    #[test]
+    fn times_that_cannot_be_count_as_none() {
+        let epoch = -NOW.millis() / 1000;
+        let year = 365 * 24 * 60 * 60;
+        for ((start, end), expected) in [
+            ((Some(2), Some(50)), (2, 50)),
+            ((None, None), (1, 60)),
+            ((Some(2), None), (2, 60)),
+            ((None, Some(50)), (1, 50)),
+            // The clocks differ a little.
+            ((Some(-3), Some(50)), (0, 50)),
+            ((Some(-3), Some(-1)), (0, 0)),
+            ((Some(2), Some(70)), (2, 70)),
+            ((Some(70), Some(80)), (70, 80)),
+            // They do not differ that much.
+            ((Some(epoch), Some(50)), (1, 50)),
+            ((Some(epoch), Some(epoch)), (1, 60)),
+            ((Some(epoch), Some(epoch + 60)), (1, 60)),
+            ((Some(-301), Some(50)), (1, 50)),
+            ((Some(-year), None), (1, 60)),
+            ((Some(2), Some(361)), (2, 60)),
+            ((Some(2), Some(year)), (2, 60)),
+            ((Some(year), Some(year + 1)), (1, 60)),
+            ((Some(i64::MIN / 1000 + 2 * year), Some(i64::MAX / 1000 + epoch)), (1, 60)),
+            // An end before the start is none.
+            ((Some(50), Some(40)), (50, 60)),
+            ((Some(2), Some(epoch)), (2, 60)),
+            ((None, Some(-301)), (1, 60)),
+        ] {
+            let expected = (Some(expected.0), Some(expected.1));
+            assert_eq!(times_of(start, end), expected, "{start:?} {end:?}");
+        }
+    }
+
+    #[test]
+    fn an_error_of_blanks_is_as_none() {
+        for (status, code) in [
+            (Status::Failed, "Failed"),
+            (Status::Timeout, "States.Timeout"),
+            (Status::Cancelled, "Cancelled"),
+        ] {
+            for blank in [None, Some(""), Some(" "), Some("\n\t "), Some("\u{a0}")] {
+                let error = blank.map(str::to_owned);
+                let observed = Observation { error, ..observed(status, 0) };
+                assert_eq!(fold(&launched(None), &[observed])["error_code"], code, "{blank:?}");
+            }
+        }
+        let odd = Observation { error: Some(" x".to_owned()), ..observed(Status::Failed, 0) };
+        assert_eq!(fold(&launched(None), &[odd])["error_code"], " x");
+    }
+
+    proptest! {
+        /// Whatever times an event says, the run ends after its start and did not take longer
+        /// than it has existed, but for what clocks may differ.
+        #[test]
+        fn no_event_makes_a_run_longer_than_it_was(
+            start in prop::option::of(any::<i64>()),
+            end in prop::option::of(any::<i64>()),
+            known in prop::option::of(any::<i64>()),
+            existed in 0..40_000_000_000_i64,
+        ) {
+            let mut before = launched(None);
+            before.started_at = known.map(Timestamp::from_millis);
+            let observed = Observation {
+                started_at: start.map(Timestamp::from_millis),
+                completed_at: end.map(Timestamp::from_millis),
+                ..observed(Status::Completed, 0)
+            };
+            let now = Timestamp::from_millis(NOW.millis() + existed);
+            let (started, ended) = times(&before, &observed, now);
+
+            let longest = now.plus(CLOCK_SKEW);
+            prop_assert!((NOW..=longest).contains(&ended));
+            prop_assert!(started.is_none_or(|start| (NOW..=ended).contains(&start)));
         }
     }
 
