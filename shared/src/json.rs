@@ -159,6 +159,11 @@ impl<'a> Node<'a> {
         self.starts_with('[')
     }
 
+    #[must_use]
+    pub fn is_text(self) -> bool {
+        self.starts_with('"')
+    }
+
     /// The members of an object; none of anything else.
     #[must_use]
     pub fn members(self) -> Members<'a> {

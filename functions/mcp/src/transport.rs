@@ -1,5 +1,6 @@
-//! Streamable HTTP, stateless: each POST is served by itself, and answered with JSON. What rmcp
-//! answers in plain text becomes JSON-RPC here; browsers get the headers that they need.
+//! Streamable HTTP, stateless: each POST is served by itself, and answered with JSON, or with one
+//! event where only that is accepted. What rmcp answers in plain text becomes JSON-RPC here; browsers
+//! get the headers that they need.
 
 use std::sync::Arc;
 
@@ -9,7 +10,11 @@ use lambda_http::{
     Body, Request, Response,
     http::{HeaderMap, HeaderValue, Method, StatusCode, header, request::Parts},
 };
-use relay::{gateway, problem};
+use relay::{
+    gateway,
+    json::{self, Json, Node},
+    problem,
+};
 use rmcp::{
     ServerHandler,
     model::{ErrorCode, ProtocolVersion},
@@ -17,7 +22,13 @@ use rmcp::{
         StreamableHttpServerConfig, StreamableHttpService, session::never::NeverSessionManager,
     },
 };
-use serde_json::{Value, json};
+use serde_json::Value;
+
+use crate::{
+    accept::{self, Form},
+    message::{self, Message, Refusal},
+    verbatim,
+};
 
 /// The largest message: what a start may be, and the protocol around it.
 const MAX_BYTES: usize = relay::request::MAX_BYTES + 16 * 1024;
@@ -87,35 +98,71 @@ impl<H: ServerHandler + Clone> Transport<H> {
         };
         let (mut parts, body) = request.into_parts();
         parts.extensions.insert(caller);
-        accept_anything(&mut parts.headers);
+        let form = accept::form(&parts.headers);
+        parts.headers.insert(header::ACCEPT, HeaderValue::from_static(BOTH_TYPES));
         if parts.method != Method::POST {
             return self.forward(parts, body, Value::Null).await;
         }
-        match serde_json::from_slice::<Value>(&body) {
-            Err(_) => {
-                let status = StatusCode::BAD_REQUEST;
-                refuse(status, &Value::Null, ErrorCode::PARSE_ERROR, "not valid JSON")
-            }
-            Ok(Value::Array(messages)) => self.batch(&parts, messages).await,
-            Ok(message) => self.forward(parts, body, id(&message)).await,
+        let Some(form) = form else {
+            let reason = "the answer is application/json or text/event-stream";
+            let status = StatusCode::NOT_ACCEPTABLE;
+            return refuse(status, &Value::Null, ErrorCode::INVALID_REQUEST, reason);
+        };
+        let response = self.post(parts, &body).await;
+        match form {
+            Form::Json => response,
+            Form::Event => accept::as_event(response),
         }
     }
 
+    async fn post(&self, parts: Parts, body: &[u8]) -> Response<String> {
+        // Before it is parsed: what is parsed takes a multiple of its size.
+        if body.len() > MAX_BYTES {
+            let reason = format!("the body is larger than {MAX_BYTES} bytes");
+            let status = StatusCode::PAYLOAD_TOO_LARGE;
+            return refuse(status, &Value::Null, ErrorCode::INVALID_REQUEST, &reason);
+        }
+        let no_json = |id: &Value, reason: &str| {
+            refuse(StatusCode::BAD_REQUEST, id, ErrorCode::PARSE_ERROR, reason)
+        };
+        let text = match std::str::from_utf8(json::without_mark(body)) {
+            Ok(text) => text,
+            Err(error) => {
+                let reason = format!("not UTF-8 from byte {} on", error.valid_up_to());
+                return no_json(&Value::Null, &reason);
+            }
+        };
+        let message = match serde_json::from_str::<Json>(text) {
+            Ok(message) => message,
+            Err(error) => return no_json(&Value::Null, &format!("not valid JSON: {error}")),
+        };
+        if let Some(place) = json::lone_surrogate(text) {
+            let place = json::line_and_column(text, place);
+            let reason = format!(
+                "half a character at {place}: a surrogate without the other one of its pair"
+            );
+            return no_json(&message::id(&message.node().members()), &reason);
+        }
+        if message.node().is_list() {
+            return self.batch(&parts, &message).await;
+        }
+        self.one(parts, &message).await
+    }
+
     /// Several messages in one, as revision 2025-03-26 has it and no other.
-    async fn batch(&self, parts: &Parts, messages: Vec<Value>) -> Response<String> {
+    async fn batch(&self, parts: &Parts, batch: &Json) -> Response<String> {
         let version = parts.headers.get(VERSION_HEADER).map(HeaderValue::as_bytes);
         let known =
             version.is_none_or(|it| it == ProtocolVersion::V_2025_03_26.as_str().as_bytes());
+        let messages = batch.node().items();
         if !known || !(1..=MAX_BATCH).contains(&messages.len()) {
             let reason = "a batch is of 1 to 20 messages, and of revision 2025-03-26 alone";
             let status = StatusCode::BAD_REQUEST;
             return refuse(status, &Value::Null, ErrorCode::INVALID_REQUEST, reason);
         }
+        let messages: Vec<Json> = messages.into_iter().map(Node::to_json).collect();
         let answers =
-            join_all(messages.into_iter().map(|message| {
-                self.forward(parts.clone(), message.to_string().into(), id(&message))
-            }))
-            .await;
+            join_all(messages.iter().map(|message| self.one(parts.clone(), message))).await;
         let bodies: Vec<String> =
             answers.into_iter().map(Response::into_body).filter(|body| !body.is_empty()).collect();
         if bodies.is_empty() {
@@ -124,12 +171,32 @@ impl<H: ServerHandler + Clone> Transport<H> {
         respond(StatusCode::OK, format!("[{}]", bodies.join(",")))
     }
 
+    async fn one(&self, mut parts: Parts, message: &Json) -> Response<String> {
+        let version = parts.headers.get(VERSION_HEADER).and_then(|value| value.to_str().ok());
+        match message::read(message, version) {
+            Ok(Message { id, body, written }) => {
+                if let Some(written) = written {
+                    parts.extensions.insert(written);
+                }
+                self.forward(parts, body.into(), id).await
+            }
+            Err(Refusal { id, code, text }) => {
+                let status = match code {
+                    ErrorCode::INVALID_PARAMS if !id.is_null() => StatusCode::OK,
+                    _ => StatusCode::BAD_REQUEST,
+                };
+                refuse(status, &id, code, &text)
+            }
+        }
+    }
+
     /// One message; what rmcp refuses in plain text is refused to the message with this id.
     async fn forward(&self, parts: Parts, body: Body, id: Value) -> Response<String> {
         let (head, body) = self.rmcp.handle(Request::from_parts(parts, body)).await.into_parts();
         // Its errors are impossible ones, and what it says is JSON or a sentence of its own.
         let Ok(collected) = body.collect().await;
         let text = String::from_utf8_lossy(&collected.to_bytes()).into_owned();
+        let text = verbatim::put_back(text);
         let content_type = head.headers.get(header::CONTENT_TYPE);
         let is_json = content_type.is_some_and(|it| it.as_bytes().starts_with(b"application/json"));
         let mut response = match head.status {
@@ -160,17 +227,6 @@ impl<H: ServerHandler + Clone> Transport<H> {
     }
 }
 
-/// A client that accepts anything, or says nothing of it, accepts what we answer.
-fn accept_anything(headers: &mut HeaderMap) {
-    let says_less = match headers.get(header::ACCEPT) {
-        None => true,
-        Some(value) => value.to_str().is_ok_and(|value| value.contains("*/*")),
-    };
-    if says_less {
-        headers.insert(header::ACCEPT, HeaderValue::from_static(BOTH_TYPES));
-    }
-}
-
 /// The answer to a browser that asks what it may send.
 fn preflight() -> Response<String> {
     let mut response = Response::new(String::new());
@@ -189,14 +245,8 @@ fn allow_origin(headers: &mut HeaderMap, origin: HeaderValue) {
     headers.insert(header::VARY, HeaderValue::from_static("Origin"));
 }
 
-/// The id of a request; null where there is none that can be told.
-fn id(message: &Value) -> Value {
-    let id = message.get("id").filter(|id| id.is_string() || id.is_number());
-    id.cloned().unwrap_or_default()
-}
-
 fn refuse(status: StatusCode, id: &Value, code: ErrorCode, message: &str) -> Response<String> {
-    let error = json!({"jsonrpc": "2.0", "id": id, "error": {"code": code.0, "message": message}});
+    let error = serde_json::json!({"jsonrpc": "2.0", "id": id, "error": {"code": code.0, "message": message}});
     respond(status, error.to_string())
 }
 
