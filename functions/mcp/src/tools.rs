@@ -421,9 +421,7 @@ fn answer(content: &impl Serialize) -> Result<CallToolResponse, Error> {
 fn structured(content: &impl Serialize) -> Result<CallToolResult, Error> {
     let text =
         serde_json::to_string(content).map_err(|error| Error::corrupt("an answer", error))?;
-    let mut result = CallToolResult::structured(verbatim::mark(&text)?);
-    result.content = vec![ContentBlock::text(text)];
-    Ok(result)
+    verbatim::result(text)
 }
 
 /// A refusal in a sentence that says what to do about it, and which execution it is about.

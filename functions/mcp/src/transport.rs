@@ -261,3 +261,159 @@ fn respond(status: StatusCode, body: String) -> Response<String> {
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }
+
+#[cfg(test)]
+mod tests {
+    use rmcp::{
+        ErrorData, RoleServer,
+        model::{CallToolRequestParams, CallToolResponse},
+        service::RequestContext,
+    };
+
+    use super::*;
+    use crate::message::Written;
+
+    /// Answers each call with its arguments, as they were written.
+    #[derive(Clone)]
+    struct Parrot;
+
+    impl ServerHandler for Parrot {
+        async fn call_tool(
+            &self,
+            _: CallToolRequestParams,
+            context: RequestContext<RoleServer>,
+        ) -> Result<CallToolResponse, ErrorData> {
+            let parts = context.extensions.get::<Parts>().unwrap();
+            let Written(arguments) = parts.extensions.get::<Written>().unwrap();
+            Ok(verbatim::result(arguments.as_str().to_owned()).unwrap().into())
+        }
+    }
+
+    async fn send(headers: &[(&str, &str)], body: &[u8]) -> Response<String> {
+        let hosts = vec!["relay.example.com".to_owned()];
+        let transport = Transport::new(Parrot, hosts, Vec::new(), "");
+        let context = serde_json::json!({
+            "httpMethod": "POST", "path": "/mcp", "resource": "/mcp",
+            "headers": {"host": "relay.example.com"}, "multiValueHeaders": {},
+            "queryStringParameters": null, "multiValueQueryStringParameters": null,
+            "pathParameters": null, "stageVariables": null, "body": null, "isBase64Encoded": false,
+            "requestContext": {
+                "resourcePath": "/mcp", "httpMethod": "POST", "path": "/live/mcp", "stage": "live",
+                "authorizer": {"user_id": "alice", "key_id": "k", "permissions": "[]"}, "identity": {},
+            },
+        });
+        let mut request = lambda_http::request::from_str(&context.to_string()).unwrap();
+        *request.body_mut() = Body::Binary(body.to_vec());
+        request.headers_mut().insert("content-type", HeaderValue::from_static("application/json"));
+        for (name, value) in headers {
+            let name: lambda_http::http::HeaderName = name.parse().unwrap();
+            request.headers_mut().append(name, value.parse().unwrap());
+        }
+        transport.handle(request).await
+    }
+
+    async fn error(body: &[u8]) -> (u16, i64, Value, String) {
+        let response = send(&[], body).await;
+        let status = response.status().as_u16();
+        let body: Value = serde_json::from_str(response.body()).unwrap();
+        let error = &body["error"];
+        let message = error["message"].as_str().unwrap().to_owned();
+        (status, error["code"].as_i64().unwrap(), body["id"].clone(), message)
+    }
+
+    const PING: &[u8] = br#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#;
+
+    #[tokio::test]
+    async fn an_answer_has_the_form_that_is_accepted() {
+        let pong = r#"{"jsonrpc":"2.0","id":1,"result":{}}"#;
+        for accept in [
+            &[][..],
+            &[("accept", "application/json")],
+            &[("accept", "*/*")],
+            &[("accept", "text/event-stream"), ("accept", "application/json")],
+            &[("accept", "text/event-stream;q=0.9, application/json;q=0.1")],
+        ] {
+            let answer = send(accept, PING).await;
+            assert_eq!((answer.status().as_u16(), answer.body().as_str()), (200, pong));
+            assert_eq!(answer.headers()["content-type"], "application/json");
+        }
+        let event = send(&[("accept", "text/event-stream")], PING).await;
+        assert_eq!(event.headers()["content-type"], "text/event-stream");
+        assert_eq!(event.body(), &format!("event: message\ndata: {pong}\n\n"));
+        assert_eq!(send(&[("accept", "text/html")], PING).await.status(), 406);
+    }
+
+    #[tokio::test]
+    async fn half_a_character_is_refused_by_its_place_and_to_its_message() {
+        for (body, id) in [
+            (
+                &br#"{"jsonrpc":"2.0","id":7,"method":"ping","params":{"a":"cut \ud83d"}}"#[..],
+                7.into(),
+            ),
+            (br#"{"params":{"\udc00":1},"id":"a"}"#, "a".into()),
+            (br#"{"id":{"\ud83d":1}}"#, Value::Null),
+            (br#"["\ud83d"]"#, Value::Null),
+        ] {
+            let (status, code, found, message) = error(body).await;
+            assert_eq!((status, code, found), (400, -32700, id));
+            assert!(message.starts_with("half a character at line 1 column "), "{message}");
+        }
+        for body in [&b""[..], b"{", b"\xff", b"{\"a\":\"\xff\"}", &b"[".repeat(100_000)] {
+            let (status, code, id, _) = error(body).await;
+            assert_eq!((status, code, id), (400, -32700, Value::Null));
+        }
+        let marked = [b"\xef\xbb\xbf", PING].concat();
+        assert_eq!(send(&[], &marked).await.status(), 200);
+    }
+
+    #[tokio::test]
+    async fn what_is_too_large_is_refused_before_it_is_parsed() {
+        let bomb = format!("[{}", "{\"\":".repeat(200_000));
+        let (status, code, ..) = error(bomb.as_bytes()).await;
+        assert_eq!((status, code), (413, -32600));
+        let ping = std::str::from_utf8(PING).unwrap();
+        let batch = format!("[{ping},{ping},{}]", " ".repeat(MAX_BYTES));
+        assert_eq!(send(&[], batch.as_bytes()).await.status(), 413);
+        // As deep as a body can be.
+        let deep = "{\"a\":".repeat(40_000);
+        let deep = format!("{deep}1{}", "}".repeat(40_000));
+        let (status, code, ..) = error(deep.as_bytes()).await;
+        assert_eq!((status, code), (400, -32600));
+    }
+
+    #[tokio::test]
+    async fn arguments_and_results_keep_their_digits_and_levels() {
+        let deep = format!("{{\"a\":{}{}}}", "[".repeat(200), "]".repeat(200));
+        for written in [r#"{"a":18446744073709551616}"#, r#"{"a":1e400}"#, r#"{"a": 0.10}"#, &deep]
+        {
+            let call = format!(
+                r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"x","arguments":{written}}}}}"#
+            );
+            for (body, version) in
+                [(call.clone(), "2025-11-25"), (format!("[{call}]"), "2025-03-26")]
+            {
+                let answer = send(&[("mcp-protocol-version", version)], body.as_bytes()).await;
+                let expected = format!(r#""structuredContent":{written}"#);
+                assert!(answer.body().contains(&expected), "{}", answer.body());
+                assert!(!answer.body().contains("verbatim-"), "{}", answer.body());
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn params_that_do_not_fit_are_refused_to_their_message_within_a_batch_too() {
+        let wrong = r#"{"jsonrpc":"2.0","id":2,"method":"resources/read","params":[]}"#;
+        let (status, code, id, message) = error(wrong.as_bytes()).await;
+        assert_eq!((status, code, id), (200, -32602, Value::from(2)));
+        assert_eq!(message, "uri is missing");
+
+        let ping = std::str::from_utf8(PING).unwrap();
+        let answer = send(&[], format!("[{ping},{wrong},1]").as_bytes()).await;
+        let answers: Value = serde_json::from_str(answer.body()).unwrap();
+        assert_eq!(answers[0]["result"], serde_json::json!({}));
+        assert_eq!(answers[1]["error"]["code"], -32602);
+        assert_eq!(answers[2]["error"]["code"], -32600);
+        let unknown = br#"{"jsonrpc":"2.0","id":2,"method":"agents/fly","params":[]}"#;
+        assert_eq!(error(unknown).await.1, -32601);
+    }
+}

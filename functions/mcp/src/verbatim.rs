@@ -6,6 +6,7 @@
 use std::sync::LazyLock;
 
 use relay::{api_key::hex, error::Error};
+use rmcp::model::{CallToolResult, ContentBlock};
 use serde_json::{Deserializer, Value, json};
 
 static NONCE: LazyLock<Result<String, String>> = LazyLock::new(|| {
@@ -14,8 +15,16 @@ static NONCE: LazyLock<Result<String, String>> = LazyLock::new(|| {
     Ok(format!("verbatim-{}", hex(&bytes)))
 });
 
+/// The answer of a tool: JSON as a value, and as a text for clients that know no values.
+pub(crate) fn result(text: String) -> Result<CallToolResult, Error> {
+    let mut result = CallToolResult::structured(mark(&text)?);
+    // In a text, the mark would be shown.
+    result.content = vec![ContentBlock::text(text)];
+    Ok(result)
+}
+
 /// What stands for this JSON text. It is an object, because rmcp leaves out others for older clients.
-pub(crate) fn mark(text: &str) -> Result<Value, Error> {
+fn mark(text: &str) -> Result<Value, Error> {
     match &*NONCE {
         Ok(nonce) => Ok(json!({nonce: text})),
         Err(error) => Err(Error::corrupt("random numbers", error.as_str())),
