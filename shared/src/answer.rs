@@ -26,13 +26,16 @@ pub const POLL_INTERVAL: u32 = 5;
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct Receipt {
     pub execution_id: ExecutionId,
-    /// Always `started`.
+    /// `started`; or `input_required` where the caller was held, and the agent asks something.
     pub status: &'static str,
     pub agent_name: AgentName,
     /// In seconds; null while the agent's average is not known.
     pub estimated_time: Option<f64>,
     /// In seconds.
     pub poll_interval: u32,
+    /// What the agent asks, oldest first, if it did while the caller was held.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub questions: Vec<QuestionView>,
 }
 
 impl Receipt {
@@ -48,7 +51,14 @@ impl Receipt {
             agent_name,
             estimated_time: estimated_ms.map(time::seconds),
             poll_interval: POLL_INTERVAL,
+            questions: Vec::new(),
         }
+    }
+
+    /// The same of a run whose agent asks this by now.
+    #[must_use]
+    pub fn asking(self, questions: Vec<QuestionView>) -> Self {
+        Self { status: Status::InputRequired.as_str(), questions, ..self }
     }
 }
 
@@ -107,7 +117,7 @@ impl Monitor {
 }
 
 /// What an agent asks, for whoever may answer.
-#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct QuestionView {
     pub id: QuestionId,
     pub question: String,

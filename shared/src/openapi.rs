@@ -50,8 +50,7 @@ impl Refuses {
     }
 }
 
-const WAIT: &str =
-    "`wait=N`: hold the answer for up to N seconds, at most 25, until the run has ended.";
+const WAIT: &str = "`wait=N`: hold the answer for up to N seconds, at most 25, until the run has ended or asks something.";
 const EXECUTION_ID: &str = "mcp-echo-01m82fnbk6he8p6hq9b40e0c0s";
 
 /// The whole document.

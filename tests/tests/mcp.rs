@@ -242,7 +242,137 @@ async fn a_start_is_repeated_by_its_token_and_may_wait() {
 
     let fails = json!({"agent_name": "fail", "input_message": "x", "wait_seconds": 20});
     let sentence = refused(&user, "start_agent", fails).await;
-    assert!(sentence.starts_with("The agent ended without a result: "), "{sentence}");
+    let said = "The agent ended without a result: Example.Refused: This example agent always fails. \
+                Its execution_id is mcp-fail-";
+    assert!(sentence.starts_with(said), "{sentence}");
+}
+
+/// A message as text, which is answered whatever its digits and levels are.
+async fn post_text(user: &User, headers: &[(&str, &str)], body: &str) -> Answer {
+    let mut all = vec![("content-type", "application/json")];
+    all.extend_from_slice(headers);
+    user.send(Method::POST, "/mcp", &all, body.to_owned()).await
+}
+
+fn called(tool: &str, arguments: &str) -> String {
+    let params = format!(r#"{{"name":"{tool}","arguments":{arguments}}}"#);
+    format!(r#"{{"jsonrpc":"2.0","id":3,"method":"tools/call","params":{params}}}"#)
+}
+
+#[tokio::test]
+async fn clients_are_served_as_they_write() {
+    let stack = Stack::connect().await;
+    let user = stack.user(EVERYTHING).await;
+
+    for nothing in ["[]", "{}", "null", r#""""#, r#""{}""#, r#"{"toolCallId":"call_1"}"#] {
+        let answer = post_text(&user, &[], &called("list_available_agents", nothing)).await;
+        let agents = &answer.body["result"]["structuredContent"]["agents"];
+        assert!(agents.is_array(), "{nothing}: {answer:?}");
+    }
+    let hello = json!({"protocolVersion": "2025-11-25", "capabilities": {}});
+    let answer = post(&user, &[], &request("initialize", &hello)).await;
+    assert_eq!(answer.body["result"]["protocolVersion"], "2025-11-25", "{answer:?}");
+    for (method, field) in
+        [("resources/read", "uri"), ("prompts/get", "name"), ("tools/call", "name")]
+    {
+        for params in [json!({}), json!([]), Value::Null] {
+            let error = post(&user, &[], &request(method, &params)).await.body["error"].clone();
+            assert_eq!(error["code"], -32602, "{method} {params}: {error}");
+            assert_eq!(error["message"], format!("{field} is missing"), "{method} {params}");
+        }
+    }
+
+    // One start, in all the ways to write it.
+    let mut ids = Vec::new();
+    for (parameters, others) in [
+        (r#"{"wait_seconds":0}"#, r#""wait_seconds":3"#),
+        (r#""{\"wait_seconds\":0}""#, r#""wait_seconds":3.0,"callback_url":"","toolCallId":"c""#),
+        (r#"{"wait_seconds":0}"#, r#""wait_seconds":"3","callback_url":null"#),
+    ] {
+        let arguments = format!(
+            r#"{{"agent_name":"echo","input_message":"x","client_token":"one","parameters":{parameters},{others}}}"#
+        );
+        let answer = post_text(&user, &[], &called("start_agent", &arguments)).await;
+        ids.push(answer.body["result"]["structuredContent"]["execution_id"].clone());
+    }
+    assert!(ids[0].is_string() && ids.iter().all(|id| *id == ids[0]), "{ids:?}");
+    let list = json!({"status": "", "limit": 0, "cursor": "", "agent_name": ""});
+    let list = call(&user, "list_executions", list).await;
+    assert_eq!(list["executions"].as_array().unwrap().len(), 1);
+
+    let half = r#"{"jsonrpc":"2.0","id":61,"method":"ping","params":{"a":"cut \ud83d"}}"#;
+    let answer = post_text(&user, &[], half).await;
+    assert_eq!((answer.status, &answer.body["id"]), (400, &json!(61)), "{answer:?}");
+    assert_eq!(answer.body["error"]["code"], -32700);
+    assert!(answer.body["error"]["message"].as_str().unwrap().contains("column"), "{answer:?}");
+}
+
+#[tokio::test]
+async fn an_answer_has_the_form_that_the_client_accepts() {
+    let stack = Stack::connect().await;
+    let user = stack.user(EVERYTHING).await;
+    let ping = request("ping", &json!({})).to_string();
+    let accept = async |value: &str| post_text(&user, &[("accept", value)], &ping).await;
+
+    for value in [
+        "application/json",
+        "*/*",
+        "application/*",
+        "text/event-stream;q=0.9, application/json;q=0.1",
+    ] {
+        let answer = accept(value).await;
+        assert_eq!((answer.status, answer.header("content-type")), (200, "application/json"));
+        assert_eq!(answer.body["result"], json!({}), "{value}");
+    }
+    let event = accept("text/event-stream").await;
+    assert_eq!((event.status, event.header("content-type")), (200, "text/event-stream"));
+    assert_eq!(accept("text/html").await.status, 406);
+}
+
+#[tokio::test]
+async fn digits_and_levels_reach_the_agent() {
+    let stack = Stack::connect().await;
+    let user = stack.user(EVERYTHING).await;
+    let deep = format!("{}{}", "[".repeat(200), "]".repeat(200));
+
+    for value in ["18446744073709551616", "0.10", &deep] {
+        let arguments =
+            format!(r#"{{"agent_name":"echo","input_message":"x","parameters":{{"a":{value}}}}}"#);
+        let answer = post_text(&user, &[], &called("start_agent", &arguments)).await;
+        let id = answer.body["result"]["structuredContent"]["execution_id"].as_str().unwrap();
+        // What the agent is started with is stored with the start.
+        let parts = stack.parts(id).await;
+        assert!(parts.values().any(|part| part.to_string().contains(value)), "{value:.20}");
+    }
+}
+
+#[tokio::test]
+async fn a_held_start_is_answered_as_soon_as_its_agent_asks() {
+    let stack = Stack::connect().await;
+    let user = stack.user(EVERYTHING).await;
+    let start = json!({"agent_name": "approval", "input_message": "Shall I?"});
+    let mut waiting = start.clone();
+    waiting["wait_seconds"] = json!(20);
+
+    let by_tool = call(&user, "start_agent", waiting).await;
+    let by_rest = user.post_with(&[("prefer", "wait=20")], &start).await;
+    assert_eq!((by_rest.status, by_rest.header("preference-applied")), (202, "wait=20"));
+    for receipt in [by_tool, by_rest.body] {
+        assert_eq!(receipt["status"], "input_required", "{receipt}");
+        let id = receipt["execution_id"].as_str().unwrap();
+        assert_eq!(receipt["questions"], user.monitor(id).await.body["questions"]);
+        // As JSON text, which the question does not want; the same again is harmless.
+        let answer = json!({"execution_id": id, "answer": r#"{"approved": true}"#});
+        let answered = call(&user, "answer_agent", answer.clone()).await;
+        assert_eq!(answered["question_id"], receipt["questions"][0]["id"]);
+        assert_eq!(call(&user, "answer_agent", answer).await, answered);
+        // What is answered holds nobody up any more.
+        let path = format!("/v1/executions/{id}");
+        let watched = user.send(Method::GET, &path, &[("prefer", "wait=20")], "").await;
+        assert_eq!(watched.text("status"), "completed", "{watched:?}");
+    }
+    let ended = json!({"execution_id": "mcp-echo-1"});
+    assert!(refused(&user, "stop_agent", ended).await.contains("not found"));
 }
 
 #[tokio::test]
@@ -256,12 +386,12 @@ async fn a_refused_call_says_what_to_do() {
     };
 
     for (arguments, said) in [
-        (json!({}), "missing field `agent_name`"),
+        (json!({}), "agent_name is missing"),
         (start(json!({"input_message": " "})), "input_message must not be empty"),
-        (start(json!({"surprise": 1})), "surprise"),
-        (start(json!({"wait_seconds": 21})), "wait_seconds must be at most 20"),
-        (start(json!({"wait_seconds": "soon"})), "wait_seconds"),
-        (start(json!({"client_token": ""})), "client_token must be 1 to 255"),
+        (start(json!({"parameters": "none"})), "parameters must be an object"),
+        (start(json!({"wait_seconds": 21})), "wait_seconds must be a whole number from 0 to 20"),
+        (start(json!({"wait_seconds": "soon"})), "wait_seconds must be a whole number"),
+        (start(json!({"client_token": "é"})), "client_token must be 1 to 255"),
         (start(json!({"callback_url": "http://example.com"})), "callback_url"),
         (start(json!({"agent_name": "assistant"})), "permission execute:assistant is missing"),
         (
@@ -278,7 +408,7 @@ async fn a_refused_call_says_what_to_do() {
         assert_eq!(sentence, "execution not found. Call list_executions to see yours.");
     }
     for arguments in [
-        json!({"limit": 0}),
+        json!({"limit": -1}),
         json!({"limit": 101}),
         json!({"status": "odd"}),
         json!({"cursor": "x"}),

@@ -1,16 +1,20 @@
 //! `POST /mcp`: the MCP server. `POST /`: the envelope `{"tool", "params"}`. Both on the same
 //! services as REST.
 
+mod accept;
+mod arguments;
 #[cfg(feature = "conformance")]
 mod conformance;
 mod discovery;
 mod envelope;
+mod message;
 mod prompts;
 mod resources;
 mod server;
 mod tasks;
 mod tools;
 mod transport;
+mod verbatim;
 
 use std::convert::Infallible;
 

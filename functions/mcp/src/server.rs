@@ -1,12 +1,13 @@
 //! The MCP server: what each method of the protocol means in terms of our services. It holds no
 //! state; a task lives in the row of its execution.
 
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 use lambda_http::http::request::Parts;
 use relay::{
     caller::Caller,
     error::Error,
+    json::Json,
     problem::{self, Problem},
     service::{Services, change::Change},
 };
@@ -24,6 +25,7 @@ use rmcp::{
 };
 
 use crate::{
+    message::Written,
     prompts,
     resources::{self, Place},
     tasks, tools,
@@ -60,6 +62,12 @@ pub(crate) fn caller(context: &Context) -> Result<Caller, ErrorData> {
     caller.cloned().ok_or_else(|| ErrorData::invalid_request("no valid key or token", None))
 }
 
+/// What the request holds that goes past rmcp, as the transport put it beside the request.
+fn written(context: &Context) -> Option<Json> {
+    let written = context.extensions.get::<Parts>()?.extensions.get::<Written>();
+    written.map(|Written(json)| json.clone())
+}
+
 /// A refusal for methods other than `tools/call`.
 pub(crate) fn refuse(error: &Error) -> ErrorData {
     let problem = Problem::of(error);
@@ -92,13 +100,13 @@ impl ServerHandler for Server {
         _: Option<PaginatedRequestParams>,
         _: Context,
     ) -> Result<ListToolsResult, ErrorData> {
-        let mut list = ListToolsResult::with_all_items(TOOLS.clone());
+        let mut list = ListToolsResult::with_all_items(tools::all().to_vec());
         (list.ttl_ms, list.cache_scope) = (Some(HOUR), Some(CacheScope::Public));
         Ok(list)
     }
 
     fn get_tool(&self, name: &str) -> Option<Tool> {
-        TOOLS.iter().find(|tool| tool.name == name).cloned()
+        tools::find(name).cloned()
     }
 
     async fn call_tool(
@@ -109,8 +117,9 @@ impl ServerHandler for Server {
         let caller = caller(&context)?;
         let as_task =
             context.client_capabilities().is_some_and(|capabilities| capabilities.supports_tasks());
-        let arguments = request.arguments.unwrap_or_default();
-        match tools::call(self, &caller, &request.name, arguments, as_task).await {
+        let arguments =
+            written(&context).unwrap_or_else(|| Json::of(&request.arguments.unwrap_or_default()));
+        match tools::call(self, &caller, &request.name, &arguments, as_task).await {
             Some(answer) => Ok(answer),
             None => Err(ErrorData::invalid_params(format!("unknown tool: {}", request.name), None)),
         }
@@ -213,7 +222,8 @@ impl ServerHandler for Server {
     ) -> Result<(), ErrorData> {
         let caller = caller(&context)?;
         let UpdateTaskParams { task_id, input_responses, .. } = request;
-        tasks::update(&self.services, &self.change, &caller, &task_id, input_responses)
+        let responses = written(&context).unwrap_or_else(|| Json::of(&input_responses));
+        tasks::update(&self.services, &self.change, &caller, &task_id, &responses)
             .await
             .map_err(|error| refuse(&error))
     }
@@ -237,6 +247,3 @@ fn is_agent_name(reference: &Reference, argument: &str) -> bool {
     };
     knows_it && argument == "agent_name"
 }
-
-/// They are the same in every answer.
-static TOOLS: LazyLock<Vec<Tool>> = LazyLock::new(tools::list);

@@ -8,8 +8,7 @@ use relay::{
     caller::Caller,
     error::Error,
     execution::Status,
-    json::Json,
-    request::from_text,
+    json::{Json, Node},
     service::{
         Services,
         change::{AnswerBody, Change},
@@ -20,10 +19,8 @@ use relay::{
     time::Timestamp,
 };
 use rmcp::model::{
-    DetailedTask, ElicitationSchema, ErrorCode, InputRequest, InputResponses, Task, TaskPayload,
-    TaskStatus,
+    DetailedTask, ElicitationSchema, ErrorCode, InputRequest, Task, TaskPayload, TaskStatus,
 };
-use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::tools::{outcome, parse_id};
@@ -130,27 +127,19 @@ impl Form {
     }
 
     /// The answer in what a client fills in.
-    fn answer(self, mut content: Value) -> Value {
-        match self {
+    fn answer(self, content: Option<Node<'_>>) -> Json {
+        let answer = match self {
             Self::Whole => content,
-            Self::Text => match content[FIELD].take() {
-                Value::String(text) => serde_json::from_str(&text).unwrap_or(Value::String(text)),
-                other => other,
-            },
-        }
+            Self::Text => content.and_then(|content| content.members().get(FIELD)),
+        };
+        let Some(answer) = answer else { return Json::null() };
+        let text = if self == Self::Text { answer.text() } else { None };
+        text.and_then(|text| Json::parse(&text)).unwrap_or_else(|| answer.to_json())
     }
 }
 
 /// The only field of a form that takes JSON text.
 const FIELD: &str = "answer";
-
-/// What a client's person made of a form.
-#[derive(Deserialize)]
-struct Filled {
-    action: String,
-    #[serde(default)]
-    content: Value,
-}
 
 /// Answers what the task asks. What it does not ask any more is let be, and so is what was not
 /// accepted: the agent goes on waiting.
@@ -159,20 +148,23 @@ pub(crate) async fn update(
     change: &Change,
     caller: &Caller,
     task_id: &str,
-    responses: InputResponses,
+    responses: &Json,
 ) -> Result<(), Error> {
     let id = parse_id(task_id).map_err(|_| NOT_FOUND)?;
     let finished = services.reader.finished(caller, &id, false).await.map_err(of_task)?;
     let questions = services.reader.asked(&finished.execution).await?;
+    let responses = responses.node().members();
     for question in questions {
         let Some(response) = responses.get(question.id.as_str()) else { continue };
-        let filled: Filled = from_text(&response.to_string())?;
-        if filled.action != "accept" {
+        // What a client's person made of the form.
+        let filled = response.members();
+        let action = filled.get("action").and_then(Node::text);
+        let action = action.ok_or_else(|| Error::invalid("action", "must be a string"))?;
+        if action != "accept" {
             continue;
         }
-        let answer = Form::of(&question).answer(filled.content);
-        let body =
-            AnswerBody { answer: Json::of(&answer), question_id: Some(question.id.to_string()) };
+        let answer = Form::of(&question).answer(filled.get("content"));
+        let body = AnswerBody { answer, question_id: Some(question.id.to_string()) };
         match change.answer(caller, &id, body).await {
             Ok(_) | Err(Error::Conflict(_)) => {}
             Err(error) => return Err(error),
@@ -216,8 +208,12 @@ mod tests {
     #[test]
     fn a_question_is_a_form_where_forms_can_ask_it_and_json_text_elsewhere() {
         let yes_or_no = json!({"type": "object", "properties": {"approved": {"type": "boolean"}}});
+        let answer = |form: Form, content: &str| {
+            form.answer(Some(Json::parse(content).unwrap().node())).as_str().to_owned()
+        };
         let form = Form::of(&question(yes_or_no));
-        assert_eq!(form.answer(json!({"approved": true})), json!({"approved": true}));
+        assert_eq!(answer(form, r#"{"approved": true}"#), r#"{"approved": true}"#);
+        assert_eq!(form.answer(None).as_str(), "null");
 
         for schema in [
             json!(true),
@@ -226,9 +222,14 @@ mod tests {
         ] {
             let asked = question(schema);
             let form = Form::of(&asked);
-            assert_eq!(form.answer(json!({"answer": "[1, 2]"})), json!([1, 2]));
-            assert_eq!(form.answer(json!({"answer": "no JSON"})), json!("no JSON"));
-            assert_eq!(form.answer(json!({})), Value::Null);
+            for (content, expected) in [
+                (r#"{"answer": "[1, 18446744073709551616]"}"#, "[1, 18446744073709551616]"),
+                (r#"{"answer": "no JSON"}"#, r#""no JSON""#),
+                (r#"{"answer": 1.10}"#, "1.10"),
+                ("{}", "null"),
+            ] {
+                assert_eq!(answer(form, content), expected);
+            }
             let request = serde_json::to_value(form.request(&asked).unwrap()).unwrap();
             assert_eq!(request["params"]["message"], "Really?");
             assert_eq!(request["params"]["requestedSchema"]["required"], json!(["answer"]));

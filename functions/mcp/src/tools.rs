@@ -1,20 +1,23 @@
 //! The tools: their definitions, and what a call of each does.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
 
 use relay::{
     agent::AgentName,
-    answer::{AgentList, ExecutionList, Monitor, Receipt, Results},
+    answer::{AgentList, ExecutionList, Monitor, Receipt, Results, RunError},
     caller::Caller,
     error::Error,
     execution::{ExecutionId, Status},
-    json::Json,
+    json::{self, Json},
     openapi::simplify,
     problem::{self, Problem},
     request::{IdempotencyKey, StartBody, from_text},
     service::{
-        change::{AnswerBody, Answered, Cancelling},
-        read::ListRequest,
+        change::{AnswerBody, Answered, Cancelling, Change},
+        read::{ListRequest, Started},
     },
 };
 use rmcp::model::{
@@ -25,13 +28,17 @@ use schemars::{JsonSchema, Schema, generate::SchemaSettings, transform::Recursiv
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
-use crate::{resources, server::Server, tasks};
+use crate::{
+    arguments::{self, Arguments},
+    resources,
+    server::Server,
+    tasks, verbatim,
+};
 
 /// API Gateway answers for a function that takes longer than 29 s.
 const MAX_WAIT: u32 = 20;
 
 #[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
 struct StartArguments {
     /// Which agent to start; `list_available_agents` names them.
     agent_name: String,
@@ -39,7 +46,7 @@ struct StartArguments {
     input_message: String,
     /// Settings that the agent understands.
     #[serde(default)]
-    #[schemars(with = "Option<Map<String, Value>>")]
+    #[schemars(with = "Option<JsonObject>")]
     parameters: Option<Json>,
     /// An https URL that is sent the outcome when the agent ends.
     #[serde(default)]
@@ -49,21 +56,19 @@ struct StartArguments {
     #[serde(default)]
     client_token: Option<String>,
     /// How many seconds to wait for the outcome before answering, at most 20. An agent that takes
-    /// longer goes on; look at it with `monitor_agent`.
+    /// longer, or asks something, goes on; look at it with `monitor_agent`.
     #[serde(default)]
-    #[schemars(range(max = 20))]
+    #[schemars(range(max = MAX_WAIT))]
     wait_seconds: Option<u32>,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
 struct ExecutionArguments {
     /// The `execution_id` that `start_agent` gave.
     execution_id: String,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
 struct ResultsArguments {
     /// The `execution_id` that `start_agent` gave.
     execution_id: String,
@@ -73,23 +78,22 @@ struct ResultsArguments {
 }
 
 #[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
 struct AnswerArguments {
     /// The `execution_id` of the execution whose status is `input_required`.
     execution_id: String,
-    /// What the agent is to be told: any JSON that fits the question's `schema`.
-    answer: Value,
+    /// What the agent is to be told: text, or, where the question's `schema` wants something other
+    /// than a string, its JSON text, such as `{"approved": true}`.
+    #[schemars(with = "String")]
+    answer: Json,
     /// Which of the execution's `questions` it answers; needed when there is more than one.
     #[serde(default)]
     question_id: Option<String>,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
 struct NoArguments {}
 
 #[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
 struct ListArguments {
     /// Only executions of this agent.
     #[serde(default)]
@@ -106,8 +110,8 @@ struct ListArguments {
     cursor: Option<String>,
 }
 
-/// What `start_agent` answers: the receipt, or the outcome of an agent that ended while the call
-/// waited.
+/// What `start_agent` answers: the receipt, with what the agent asks if it did while the call waited;
+/// or the outcome of an agent that ended meanwhile.
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(untagged)]
 #[schemars(extend("type" = "object"))]
@@ -116,7 +120,18 @@ enum StartAnswer<'a> {
     Started(&'a Receipt),
 }
 
-pub(crate) fn list() -> Vec<Tool> {
+/// They are the same in every answer.
+static TOOLS: LazyLock<Vec<Tool>> = LazyLock::new(list);
+
+pub(crate) fn all() -> &'static [Tool] {
+    &TOOLS
+}
+
+pub(crate) fn find(name: &str) -> Option<&'static Tool> {
+    TOOLS.iter().find(|tool| tool.name == name)
+}
+
+fn list() -> Vec<Tool> {
     let reads = || ToolAnnotations::new().read_only(true).open_world(false);
     vec![
         tool::<StartArguments, StartAnswer<'_>>(
@@ -180,17 +195,68 @@ fn tool<Arguments: JsonSchema, Answer: JsonSchema>(
     let input =
         settings.clone().for_deserialize().into_generator().into_root_schema_for::<Arguments>();
     let output = settings.for_serialize().into_generator().into_root_schema_for::<Answer>();
-    let object = |schema: Schema| -> Arc<JsonObject> {
+    let object = |schema: Schema| {
         let mut object = schema.as_object().cloned().unwrap_or_default();
         // The type's name and the note on it are for readers of our code.
         object.remove("title");
         object.remove("description");
-        Arc::new(object)
+        object
     };
-    Tool::new(name, description, object(input))
+    let mut input = object(input);
+    flatten(&mut input);
+    // Clients pass it on to APIs of models, some of which do not know this, and some of which refuse an
+    // object without properties.
+    input.remove("$schema");
+    input.entry("properties").or_insert_with(|| Value::Object(Map::new()));
+    Tool::new(name, description, Arc::new(input))
         .with_title(title)
-        .with_raw_output_schema(object(output))
+        .with_raw_output_schema(Arc::new(object(output)))
         .with_annotations(annotations.open_world(false))
+}
+
+/// Brings a schema of arguments into the form that all APIs of models read: each value has one type,
+/// and a choice of words is a list. That an argument is optional is said by `required` alone.
+fn flatten(schema: &mut JsonObject) {
+    for choice in ["anyOf", "oneOf"] {
+        let Some(Value::Array(options)) = schema.remove(choice) else { continue };
+        let mut options = options.into_iter().filter(|option| option["type"] != "null");
+        let words: Option<Vec<Vec<Value>>> = options.clone().map(|option| words(&option)).collect();
+        if let Some(words) = words {
+            schema.insert("type".to_owned(), "string".into());
+            schema.insert("enum".to_owned(), words.concat().into());
+        } else if let Some(Value::Object(only)) = options.next() {
+            for (name, value) in only {
+                schema.entry(name).or_insert(value);
+            }
+        }
+    }
+    if let Some(Value::Array(types)) = schema.get("type") {
+        let only = types.iter().find(|name| *name != "null").cloned().unwrap_or_default();
+        schema.insert("type".to_owned(), only);
+    }
+    if let Some(Value::Array(words)) = schema.get_mut("enum") {
+        words.retain(|word| !word.is_null());
+    }
+    // The one says no more than that an argument is optional; others than those named are ignored.
+    for name in ["default", "additionalProperties"] {
+        schema.remove(name);
+    }
+    if let Some(Value::Object(properties)) = schema.get_mut("properties") {
+        properties.values_mut().filter_map(Value::as_object_mut).for_each(flatten);
+    }
+}
+
+/// The words of a choice.
+fn words(option: &Value) -> Option<Vec<Value>> {
+    if let Some(word) = option.get("const") {
+        return Some(vec![word.clone()]);
+    }
+    if let Some(words) = option.get("enum") {
+        return words.as_array().cloned();
+    }
+    let options = option.get("oneOf")?.as_array()?;
+    let words: Option<Vec<Vec<Value>>> = options.iter().map(words).collect();
+    words.map(|words| words.concat())
 }
 
 /// Calls a tool; `None` when there is none of this name. Whatever the tool refuses is an answer
@@ -199,62 +265,75 @@ pub(crate) async fn call(
     server: &Server,
     caller: &Caller,
     name: &str,
-    arguments: JsonObject,
+    given: &Json,
     as_task: bool,
 ) -> Option<CallToolResponse> {
+    let tool = find(name)?;
+    let arguments = match arguments::read(given, &tool.name, &tool.input_schema) {
+        Ok(arguments) => arguments,
+        Err(error) => return Some(refuse(&error, None).into()),
+    };
+    let named = arguments.get("execution_id").and_then(|id| id.node().text());
+    let named = named.and_then(|id| id.parse::<ExecutionId>().ok());
+    let answer = answered(server, caller, name, &arguments, as_task).await;
+    Some(answer.unwrap_or_else(|error| refuse(&error, named.as_ref()).into()))
+}
+
+async fn answered(
+    server: &Server,
+    caller: &Caller,
+    name: &str,
+    arguments: &Arguments,
+    as_task: bool,
+) -> Result<CallToolResponse, Error> {
     let reader = &server.services.reader;
-    let answer = match name {
-        "start_agent" => start(server, caller, arguments, as_task).await,
+    match name {
+        "start_agent" => start(server, caller, parse(arguments)?, as_task).await,
         "monitor_agent" => {
-            async {
-                let ExecutionArguments { execution_id } = parse(arguments)?;
-                answer(&reader.monitor(caller, &parse_id(&execution_id)?, None).await?)
-            }
-            .await
+            let ExecutionArguments { execution_id } = parse(arguments)?;
+            answer(&reader.monitor(caller, &parse_id(&execution_id)?, None).await?)
         }
         "get_agent_results" => {
-            async {
-                let ResultsArguments { execution_id, include_metadata } = parse(arguments)?;
-                let id = parse_id(&execution_id)?;
-                answer(&reader.results(caller, &id, include_metadata).await?)
-            }
-            .await
+            let ResultsArguments { execution_id, include_metadata } = parse(arguments)?;
+            let id = parse_id(&execution_id)?;
+            answer(&reader.results(caller, &id, include_metadata).await?)
         }
-        "list_available_agents" => {
-            async {
-                let NoArguments {} = parse(arguments)?;
-                answer(&AgentList { agents: reader.agents(caller).await? })
-            }
-            .await
-        }
-        "list_executions" => {
-            async { answer(&reader.list(caller, list_request(parse(arguments)?)?).await?) }.await
-        }
+        "list_executions" => answer(&reader.list(caller, list_request(parse(arguments)?)?).await?),
         "answer_agent" => {
-            async {
-                let AnswerArguments { execution_id, answer: given, question_id } =
-                    parse(arguments)?;
-                let body = AnswerBody { answer: Json::of(&given), question_id };
-                answer(&server.change.answer(caller, &parse_id(&execution_id)?, body).await?)
-            }
-            .await
+            let given = parse(arguments)?;
+            answer(&give(&server.change, caller, given).await?)
         }
         "stop_agent" => {
-            async {
-                let ExecutionArguments { execution_id } = parse(arguments)?;
-                answer(&server.change.cancel(caller, &parse_id(&execution_id)?).await?)
-            }
-            .await
+            let ExecutionArguments { execution_id } = parse(arguments)?;
+            answer(&server.change.cancel(caller, &parse_id(&execution_id)?).await?)
         }
-        _ => return None,
+        _ => answer(&AgentList { agents: reader.agents(caller).await? }),
+    }
+}
+
+/// Gives an agent its answer. A text that is not what the question wants is read as JSON.
+async fn give(change: &Change, caller: &Caller, given: AnswerArguments) -> Result<Answered, Error> {
+    let AnswerArguments { execution_id, answer, question_id } = given;
+    let id = parse_id(&execution_id)?;
+    let held = answer.node().text().filter(|text| json::lone_surrogate(text).is_none());
+    let held = held.and_then(|text| Json::parse(&text)).filter(|json| !json.node().is_text());
+    let as_text = AnswerBody { answer, question_id: question_id.clone() };
+    let refusal = match (change.answer(caller, &id, as_text).await, &held) {
+        (Err(refusal @ (Error::Invalid { .. } | Error::Conflict(_))), Some(_)) => refusal,
+        (answered, _) => return answered,
     };
-    Some(answer.unwrap_or_else(|error| refuse(&error).into()))
+    let Some(answer) = held else { return Err(refusal) };
+    match change.answer(caller, &id, AnswerBody { answer, question_id }).await {
+        // A conflict says nothing new.
+        Err(Error::Conflict(_)) => Err(refusal),
+        answered => answered,
+    }
 }
 
 async fn start(
     server: &Server,
     caller: &Caller,
-    arguments: JsonObject,
+    arguments: StartArguments,
     as_task: bool,
 ) -> Result<CallToolResponse, Error> {
     let StartArguments {
@@ -264,11 +343,8 @@ async fn start(
         callback_url,
         client_token,
         wait_seconds,
-    } = parse(arguments)?;
+    } = arguments;
     let wait = wait_seconds.unwrap_or_default();
-    if wait > MAX_WAIT {
-        return Err(Error::invalid("wait_seconds", format!("must be at most {MAX_WAIT}")));
-    }
     let key = client_token.as_deref().map(IdempotencyKey::parse).transpose();
     let key = key.map_err(|error| error.at("client_token"))?;
     let body = StartBody { parameters, callback_url, ..StartBody::new(agent_name, input_message) };
@@ -278,17 +354,18 @@ async fn start(
     }
 
     // From here on the start is accepted, whatever happens: a run that cannot be watched is
-    // answered like one that did not end in time.
-    let receipt = accepted.receipt;
+    // answered like one of which there was no news in time.
+    let mut receipt = accepted.receipt;
     let link = resources::link(&receipt.execution_id);
-    let reader = &server.services.reader;
     if wait > 0 {
-        let id = &receipt.execution_id;
-        let ended = reader.wait_for_end(id, Duration::from_secs(wait.into())).await;
-        if let (Ok(Some(_)), Ok(results)) = (ended, reader.results(caller, id, false).await) {
-            let mut result = outcome(&results)?;
-            result.content.push(ContentBlock::resource_link(link));
-            return Ok(result.into());
+        let wait = Duration::from_secs(wait.into());
+        match server.services.reader.started(caller, receipt.clone(), wait).await {
+            Started::Ended(results) => {
+                let mut result = outcome(&results)?;
+                result.content.push(ContentBlock::resource_link(link));
+                return Ok(result.into());
+            }
+            Started::Goes(news) => receipt = news,
         }
     }
     let mut result = structured(&StartAnswer::Started(&receipt))?;
@@ -301,12 +378,21 @@ async fn start(
 pub(crate) fn outcome(results: &Results) -> Result<CallToolResult, Error> {
     let mut result = structured(&StartAnswer::Ended(results))?;
     if let Some(error) = &results.error {
-        let cause = error.cause.as_deref().unwrap_or_default();
-        let text = format!("The agent ended without a result: {} {cause}", error.code);
-        result.content.insert(0, ContentBlock::text(text.trim_end()));
+        result.content.insert(0, ContentBlock::text(sentence(&results.execution_id, error)));
         result.is_error = Some(true);
     }
     Ok(result)
+}
+
+/// Why a run ended, and which. Some clients show the first text of an answer alone.
+fn sentence(id: &ExecutionId, RunError { code, cause }: &RunError) -> String {
+    let cause = cause.as_deref().unwrap_or_default().trim();
+    let reason = match cause {
+        "" => code.clone(),
+        cause => format!("{code}: {cause}"),
+    };
+    let stop = if reason.ends_with(['.', '!', '?']) { "" } else { "." };
+    format!("The agent ended without a result: {reason}{stop} Its execution_id is {id}.")
 }
 
 fn list_request(arguments: ListArguments) -> Result<ListRequest, Error> {
@@ -319,8 +405,8 @@ fn list_request(arguments: ListArguments) -> Result<ListRequest, Error> {
     })
 }
 
-fn parse<T: DeserializeOwned>(arguments: JsonObject) -> Result<T, Error> {
-    from_text(&Value::Object(arguments).to_string())
+fn parse<T: DeserializeOwned>(arguments: &Arguments) -> Result<T, Error> {
+    from_text(Json::of(arguments).as_str())
 }
 
 pub(crate) fn parse_id(text: &str) -> Result<ExecutionId, Error> {
@@ -333,13 +419,13 @@ fn answer(content: &impl Serialize) -> Result<CallToolResponse, Error> {
 
 /// The answer as a value, and as its JSON text for clients that know no values.
 fn structured(content: &impl Serialize) -> Result<CallToolResult, Error> {
-    let value =
-        serde_json::to_value(content).map_err(|error| Error::corrupt("an answer", error))?;
-    Ok(CallToolResult::structured(value))
+    let text =
+        serde_json::to_string(content).map_err(|error| Error::corrupt("an answer", error))?;
+    verbatim::result(text)
 }
 
-/// A refusal in a sentence that says what to do about it.
-fn refuse(error: &Error) -> CallToolResult {
+/// A refusal in a sentence that says what to do about it, and which execution it is about.
+fn refuse(error: &Error, id: Option<&ExecutionId>) -> CallToolResult {
     let problem = Problem::of(error);
     if problem.status >= 500 {
         problem::log(error);
@@ -352,8 +438,13 @@ fn refuse(error: &Error) -> CallToolResult {
         Error::RateLimited { .. } => "Wait a minute before the next start.",
         _ => "",
     };
-    let text = format!("{}. {advice}", problem.detail);
-    CallToolResult::error(vec![ContentBlock::text(text.trim_end())])
+    let about = match id {
+        Some(id) if !matches!(error, Error::NotFound(_)) => format!("The execution_id is {id}."),
+        _ => String::new(),
+    };
+    let text = [format!("{}.", problem.detail), about, advice.to_owned()];
+    let text: Vec<String> = text.into_iter().filter(|part| !part.is_empty()).collect();
+    CallToolResult::error(vec![ContentBlock::text(text.join(" "))])
 }
 
 #[cfg(test)]
@@ -384,7 +475,6 @@ mod tests {
                 assert_eq!(schema["type"], "object", "{}", tool.name);
                 jsonschema::validator_for(&Value::Object((**schema).clone())).unwrap();
             }
-            assert_eq!(tool.input_schema["additionalProperties"], false, "{}", tool.name);
             let text = serde_json::to_string(tool).unwrap();
             for odd in [r#""result":true"#, "uint", "double"] {
                 assert!(!text.contains(odd), "{}: {odd}", tool.name);
@@ -394,14 +484,144 @@ mod tests {
         assert_eq!(tools[1].input_schema["required"], json!(["execution_id"]));
     }
 
+    /// What `OpenAI`'s function calling reads of a schema, strict mode included
+    /// (<https://platform.openai.com/docs/guides/structured-outputs#supported-schemas>).
+    const OPENAI: &[&str] = &[
+        "type",
+        "description",
+        "properties",
+        "required",
+        "items",
+        "enum",
+        "anyOf",
+        "pattern",
+        "format",
+        "minimum",
+        "maximum",
+        "exclusiveMinimum",
+        "exclusiveMaximum",
+        "multipleOf",
+        "minItems",
+        "maxItems",
+        "additionalProperties",
+        "$ref",
+        "$defs",
+    ];
+    /// The fields of Gemini's `Schema` (<https://ai.google.dev/api/caching#Schema>).
+    const GEMINI: &[&str] = &[
+        "type",
+        "description",
+        "properties",
+        "required",
+        "items",
+        "enum",
+        "anyOf",
+        "pattern",
+        "format",
+        "minimum",
+        "maximum",
+        "minItems",
+        "maxItems",
+        "title",
+        "nullable",
+        "minLength",
+        "maxLength",
+        "minProperties",
+        "maxProperties",
+        "example",
+        "propertyOrdering",
+        "default",
+    ];
+    /// The types that both know, without null, which each of them writes in its own way.
+    const TYPES: &[&str] = &["string", "integer", "number", "boolean", "object", "array"];
+
+    /// Whether both can read it, down to its leaves.
+    fn check_for_models(place: &str, schema: &Value) {
+        for name in schema.as_object().unwrap().keys() {
+            assert!(OPENAI.contains(&name.as_str()), "{place}: OpenAI does not read {name}");
+            assert!(GEMINI.contains(&name.as_str()), "{place}: Gemini does not read {name}");
+        }
+        let kind = schema["type"].as_str().unwrap_or_else(|| panic!("{place} has not one type"));
+        assert!(TYPES.contains(&kind), "{place}: {kind}");
+        if let Some(words) = schema.get("enum") {
+            // Gemini takes words alone.
+            assert!(kind == "string" && words.as_array().unwrap().iter().all(Value::is_string));
+        }
+        if let Some(properties) = schema.get("properties") {
+            for (name, property) in properties.as_object().unwrap() {
+                check_for_models(&format!("{place}.{name}"), property);
+            }
+        }
+    }
+
+    #[test]
+    fn the_apis_of_models_can_read_what_each_tool_takes() {
+        for tool in all() {
+            let schema = Value::Object((*tool.input_schema).clone());
+            assert!(schema["properties"].is_object(), "{}", tool.name);
+            check_for_models(&tool.name, &schema);
+            let required = schema.get("required").and_then(Value::as_array).cloned();
+            for name in required.unwrap_or_default() {
+                assert!(schema["properties"].get(name.as_str().unwrap()).is_some(), "{name}");
+            }
+            for property in schema["properties"].as_object().unwrap().values() {
+                let described = property["description"].as_str().is_some_and(|it| !it.is_empty());
+                assert!(described, "{}: {property}", tool.name);
+            }
+        }
+        let property =
+            |tool: &str, name: &str| find(tool).unwrap().input_schema["properties"][name].clone();
+        let status = property("list_executions", "status");
+        assert_eq!(
+            (&status["type"], status["enum"].as_array().unwrap().len()),
+            (&json!("string"), 7)
+        );
+        let limit = property("list_executions", "limit");
+        assert_eq!(
+            (&limit["type"], &limit["minimum"], &limit["maximum"]),
+            (&json!("integer"), &json!(1), &json!(100))
+        );
+        assert_eq!(property("start_agent", "wait_seconds")["maximum"], 20);
+        assert_eq!(property("start_agent", "parameters")["type"], "object");
+        assert_eq!(property("answer_agent", "answer")["type"], "string");
+        assert_eq!(find("list_available_agents").unwrap().input_schema["properties"], json!({}));
+    }
+
+    #[test]
+    fn an_end_without_a_result_is_told_in_one_sentence_with_its_id() {
+        let id: ExecutionId = "mcp-fail-1".parse().unwrap();
+        let said = |cause: Option<&str>| {
+            let error =
+                RunError { code: "Example.Refused".to_owned(), cause: cause.map(str::to_owned) };
+            sentence(&id, &error)
+        };
+
+        let with_cause = "The agent ended without a result: Example.Refused: It always fails. \
+                          Its execution_id is mcp-fail-1.";
+        assert_eq!(said(Some("It always fails.")), with_cause);
+        assert_eq!(said(Some("It always fails\n")), with_cause);
+        for nothing in [None, Some(""), Some(" ")] {
+            assert_eq!(
+                said(nothing),
+                "The agent ended without a result: Example.Refused. Its execution_id is mcp-fail-1."
+            );
+        }
+    }
+
     #[test]
     fn a_refusal_is_an_error_in_the_answer_with_advice() {
-        let refusal = refuse(&Error::NotFound("agent"));
+        let refusal = refuse(&Error::NotFound("agent"), None);
 
         assert_eq!(refusal.is_error, Some(true));
         assert_eq!(
             refusal.content[0].as_text().unwrap().text,
             "agent not found. Call list_available_agents to see which agents there are."
+        );
+        let id: ExecutionId = "mcp-echo-1".parse().unwrap();
+        let refusal = refuse(&Error::Conflict("the execution has ended: failed".into()), Some(&id));
+        assert_eq!(
+            refusal.content[0].as_text().unwrap().text,
+            "the execution has ended: failed. The execution_id is mcp-echo-1."
         );
     }
 }

@@ -1,5 +1,6 @@
-//! Streamable HTTP, stateless: each POST is served by itself, and answered with JSON. What rmcp
-//! answers in plain text becomes JSON-RPC here; browsers get the headers that they need.
+//! Streamable HTTP, stateless: each POST is served by itself, and answered with JSON, or with one
+//! event where only that is accepted. What rmcp answers in plain text becomes JSON-RPC here; browsers
+//! get the headers that they need.
 
 use std::sync::Arc;
 
@@ -9,7 +10,11 @@ use lambda_http::{
     Body, Request, Response,
     http::{HeaderMap, HeaderValue, Method, StatusCode, header, request::Parts},
 };
-use relay::{gateway, problem};
+use relay::{
+    gateway,
+    json::{self, Json, Node},
+    problem,
+};
 use rmcp::{
     ServerHandler,
     model::{ErrorCode, ProtocolVersion},
@@ -17,7 +22,13 @@ use rmcp::{
         StreamableHttpServerConfig, StreamableHttpService, session::never::NeverSessionManager,
     },
 };
-use serde_json::{Value, json};
+use serde_json::Value;
+
+use crate::{
+    accept::{self, Form},
+    message::{self, Message, Refusal},
+    verbatim,
+};
 
 /// The largest message: what a start may be, and the protocol around it.
 const MAX_BYTES: usize = relay::request::MAX_BYTES + 16 * 1024;
@@ -87,35 +98,71 @@ impl<H: ServerHandler + Clone> Transport<H> {
         };
         let (mut parts, body) = request.into_parts();
         parts.extensions.insert(caller);
-        accept_anything(&mut parts.headers);
+        let form = accept::form(&parts.headers);
+        parts.headers.insert(header::ACCEPT, HeaderValue::from_static(BOTH_TYPES));
         if parts.method != Method::POST {
             return self.forward(parts, body, Value::Null).await;
         }
-        match serde_json::from_slice::<Value>(&body) {
-            Err(_) => {
-                let status = StatusCode::BAD_REQUEST;
-                refuse(status, &Value::Null, ErrorCode::PARSE_ERROR, "not valid JSON")
-            }
-            Ok(Value::Array(messages)) => self.batch(&parts, messages).await,
-            Ok(message) => self.forward(parts, body, id(&message)).await,
+        let Some(form) = form else {
+            let reason = "the answer is application/json or text/event-stream";
+            let status = StatusCode::NOT_ACCEPTABLE;
+            return refuse(status, &Value::Null, ErrorCode::INVALID_REQUEST, reason);
+        };
+        let response = self.post(parts, &body).await;
+        match form {
+            Form::Json => response,
+            Form::Event => accept::as_event(response),
         }
     }
 
+    async fn post(&self, parts: Parts, body: &[u8]) -> Response<String> {
+        // Before it is parsed: what is parsed takes a multiple of its size.
+        if body.len() > MAX_BYTES {
+            let reason = format!("the body is larger than {MAX_BYTES} bytes");
+            let status = StatusCode::PAYLOAD_TOO_LARGE;
+            return refuse(status, &Value::Null, ErrorCode::INVALID_REQUEST, &reason);
+        }
+        let no_json = |id: &Value, reason: &str| {
+            refuse(StatusCode::BAD_REQUEST, id, ErrorCode::PARSE_ERROR, reason)
+        };
+        let text = match std::str::from_utf8(json::without_mark(body)) {
+            Ok(text) => text,
+            Err(error) => {
+                let reason = format!("not UTF-8 from byte {} on", error.valid_up_to());
+                return no_json(&Value::Null, &reason);
+            }
+        };
+        let message = match serde_json::from_str::<Json>(text) {
+            Ok(message) => message,
+            Err(error) => return no_json(&Value::Null, &format!("not valid JSON: {error}")),
+        };
+        if let Some(place) = json::lone_surrogate(text) {
+            let place = json::line_and_column(text, place);
+            let reason = format!(
+                "half a character at {place}: a surrogate without the other one of its pair"
+            );
+            return no_json(&message::id(&message.node().members()), &reason);
+        }
+        if message.node().is_list() {
+            return self.batch(&parts, &message).await;
+        }
+        self.one(parts, &message).await
+    }
+
     /// Several messages in one, as revision 2025-03-26 has it and no other.
-    async fn batch(&self, parts: &Parts, messages: Vec<Value>) -> Response<String> {
+    async fn batch(&self, parts: &Parts, batch: &Json) -> Response<String> {
         let version = parts.headers.get(VERSION_HEADER).map(HeaderValue::as_bytes);
         let known =
             version.is_none_or(|it| it == ProtocolVersion::V_2025_03_26.as_str().as_bytes());
+        let messages = batch.node().items();
         if !known || !(1..=MAX_BATCH).contains(&messages.len()) {
             let reason = "a batch is of 1 to 20 messages, and of revision 2025-03-26 alone";
             let status = StatusCode::BAD_REQUEST;
             return refuse(status, &Value::Null, ErrorCode::INVALID_REQUEST, reason);
         }
+        let messages: Vec<Json> = messages.into_iter().map(Node::to_json).collect();
         let answers =
-            join_all(messages.into_iter().map(|message| {
-                self.forward(parts.clone(), message.to_string().into(), id(&message))
-            }))
-            .await;
+            join_all(messages.iter().map(|message| self.one(parts.clone(), message))).await;
         let bodies: Vec<String> =
             answers.into_iter().map(Response::into_body).filter(|body| !body.is_empty()).collect();
         if bodies.is_empty() {
@@ -124,12 +171,32 @@ impl<H: ServerHandler + Clone> Transport<H> {
         respond(StatusCode::OK, format!("[{}]", bodies.join(",")))
     }
 
+    async fn one(&self, mut parts: Parts, message: &Json) -> Response<String> {
+        let version = parts.headers.get(VERSION_HEADER).and_then(|value| value.to_str().ok());
+        match message::read(message, version) {
+            Ok(Message { id, body, written }) => {
+                if let Some(written) = written {
+                    parts.extensions.insert(written);
+                }
+                self.forward(parts, body.into(), id).await
+            }
+            Err(Refusal { id, code, text }) => {
+                let status = match code {
+                    ErrorCode::INVALID_PARAMS if !id.is_null() => StatusCode::OK,
+                    _ => StatusCode::BAD_REQUEST,
+                };
+                refuse(status, &id, code, &text)
+            }
+        }
+    }
+
     /// One message; what rmcp refuses in plain text is refused to the message with this id.
     async fn forward(&self, parts: Parts, body: Body, id: Value) -> Response<String> {
         let (head, body) = self.rmcp.handle(Request::from_parts(parts, body)).await.into_parts();
         // Its errors are impossible ones, and what it says is JSON or a sentence of its own.
         let Ok(collected) = body.collect().await;
         let text = String::from_utf8_lossy(&collected.to_bytes()).into_owned();
+        let text = verbatim::put_back(text);
         let content_type = head.headers.get(header::CONTENT_TYPE);
         let is_json = content_type.is_some_and(|it| it.as_bytes().starts_with(b"application/json"));
         let mut response = match head.status {
@@ -160,17 +227,6 @@ impl<H: ServerHandler + Clone> Transport<H> {
     }
 }
 
-/// A client that accepts anything, or says nothing of it, accepts what we answer.
-fn accept_anything(headers: &mut HeaderMap) {
-    let says_less = match headers.get(header::ACCEPT) {
-        None => true,
-        Some(value) => value.to_str().is_ok_and(|value| value.contains("*/*")),
-    };
-    if says_less {
-        headers.insert(header::ACCEPT, HeaderValue::from_static(BOTH_TYPES));
-    }
-}
-
 /// The answer to a browser that asks what it may send.
 fn preflight() -> Response<String> {
     let mut response = Response::new(String::new());
@@ -189,14 +245,8 @@ fn allow_origin(headers: &mut HeaderMap, origin: HeaderValue) {
     headers.insert(header::VARY, HeaderValue::from_static("Origin"));
 }
 
-/// The id of a request; null where there is none that can be told.
-fn id(message: &Value) -> Value {
-    let id = message.get("id").filter(|id| id.is_string() || id.is_number());
-    id.cloned().unwrap_or_default()
-}
-
 fn refuse(status: StatusCode, id: &Value, code: ErrorCode, message: &str) -> Response<String> {
-    let error = json!({"jsonrpc": "2.0", "id": id, "error": {"code": code.0, "message": message}});
+    let error = serde_json::json!({"jsonrpc": "2.0", "id": id, "error": {"code": code.0, "message": message}});
     respond(status, error.to_string())
 }
 
@@ -210,4 +260,160 @@ fn respond(status: StatusCode, body: String) -> Response<String> {
     }
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use rmcp::{
+        ErrorData, RoleServer,
+        model::{CallToolRequestParams, CallToolResponse},
+        service::RequestContext,
+    };
+
+    use super::*;
+    use crate::message::Written;
+
+    /// Answers each call with its arguments, as they were written.
+    #[derive(Clone)]
+    struct Parrot;
+
+    impl ServerHandler for Parrot {
+        async fn call_tool(
+            &self,
+            _: CallToolRequestParams,
+            context: RequestContext<RoleServer>,
+        ) -> Result<CallToolResponse, ErrorData> {
+            let parts = context.extensions.get::<Parts>().unwrap();
+            let Written(arguments) = parts.extensions.get::<Written>().unwrap();
+            Ok(verbatim::result(arguments.as_str().to_owned()).unwrap().into())
+        }
+    }
+
+    async fn send(headers: &[(&str, &str)], body: &[u8]) -> Response<String> {
+        let hosts = vec!["relay.example.com".to_owned()];
+        let transport = Transport::new(Parrot, hosts, Vec::new(), "");
+        let context = serde_json::json!({
+            "httpMethod": "POST", "path": "/mcp", "resource": "/mcp",
+            "headers": {"host": "relay.example.com"}, "multiValueHeaders": {},
+            "queryStringParameters": null, "multiValueQueryStringParameters": null,
+            "pathParameters": null, "stageVariables": null, "body": null, "isBase64Encoded": false,
+            "requestContext": {
+                "resourcePath": "/mcp", "httpMethod": "POST", "path": "/live/mcp", "stage": "live",
+                "authorizer": {"user_id": "alice", "key_id": "k", "permissions": "[]"}, "identity": {},
+            },
+        });
+        let mut request = lambda_http::request::from_str(&context.to_string()).unwrap();
+        *request.body_mut() = Body::Binary(body.to_vec());
+        request.headers_mut().insert("content-type", HeaderValue::from_static("application/json"));
+        for (name, value) in headers {
+            let name: lambda_http::http::HeaderName = name.parse().unwrap();
+            request.headers_mut().append(name, value.parse().unwrap());
+        }
+        transport.handle(request).await
+    }
+
+    async fn error(body: &[u8]) -> (u16, i64, Value, String) {
+        let response = send(&[], body).await;
+        let status = response.status().as_u16();
+        let body: Value = serde_json::from_str(response.body()).unwrap();
+        let error = &body["error"];
+        let message = error["message"].as_str().unwrap().to_owned();
+        (status, error["code"].as_i64().unwrap(), body["id"].clone(), message)
+    }
+
+    const PING: &[u8] = br#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#;
+
+    #[tokio::test]
+    async fn an_answer_has_the_form_that_is_accepted() {
+        let pong = r#"{"jsonrpc":"2.0","id":1,"result":{}}"#;
+        for accept in [
+            &[][..],
+            &[("accept", "application/json")],
+            &[("accept", "*/*")],
+            &[("accept", "text/event-stream"), ("accept", "application/json")],
+            &[("accept", "text/event-stream;q=0.9, application/json;q=0.1")],
+        ] {
+            let answer = send(accept, PING).await;
+            assert_eq!((answer.status().as_u16(), answer.body().as_str()), (200, pong));
+            assert_eq!(answer.headers()["content-type"], "application/json");
+        }
+        let event = send(&[("accept", "text/event-stream")], PING).await;
+        assert_eq!(event.headers()["content-type"], "text/event-stream");
+        assert_eq!(event.body(), &format!("event: message\ndata: {pong}\n\n"));
+        assert_eq!(send(&[("accept", "text/html")], PING).await.status(), 406);
+    }
+
+    #[tokio::test]
+    async fn half_a_character_is_refused_by_its_place_and_to_its_message() {
+        for (body, id) in [
+            (
+                &br#"{"jsonrpc":"2.0","id":7,"method":"ping","params":{"a":"cut \ud83d"}}"#[..],
+                7.into(),
+            ),
+            (br#"{"params":{"\udc00":1},"id":"a"}"#, "a".into()),
+            (br#"{"id":{"\ud83d":1}}"#, Value::Null),
+            (br#"["\ud83d"]"#, Value::Null),
+        ] {
+            let (status, code, found, message) = error(body).await;
+            assert_eq!((status, code, found), (400, -32700, id));
+            assert!(message.starts_with("half a character at line 1 column "), "{message}");
+        }
+        for body in [&b""[..], b"{", b"\xff", b"{\"a\":\"\xff\"}", &b"[".repeat(100_000)] {
+            let (status, code, id, _) = error(body).await;
+            assert_eq!((status, code, id), (400, -32700, Value::Null));
+        }
+        let marked = [b"\xef\xbb\xbf", PING].concat();
+        assert_eq!(send(&[], &marked).await.status(), 200);
+    }
+
+    #[tokio::test]
+    async fn what_is_too_large_is_refused_before_it_is_parsed() {
+        let bomb = format!("[{}", "{\"\":".repeat(200_000));
+        let (status, code, ..) = error(bomb.as_bytes()).await;
+        assert_eq!((status, code), (413, -32600));
+        let ping = std::str::from_utf8(PING).unwrap();
+        let batch = format!("[{ping},{ping},{}]", " ".repeat(MAX_BYTES));
+        assert_eq!(send(&[], batch.as_bytes()).await.status(), 413);
+        // As deep as a body can be.
+        let deep = "{\"a\":".repeat(40_000);
+        let deep = format!("{deep}1{}", "}".repeat(40_000));
+        let (status, code, ..) = error(deep.as_bytes()).await;
+        assert_eq!((status, code), (400, -32600));
+    }
+
+    #[tokio::test]
+    async fn arguments_and_results_keep_their_digits_and_levels() {
+        let deep = format!("{{\"a\":{}{}}}", "[".repeat(200), "]".repeat(200));
+        for written in [r#"{"a":18446744073709551616}"#, r#"{"a":1e400}"#, r#"{"a": 0.10}"#, &deep]
+        {
+            let call = format!(
+                r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"x","arguments":{written}}}}}"#
+            );
+            for (body, version) in
+                [(call.clone(), "2025-11-25"), (format!("[{call}]"), "2025-03-26")]
+            {
+                let answer = send(&[("mcp-protocol-version", version)], body.as_bytes()).await;
+                let expected = format!(r#""structuredContent":{written}"#);
+                assert!(answer.body().contains(&expected), "{}", answer.body());
+                assert!(!answer.body().contains("verbatim-"), "{}", answer.body());
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn params_that_do_not_fit_are_refused_to_their_message_within_a_batch_too() {
+        let wrong = r#"{"jsonrpc":"2.0","id":2,"method":"resources/read","params":[]}"#;
+        let (status, code, id, message) = error(wrong.as_bytes()).await;
+        assert_eq!((status, code, id), (200, -32602, Value::from(2)));
+        assert_eq!(message, "uri is missing");
+
+        let ping = std::str::from_utf8(PING).unwrap();
+        let answer = send(&[], format!("[{ping},{wrong},1]").as_bytes()).await;
+        let answers: Value = serde_json::from_str(answer.body()).unwrap();
+        assert_eq!(answers[0]["result"], serde_json::json!({}));
+        assert_eq!(answers[1]["error"]["code"], -32602);
+        assert_eq!(answers[2]["error"]["code"], -32600);
+        let unknown = br#"{"jsonrpc":"2.0","id":2,"method":"agents/fly","params":[]}"#;
+        assert_eq!(error(unknown).await.1, -32601);
+    }
 }

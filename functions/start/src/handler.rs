@@ -11,6 +11,7 @@ use relay::{
     service::{
         Services,
         change::{AnswerBody, Change},
+        read::Started,
         subscribe::Subscribe,
     },
     subscription::SubscribeBody,
@@ -99,22 +100,23 @@ impl Api {
         let Self { services, public_url, .. } = self;
         let key = gateway::idempotency_key(request.headers())?;
         let body: StartBody = parse_object(request.body())?;
-        let accepted = services.start.start(caller, body, key.as_ref()).await?;
+        let mut accepted = services.start.start(caller, body, key.as_ref()).await?;
 
         let Some(wait) = gateway::preferred_wait(request.headers()) else {
             return Ok(gateway::accepted(request, public_url, &accepted));
         };
-        // From here on the start is accepted, whatever happens: a run that cannot be watched is
-        // answered like one that did not end in time.
-        let receipt = &accepted.receipt;
-        match services.reader.wait_for_end(&receipt.execution_id, wait).await {
-            Ok(Some(_))
-                if let Ok(results) =
-                    services.reader.results(caller, &receipt.execution_id, false).await =>
-            {
+        let receipt = accepted.receipt.clone();
+        match services.reader.started(caller, receipt, wait).await {
+            Started::Ended(results) => {
+                let receipt = &accepted.receipt;
                 Ok(gateway::waited(gateway::ended(request, public_url, receipt, &results), wait))
             }
-            _ => Ok(gateway::accepted(request, public_url, &accepted)),
+            Started::Goes(receipt) => {
+                let asks = !receipt.questions.is_empty();
+                accepted.receipt = receipt;
+                let response = gateway::accepted(request, public_url, &accepted);
+                Ok(if asks { gateway::waited(response, wait) } else { response })
+            }
         }
     }
 }

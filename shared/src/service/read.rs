@@ -7,7 +7,9 @@ use tracing::warn;
 
 use crate::{
     agent::{AgentName, AgentStatus},
-    answer::{AgentView, DeliveryView, ExecutionList, Metadata, Monitor, QuestionView, Results},
+    answer::{
+        AgentView, DeliveryView, ExecutionList, Metadata, Monitor, QuestionView, Receipt, Results,
+    },
     caller::{Action, Caller, UserId},
     error::Error,
     execution::{Execution, ExecutionId, Status},
@@ -65,6 +67,14 @@ impl ListRequest {
     }
 }
 
+/// What is known of a start once its caller was held.
+#[derive(Debug)]
+pub enum Started {
+    Ended(Box<Results>),
+    /// It goes on, and may wait to be answered.
+    Goes(Receipt),
+}
+
 /// How many pages of the index one list reads at most, when a filter leaves little of each.
 const MAX_PAGES: usize = 5;
 
@@ -73,7 +83,8 @@ const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 impl Reader {
-    /// Where a run stands; with `wait`, once it has ended or that time has passed.
+    /// Where a run stands; with `wait`, once it has ended, its agent asks something, or that time has
+    /// passed.
     pub async fn monitor(
         &self,
         caller: &Caller,
@@ -87,13 +98,13 @@ impl Reader {
             found = self.executions.find(id, Consistency::Strong).await?;
         }
         let execution = permitted(caller, Action::View, found)?;
-        let execution = match wait {
-            Some(wait) if !execution.status.is_end() => {
-                self.wait_for_end(id, wait).await?.unwrap_or(execution)
-            }
-            _ => execution,
-        };
         let questions = self.asked(&execution).await?;
+        let (execution, questions) = match wait {
+            Some(wait) if !execution.status.is_end() && questions.is_empty() => {
+                self.wait_for_news(id, wait).await?.unwrap_or((execution, questions))
+            }
+            _ => (execution, questions),
+        };
         Ok(Monitor::asking(execution, questions, Timestamp::now()))
     }
 
@@ -148,26 +159,49 @@ impl Reader {
         Ok(Finished { execution, outcome, input })
     }
 
-    /// Holds the caller until the run ends, at most `wait`. `None` when it did not end in time,
-    /// or at once when as many callers are held as may be.
-    pub async fn wait_for_end(
+    /// Holds the caller of a start until there is news of it, at most `wait`. The start is accepted
+    /// already, so whatever fails here leaves the receipt as it is.
+    pub async fn started(&self, caller: &Caller, receipt: Receipt, wait: Duration) -> Started {
+        let id = &receipt.execution_id;
+        let Ok(Some((execution, questions))) = self.wait_for_news(id, wait).await else {
+            return Started::Goes(receipt);
+        };
+        if execution.status.is_end() {
+            return match self.results(caller, id, false).await {
+                Ok(results) => Started::Ended(Box::new(results)),
+                Err(_) => Started::Goes(receipt),
+            };
+        }
+        match permitted(caller, Action::View, Some(execution)) {
+            Ok(_) => Started::Goes(receipt.asking(questions)),
+            Err(_) => Started::Goes(receipt),
+        }
+    }
+
+    /// Holds the caller until the run ends or its agent asks something, at most `wait`. `None` when
+    /// neither came in time, or at once when as many callers are held as may be.
+    async fn wait_for_news(
         &self,
         id: &ExecutionId,
         wait: Duration,
-    ) -> Result<Option<Execution>, Error> {
+    ) -> Result<Option<(Execution, Vec<QuestionView>)>, Error> {
         let until = Instant::now() + wait;
         let hold = wait + Duration::from_secs(5);
         let Some(slot) = self.limits.take_slot(self.max_waiters, hold).await? else {
             return Ok(None);
         };
-        let ended = self.watch(id, until).await;
+        let news = self.watch(id, until).await;
         if let Err(error) = self.limits.free_slot(slot).await {
             warn!(%error, "a waiter's slot stays taken until it expires");
         }
-        ended
+        news
     }
 
-    async fn watch(&self, id: &ExecutionId, until: Instant) -> Result<Option<Execution>, Error> {
+    async fn watch(
+        &self,
+        id: &ExecutionId,
+        until: Instant,
+    ) -> Result<Option<(Execution, Vec<QuestionView>)>, Error> {
         let mut pause = FIRST_PAUSE;
         loop {
             let left = until.saturating_duration_since(Instant::now());
@@ -175,9 +209,12 @@ impl Reader {
                 return Ok(None);
             }
             tokio::time::sleep(pause.min(left)).await;
-            let found = self.executions.find(id, Consistency::Eventual).await?;
-            if let Some(execution) = found.filter(|execution| execution.status.is_end()) {
-                return Ok(Some(execution));
+            if let Some(execution) = self.executions.find(id, Consistency::Eventual).await? {
+                // What is answered is no news, although the run holds it until the agent has it.
+                let questions = self.asked(&execution).await?;
+                if execution.status.is_end() || !questions.is_empty() {
+                    return Ok(Some((execution, questions)));
+                }
             }
             pause = (pause * 3 / 2).min(LONGEST_PAUSE);
         }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use relay::json::Json;
 use rmcp::{
     ErrorData,
     model::{
@@ -180,8 +181,8 @@ async fn run(
     if !as_task {
         start["wait_seconds"] = json!(20);
     }
-    let arguments = start.as_object().cloned().unwrap_or_default();
-    let answer = tools::call(server, &caller(context)?, "start_agent", arguments, as_task).await;
+    let arguments = Json::of(&start);
+    let answer = tools::call(server, &caller(context)?, "start_agent", &arguments, as_task).await;
     answer.ok_or_else(|| ErrorData::internal_error("there is no tool start_agent", None))
 }
 
