@@ -1,4 +1,4 @@
-"""The local tool behind the Makefile: build, up, demo, test, conformance, test-openapi, test-n8n, bench, down."""
+"""The local tool behind the Makefile, which names what it does: build, up, demo, the tests, bench, down."""
 
 import os
 import pathlib
@@ -14,6 +14,7 @@ import logs
 import n8n
 import n8n_package
 import openapi_check
+import second_dynamodb
 from engine import Engine, reserved_port
 from report import Failure, step
 from stack import ROOT, Stack, build, shell_lines, write_private
@@ -112,6 +113,19 @@ def check_openapi(schemathesis: pathlib.Path) -> None:
             engine.stop()
 
 
+def check_dynamodb(python: pathlib.Path) -> None:
+    keeper.die_with_parent(signal.SIGTERM)
+    if subprocess.run(["cargo", "nextest", "--version"], capture_output=True, cwd=ROOT).returncode:
+        raise Failure("`make test-dynamodb` needs cargo-nextest: see https://nexte.st.")
+    build()
+    engine = Engine(LOCAL / "dynamodb")
+    if engine.keeper() is not None:
+        raise Failure("Another `make test-dynamodb` runs in this directory.")
+    issuer = f"http://127.0.0.1:{reserved_port()}"
+    stack = Stack(engine, "agent-relay-dynamodb", TEST_PARAMETERS | {"OAuthIssuers": f"test={issuer}"})
+    second_dynamodb.check(engine, stack, python.absolute(), {"RELAY_TEST_ISSUER": issuer})
+
+
 def check_n8n() -> None:
     keeper.die_with_parent(signal.SIGTERM)
     n8n.install()
@@ -168,6 +182,7 @@ def main() -> None:
         "test-all": lambda: test(everything=True),
         "conformance": check_conformance,
         "test-openapi": lambda: check_openapi(pathlib.Path(sys.argv[2])),
+        "test-dynamodb": lambda: check_dynamodb(pathlib.Path(sys.argv[2])),
         "test-n8n": check_n8n,
         "bench": bench.run,
         "down": down,

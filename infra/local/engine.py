@@ -59,8 +59,11 @@ class Engine:
     def healthy(self) -> bool:
         return answers(f"{self.endpoint}/_ministack/health")
 
-    def start(self, outlives_us: bool, with_faults: bool = False) -> None:
-        """Starts an engine with no state. Unless it outlives us, it ends when we do, however that is."""
+    def start(self, outlives_us: bool, with_faults: bool = False, more: dict[str, str] | None = None) -> None:
+        """Starts an engine with no state. Unless it outlives us, it ends when we do, however that is.
+
+        The functions inherit `more`, its further variables.
+        """
         with step("Starting the local engine"):
             shutil.rmtree(self.state, ignore_errors=True)
             temporary = self.state / "tmp"
@@ -76,6 +79,7 @@ class Engine:
                 "GATEWAY_PORT": str(port),
                 "AUTH": "true",
                 **self.aws(),
+                **(more or {}),
             }
             command = [sys.executable, "-m", "ministack"]
             if with_faults:
