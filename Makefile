@@ -43,7 +43,7 @@ conformance: tools ## Run the official MCP conformance suite and clients on a fr
 test-openapi: tools $(SCHEMATHESIS)/bin/schemathesis ## Run schemathesis with infra/openapi.json on a fresh stack of its own.
 	$(RUN) test-openapi $(SCHEMATHESIS)/bin/schemathesis
 
-test-n8n: tools ## Run the workflows of infra/n8n in the real n8n, on a fresh stack of their own.
+test-n8n: tools ## Run the workflows of infra/n8n in the oldest and the newest n8n (N8N_VERSION: in one), each on a fresh stack.
 	$(RUN) test-n8n
 
 bench: tools ## Build the release, and measure its size and what it takes (BENCH_ARGS=--check: briefly, and fail if it is too much).
