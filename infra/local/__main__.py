@@ -12,6 +12,7 @@ import demo
 import keeper
 import logs
 import n8n
+import n8n_agents
 import n8n_package
 import openapi_check
 from engine import Engine, reserved_port
@@ -136,7 +137,7 @@ def check_n8n_version(version: str, folder: pathlib.Path, package: pathlib.Path)
         with step("Importing the workflows"):
             author.import_all()
             n8n_package.import_all(author)
-        n8n.run(author, n8n_package.SCENARIOS + n8n.SCENARIOS)
+        n8n.run(author, n8n_package.SCENARIOS + n8n_agents.SCENARIOS + n8n.SCENARIOS)
         print(f"All workflows and nodes do in n8n {version} what they say.")
     finally:
         with step("Stopping n8n and its stack"):
