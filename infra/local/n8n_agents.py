@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Iterator
 
 import n8n_model
-from n8n import Author, check
+from n8n import Author, check, fails
 from n8n_package import AGENT, CREDENTIAL
 
 LANGCHAIN = "@n8n/n8n-nodes-langchain"
@@ -52,10 +52,13 @@ def node_tool_that_waits(author: Author) -> None:
 
 def node_tool_that_cannot_wait(author: Author) -> None:
     """Having an AI Agent that cannot sleep refuse to wait"""
-    before = len(executions(author))
-    (refused,) = said(author, "node-cannot-wait", OLD, relay("startAndWait"), [[tool("Relay", message="Hello")]])
-    check("the model is told", "cannot wait" in refused, refused)
-    check("and no agent is started", len(executions(author)) == before, refused)
+    before, name = len(executions(author)), "node-cannot-wait"
+    with model() as address:
+        author.add(name, workflow(author, name, OLD, relay("startAndWait"), address))
+        fails(author, name, {"script": [[tool("Relay", message="Hello")]]})
+        error = author.new_run(name, "error", [])["data"]["resultData"]["error"]
+    check("it says why", "cannot wait" in error["message"], error["message"])
+    check("and no agent is started", len(executions(author)) == before, before)
 
 
 def http_tools(author: Author) -> None:
@@ -137,7 +140,7 @@ def workflow(author: Author, name: str, version: float, tools: dict, address: st
     """An AI Agent with one tool, for whoever calls its webhook."""
     kind = "openAiApi"
     credential = {kind: {"id": author.n8n.create_credential(f"{MODEL_CREDENTIAL} {name}", kind, {
-        "apiKey": "none", "url": address, "header": False, "allowedHttpRequestDomains": "all",
+        "apiKey": "none", "url": address, "header": False,
     }), "name": f"{MODEL_CREDENTIAL} {name}"}}  # fmt: skip
     caller = {"httpHeaderAuth": {"id": None, "name": "Callers of my workflows"}}
     nodes = [
