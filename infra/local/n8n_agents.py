@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Iterator
 
 import n8n_model
-from n8n import Author, check, fails
+from n8n import Author, check
 from n8n_package import AGENT, CREDENTIAL
 
 LANGCHAIN = "@n8n/n8n-nodes-langchain"
@@ -52,12 +52,9 @@ def node_tool_that_waits(author: Author) -> None:
 
 def node_tool_that_cannot_wait(author: Author) -> None:
     """Having an AI Agent that cannot sleep refuse to wait"""
-    before, name = len(executions(author)), "node-cannot-wait"
-    with model() as address:
-        author.add(name, workflow(author, name, OLD, relay("startAndWait"), address))
-        fails(author, name, {"script": [[tool("Relay", message="Hello")]]})
-        error = author.new_run(name, "error", [])["data"]["resultData"]["error"]
-    check("it says why", "cannot wait" in error["message"], error["message"])
+    before = len(executions(author))
+    (refused,) = said(author, "node-cannot-wait", OLD, relay("startAndWait"), [[tool("Relay", message="Hello")]])
+    check("the model is told", "cannot wait" in refused, refused)
     check("and no agent is started", len(executions(author)) == before, before)
 
 

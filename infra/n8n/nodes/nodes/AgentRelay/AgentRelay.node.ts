@@ -131,14 +131,12 @@ async function startAndWait(
 	context: IExecuteFunctions,
 	items: INodeExecutionData[],
 ): Promise<INodeExecutionData[][]> {
-	// So an AI Agent before version 3 calls its tools: it does not wait, and takes what the tool
-	// was given for what it gives.
+	// So an AI Agent before version 3 calls its tools: it does not wait, takes what the tool was given
+	// for what it gives, and keeps an error from the model.
 	if ('cloneWith' in context) {
-		throw new NodeOperationError(
-			context.getNode(),
-			'This AI Agent cannot wait for a tool, so Start and Wait starts nothing',
-			{ description: 'Take an AI Agent of version 3 or later, or Start and then Get Results' },
-		);
+		const error =
+			'This AI Agent cannot wait for a tool, so no agent was started: it needs an AI Agent of version 3 or later';
+		return [[{ json: { error }, pairedItem: { item: 0 } }]];
 	}
 	if (items.length > 1) {
 		throw new NodeOperationError(
