@@ -12,6 +12,7 @@ import demo
 import keeper
 import logs
 import n8n
+import n8n_agents
 import n8n_package
 import openapi_check
 import second_dynamodb
@@ -128,13 +129,20 @@ def check_dynamodb(python: pathlib.Path) -> None:
 
 def check_n8n() -> None:
     keeper.die_with_parent(signal.SIGTERM)
-    n8n.install()
+    versions = n8n.versions()
+    folders = {version: n8n.install(version) for version in versions}
     package = n8n_package.build()
     build()
+    for version, folder in folders.items():
+        check_n8n_version(version, folder, package)
+
+
+def check_n8n_version(version: str, folder: pathlib.Path, package: pathlib.Path) -> None:
+    print(f"n8n {version}", flush=True)
     engine = Engine(LOCAL / "n8n-stack")
     if engine.keeper() is not None:
         raise Failure("Another `make test-n8n` runs in this directory.")
-    app = n8n.N8n(LOCAL / "n8n-data")
+    app = n8n.N8n(version, folder, LOCAL / "n8n-data")
     engine.start(outlives_us=False)
     try:
         # The pauses between callbacks are those of a real deployment.
@@ -143,8 +151,8 @@ def check_n8n() -> None:
         with step("Importing the workflows"):
             author.import_all()
             n8n_package.import_all(author)
-        n8n.run(author, n8n_package.SCENARIOS + n8n.SCENARIOS)
-        print("All workflows and nodes do in n8n what they say.")
+        n8n.run(author, n8n_package.SCENARIOS + n8n_agents.SCENARIOS + n8n.SCENARIOS)
+        print(f"All workflows and nodes do in n8n {version} what they say.")
     finally:
         with step("Stopping n8n and its stack"):
             app.kill()

@@ -29,6 +29,8 @@ from stack import ROOT, Stack
 
 SOURCES = ROOT / "infra" / "n8n"
 TOOLS = ROOT / ".local" / "n8n"
+# The oldest and the newest n8n that are tested; each folder names one, and what it needs.
+VERSIONS = ["2.8.4", "2.41.1"]
 # What an author replaces in a workflow that was imported.
 ADDRESS = "https://relay.example.com"
 LIMIT_SECONDS = 90
@@ -36,32 +38,52 @@ STARTS_WITHIN_SECONDS = 180
 GOING_ON = ["new", "running", "waiting"]
 
 
-def install() -> None:
-    """Installs what infra/n8n/package.json names, and again only when that has changed."""
-    wanted = (SOURCES / "package.json").read_text()
-    stamp = TOOLS / "installed"
+def versions() -> list[str]:
+    """The versions to test: all, or the one that N8N_VERSION names."""
+    wanted = os.environ.get("N8N_VERSION")
+    if wanted and wanted not in VERSIONS:
+        raise Failure(f"N8N_VERSION is one of {', '.join(VERSIONS)}, not {wanted}.")
+    return [wanted] if wanted else VERSIONS
+
+
+def install(version: str) -> pathlib.Path:
+    """Installs one n8n, again only when what names it has changed, and returns its folder."""
+    source, folder = SOURCES / "versions" / version / "package.json", TOOLS / version
+    wanted, stamp = source.read_text(), folder / "installed"
     if stamp.exists() and stamp.read_text() == wanted:
-        return
+        return folder
     if shutil.which("npm") is None:
         raise Failure("make test-n8n needs npm, of a Node.js 20 or later, to install n8n.")
-    with step("Installing n8n, which takes some minutes and 3 GB"):
-        shutil.rmtree(TOOLS, ignore_errors=True)
-        TOOLS.mkdir(parents=True)
-        shutil.copy2(SOURCES / "package.json", TOOLS)
-        for command in (
-            ["npm", "install", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"],
-            # The one package whose script is needed: it fetches or builds its binary.
-            ["npm", "rebuild", "--loglevel=error", "sqlite3"],
-        ):
-            if keeper.run(command, cwd=TOOLS):
-                raise Failure(f"npm could not install what {SOURCES.relative_to(ROOT)} names.")
+    with step(f"Installing n8n {version}, which takes some minutes and 3 GB"):
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        shutil.copy2(source, folder)
+        quiet = ["--no-audit", "--no-fund", "--loglevel=error"]
+        commands = [["npm", "install", "--ignore-scripts", *quiet]]
+        if "node" in json.loads(wanted)["dependencies"]:
+            # Its script fetches the Node.js that this n8n needs, for the next script to build for.
+            commands.append(["npm", "rebuild", "--loglevel=error", "node"])
+        # The one other package whose script is needed: it fetches or builds its binary.
+        commands.append(["npm", "rebuild", "--loglevel=error", "sqlite3"])
+        for command in commands:
+            if keeper.run(command, cwd=folder, env=os.environ | {"PATH": path_of(folder)}):
+                raise Failure(f"npm could not install what {source.relative_to(ROOT)} names.")
         stamp.write_text(wanted)
+    return folder
+
+
+def path_of(folder: pathlib.Path) -> str:
+    """The PATH on which an n8n finds its own Node.js, if it has one, before any other."""
+    return f"{folder / 'node_modules' / '.bin'}:{os.environ['PATH']}"
 
 
 class N8n:
     """One n8n with a database of its own, which outlives a restart but not the tests."""
 
-    def __init__(self, state: pathlib.Path):
+    def __init__(self, version: str, folder: pathlib.Path, state: pathlib.Path):
+        self._program = folder / "node_modules" / "n8n" / "bin" / "n8n"
+        # Since then a workflow that fails before it responds answers with an error.
+        self.tells_errors = [int(part) for part in version.split(".")] >= [2, 41, 0]
         shutil.rmtree(state, ignore_errors=True)
         state.mkdir(parents=True)
         self.log = state / "n8n.log"
@@ -74,7 +96,7 @@ class N8n:
         self._browser = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(cookies))
         # Nothing of the developer's own, and nothing that calls home.
         self._environment = {
-            "PATH": os.environ["PATH"],
+            "PATH": path_of(folder),
             "HOME": str(state),
             "N8N_USER_FOLDER": str(state),
             "N8N_LISTEN_ADDRESS": "127.0.0.1",
@@ -93,7 +115,7 @@ class N8n:
         with step("Starting n8n"):
             with self.log.open("ab") as log:
                 self._process = subprocess.Popen(
-                    [sys.executable, KEEPER, "node", TOOLS / "node_modules" / "n8n" / "bin" / "n8n", "start"],
+                    [sys.executable, KEEPER, shutil.which("node", path=self._environment["PATH"]), self._program, "start"],
                     env=self._environment,
                     stdin=subprocess.PIPE,
                     stdout=log,
@@ -139,7 +161,24 @@ class N8n:
         taken = {name: workflow[name] for name in ("name", "nodes", "connections", "settings")}
         created = self.api("POST", "/workflows", taken)["id"]
         self.api("POST", f"/workflows/{created}/activate")
+        self._await_webhooks(taken["nodes"])
         return created
+
+    def _await_webhooks(self, nodes: list[dict]) -> None:
+        """Waits until n8n knows the webhooks of a workflow, which newer ones publish after they have answered."""
+        for node in nodes:
+            if node["type"] == "n8n-nodes-base.webhook":
+                path = node["parameters"]["path"]
+                wait_for(f"the webhook {path}", lambda path=path: self._knows(path))
+
+    def _knows(self, path: str) -> bool:
+        """Whether a webhook is registered. A GET starts none, since all of them take a POST."""
+        try:
+            send(urllib.request.build_opener(), urllib.request.Request(f"{self.url}/webhook/{path}"))
+        except Refused as refused:
+            # It says of which method there is one: "Did you mean to make a POST request?"
+            return refused.status != 404 or "POST request" in str(refused)
+        return True
 
     def deactivate(self, workflow: str) -> None:
         self.api("POST", f"/workflows/{workflow}/deactivate")
@@ -418,6 +457,44 @@ def mcp(author: Author) -> None:
     answers_with_the_result(author, "mcp")
 
 
+def mcp_refused(author: Author) -> None:
+    """Ending when the MCP Client node is refused"""
+    for name, change, told in (
+        ("mcp-unknown", agent_named("nobody"), "not found"),
+        ("mcp-failing", agent_named("fail"), "failed"),
+        ("mcp-lost", monitored("mcp-nobody-1"), "not found"),
+    ):
+        workflow = variant(author.read("mcp"), name)
+        change(workflow)
+        author.add(name, workflow)
+        try:
+            said = f"200: {author.call(name, {'message': 'Hello'})}"
+        except Refused as refused:
+            said = str(refused)
+        right = said.startswith("502: {") and (told in said or "ended without a result" in said)
+        check(f"{name} ends, and says why", right, said)
+
+
+def agent_named(agent: str):
+    """Has a workflow run another agent."""
+
+    def change(workflow: dict) -> None:
+        set_fields = node_of(workflow, "Settings")["parameters"]["assignments"]["assignments"]
+        next(field for field in set_fields if field["name"] == "agent_name")["value"] = agent
+
+    return change
+
+
+def monitored(execution: str):
+    """Has a workflow look at another execution."""
+
+    def change(workflow: dict) -> None:
+        asked = json.dumps({"execution_id": execution})
+        node_of(workflow, "Monitor it")["parameters"]["jsonInput"] = f"={{{{ {asked} }}}}"
+
+    return change
+
+
 def approval(author: Author) -> None:
     """Having a human answer an agent"""
     answer = author.call("approval", {"message": "Send the report."})
@@ -425,7 +502,8 @@ def approval(author: Author) -> None:
     path = answer["form"].removeprefix(author.n8n.url)
     boss = f"boss:{author.header['value']}"
     # Whoever looks for the form before the workflow is there is left hanging by n8n.
-    wait_for("the form", lambda: author.n8n.run(path.rpartition("/")[2])["status"] == "waiting")
+    execution = urllib.parse.urlsplit(path).path.rpartition("/")[2]
+    wait_for("the form", lambda: author.n8n.run(execution)["status"] == "waiting")
     author.n8n.form(path, boss)
     status = refusal(lambda: author.n8n.form(path, "boss:wrong", {"field-0": "Yes"}))
     check("only those who may approve get the form", status == 401, status)
@@ -441,6 +519,18 @@ def fan_out(author: Author) -> None:
     answer = author.call("fan-out", {"messages": messages})
     results = [run["result"] for run in answer["results"]]
     check("all twenty results are gathered, in their order", results == messages, answer)
+
+
+def fails(author: Author, name: str, body: dict) -> None:
+    """Calls a workflow that fails before it responds."""
+    try:
+        answer = author.call(name, body)
+    except Refused as refused:
+        told = refused.status == 500 and "Error in workflow" in str(refused)
+        check("the caller is told that the workflow failed", author.n8n.tells_errors and told, str(refused))
+    else:
+        # An older n8n answers with a 200 that is empty.
+        check("the caller gets no result", not author.n8n.tells_errors and answer is None, answer)
 
 
 def refusal(request) -> int:
@@ -510,9 +600,7 @@ def wrong_credential(author: Author) -> None:
     node_of(workflow, "Start the agent")["credentials"]["httpHeaderAuth"]["name"] = "A wrong key"
     author.add("wrong", workflow)
 
-    # A workflow that fails before it responds has n8n answer with a 200 that is empty.
-    answer = author.call("wrong", {"message": "Hello"})
-    check("the caller gets no result", answer is None, answer)
+    fails(author, "wrong", {"message": "Hello"})
     error = author.new_run("wrong", "error", [])["data"]["resultData"]["error"]
     check("the workflow says that the key is refused", error.get("httpCode") == "401", error.get("message"))
 
@@ -555,6 +643,7 @@ SCENARIOS = [
     called_by_agent_relay,
     called_many_times_at_once,
     mcp,
+    mcp_refused,
     approval,
     fan_out,
     called_back_early,

@@ -84,25 +84,20 @@ export class AgentRelay implements INodeType {
 			query: { include_metadata: true },
 		});
 		const { tags } = metadata as { tags: IDataObject };
-		const isOurs = String(tags[operations.WAITER]).startsWith(`${waiting(this)}-`);
-		const isOver = ENDS.includes(String(results.status));
-		if (!isOurs || !isOver || given(this).includes(id)) return {};
+		const isOurs = tags[operations.WAITER] === waiting(this);
+		if (!isOurs || !ENDS.includes(String(results.status))) return {};
 		return { workflowData: [[{ json: results, pairedItem: { item: 0 } }]] };
 	}
 }
 
-/** Which node of which execution is waiting; `place` says the same of what runs, and its run. */
+/** Which run of which node of which execution is waiting, as `place` said it when it began. */
 function waiting(context: IWebhookFunctions): string {
+	const { id, name, type } = context.getNode();
 	const execution = context.evaluateExpression('{{ $execution.id }}');
-	return [context.getWorkflow().id, execution, context.getNode().id].join('-');
-}
-
-/** What the node has waited for in earlier turns of a loop, and may be called back about again. */
-function given(context: IWebhookFunctions): unknown[] {
-	const name = JSON.stringify(context.getNode().name);
-	const outputs = `Array.from({ length: $node[${name}].runIndex + 1 }, (_, run) => $(${name}).all(0, run))`;
-	const ids = `${outputs}.flat().map((item) => item.json.execution_id)`;
-	return context.evaluateExpression(`{{ ${ids} }}`) as unknown as unknown[];
+	const known = Number(context.evaluateExpression(`{{ $node[${JSON.stringify(name)}].runIndex }}`));
+	// n8n counts the run of a tool when it begins, and that of any other node when it ends.
+	const run = type.endsWith('Tool') ? known : known + 1;
+	return [context.getWorkflow().id, execution, id, run].join('-');
 }
 
 /** One operation on one item. */
@@ -136,6 +131,13 @@ async function startAndWait(
 	context: IExecuteFunctions,
 	items: INodeExecutionData[],
 ): Promise<INodeExecutionData[][]> {
+	// So an AI Agent before version 3 calls its tools: it does not wait, takes what the tool was given
+	// for what it gives, and keeps an error from the model.
+	if ('cloneWith' in context) {
+		const error =
+			'This AI Agent cannot wait for a tool, so no agent was started: it needs an AI Agent of version 3 or later';
+		return [[{ json: { error }, pairedItem: { item: 0 } }]];
+	}
 	if (items.length > 1) {
 		throw new NodeOperationError(
 			context.getNode(),
