@@ -86,17 +86,17 @@ impl Queue {
             let value = value.string_value(header).build().ok()?;
             Some(HashMap::from([(MessageSystemAttributeNameForSends::AwsTraceHeader, value)]))
         });
-        let send = self
+        let request = self
             .client
             .send_message()
             .queue_url(&self.url)
             .message_body(body)
             .set_message_system_attributes(trace)
             .set_delay_seconds(Some(delay).filter(|delay| *delay > 0));
-        let mut sent = send.clone().message_group_id(group(user)).send().await;
+        let mut sent = request.clone().message_group_id(group(user)).send().await;
         // Where a standard queue knows no groups.
         if sent.as_ref().is_err_and(|error| refuses_parameter(error.code())) {
-            sent = send.send().await;
+            sent = request.send().await;
         }
         if let Err(error) = sent {
             warn!(error = %aws_sdk_sqs::error::DisplayErrorContext(error), "cannot send a hint");

@@ -27,9 +27,8 @@ async fn answers_are_as_described() {
     let stack = Stack::connect().await;
     let document = stack.request(Method::GET, "/openapi.json", &[], "").await;
     assert_eq!((document.status, &document.body["openapi"]), (200, &json!("3.1.0")));
-    // Clients are made of it, and call what it names.
-    let server = document.body["servers"][0]["url"].as_str().unwrap();
-    assert!(server.starts_with("https://") && server.ends_with("/live"), "{server}");
+    // The engine does not say by which host it was asked, so this is the folder of the document.
+    assert_eq!(document.body["servers"], json!([{"url": "."}]));
     let user = stack.user(&["execute:*", "view:*", "cancel:*"]).await;
     let nobody = stack.user(&[]).await;
     let receiver = Receiver::start().await;
