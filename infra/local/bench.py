@@ -3,8 +3,10 @@
 import json
 import os
 import pathlib
+import struct
 import tempfile
 import zipfile
+from collections.abc import Iterator
 
 import keeper
 from report import Failure, step
@@ -23,11 +25,39 @@ def run() -> None:
         with step("Building " + " ".join(["cargo build --release", *packages])):
             if keeper.run(["cargo", "build", "--release", *packages], cwd=ROOT):
                 raise Failure("The release does not build.")
+    check_unwinding()
     check_sizes()
     command = [RELEASE / "bench", RELEASE, ROOT / "target" / "bench", *os.environ.get("BENCH_ARGS", "").split()]
     with step("Measuring"):
         if keeper.run(command, cwd=ROOT):
             raise Failure("A function takes more than it may.")
+
+
+def check_unwinding() -> None:
+    """A panic is one failed invocation, and not the end of its environment."""
+    aborting = [function for function in FUNCTIONS if not unwinds(RELEASE / function)]
+    if aborting:
+        raise Failure(f"A panic aborts them: {', '.join(aborting)}")
+
+
+def unwinds(binary: pathlib.Path) -> bool:
+    """
+    Whether code has somewhere to go when it panics: tables of what to clean up and catch (.gcc_except_table),
+    of which those of the standard library, a few kilobytes, are there in a build that aborts as well.
+    """
+    sizes = {name: size for name, size in sections(binary.read_bytes())}
+    return sizes.get(".gcc_except_table", 0) > sizes[".text"] / 100
+
+
+def sections(elf: bytes) -> Iterator[tuple[str, int]]:
+    """Name and size of each section of a 64-bit ELF file; `strip` leaves these."""
+    (table,) = struct.unpack_from("<Q", elf, 0x28)
+    width, count, names_index = struct.unpack_from("<HHH", elf, 0x3A)
+    headers = [struct.unpack_from("<IIQQQQ", elf, table + width * index) for index in range(count)]
+    names = headers[names_index][4]
+    for name, _, _, _, _, size in headers:
+        start = names + name
+        yield elf[start : elf.index(0, start)].decode(), size
 
 
 def check_sizes() -> None:

@@ -19,7 +19,7 @@ use aws_types::service_config::{LoadServiceConfig, ServiceConfigKey};
 use tokio::time::timeout;
 use tracing::info;
 
-use self::connector::{ATTEMPT_TIMEOUT, Connector};
+use self::connector::{ATTEMPT_TIMEOUT, Connector, TABLE_ATTEMPT_TIMEOUT};
 pub(crate) use self::knock::Knock;
 use crate::env::{self, InvalidVariable};
 
@@ -70,10 +70,23 @@ impl Aws {
         config.set_app_name(app);
         config.set_endpoint_url(env::optional("AWS_ENDPOINT_URL"));
         let config = config.build();
-        let dynamodb = aws_sdk_dynamodb::Client::new(&config);
+        let dynamodb = tables(&config, TABLE_ATTEMPT_TIMEOUT);
         let sqs = on_demand(&config, aws_sdk_sqs::Client::new);
         Ok(Self { config, dynamodb, sqs })
     }
+}
+
+/// A client of DynamoDB that gives up a try after so long.
+fn tables(config: &SdkConfig, attempt_timeout: Duration) -> aws_sdk_dynamodb::Client {
+    let timeouts = TimeoutConfig::builder().operation_attempt_timeout(attempt_timeout);
+    let config = aws_sdk_dynamodb::config::Builder::from(config).timeout_config(timeouts.build());
+    aws_sdk_dynamodb::Client::from_conf(config.build())
+}
+
+/// Our way to the network, for the tests of those who use it.
+#[cfg(test)]
+pub(crate) fn test_client() -> SharedHttpClient {
+    SharedHttpClient::new(Connector::new(AUTHORITIES).unwrap())
 }
 
 /// The variables that are for one service alone.
@@ -93,5 +106,54 @@ impl LoadServiceConfig for Variables {
 pub async fn prepare(calls: impl Future) {
     if timeout(PATIENCE, calls).await.is_err() {
         info!("AWS has not answered before the first event");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::{Read, Write},
+        net::TcpListener,
+        thread,
+    };
+
+    use aws_sdk_dynamodb::config::Credentials;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_call_to_a_table_whose_connection_hangs_is_made_by_another() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let credentials = Credentials::new("an-id", "a-secret", None, None, "test");
+        let config = SdkConfig::builder()
+            .behavior_version(BehaviorVersion::v2026_01_12())
+            .region(Region::new("eu-west-1"))
+            .endpoint_url(format!("http://{}", listener.local_addr().unwrap()))
+            .credentials_provider(SharedCredentialsProvider::new(credentials))
+            .http_client(SharedHttpClient::new(Connector::new(AUTHORITIES).unwrap()))
+            .build();
+        let server = thread::spawn(move || {
+            let (_hangs, _) = listener.accept().unwrap();
+            let (mut stream, _) = listener.accept().unwrap();
+            let length = stream.read(&mut [0; 4_096]).unwrap();
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}").unwrap();
+            length
+        });
+
+        let client = tables(&config, Duration::from_millis(200));
+        let found = client.list_tables().send().await;
+
+        assert!(found.is_ok(), "{found:?}");
+        assert!(server.join().unwrap() > 0);
+    }
+
+    #[test]
+    fn two_tries_of_a_table_and_the_pause_between_fit_into_the_time_of_the_authorizer() {
+        let template = include_str!("../../infra/template.yaml");
+        let (_, function) = template.split_once("  AuthorizerFunction:").unwrap();
+        let (_, timeout) = function.split_once("      Timeout: ").unwrap();
+        let timeout: u64 = timeout.lines().next().unwrap().parse().unwrap();
+
+        assert!(TABLE_ATTEMPT_TIMEOUT * 2 < Duration::from_secs(timeout));
     }
 }

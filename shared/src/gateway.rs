@@ -182,10 +182,24 @@ pub fn reply(status: u16, body: &impl Serialize) -> Response<String> {
     response
 }
 
+/// The address of the API: the public URL where one is configured, else what the request came by without
+/// this route, with the stage. None where API Gateway does not say it.
+#[must_use]
+pub fn base(request: &Request, public_url: &str, route: &str) -> Option<String> {
+    if !public_url.is_empty() {
+        return Some(public_url.to_owned());
+    }
+    let Some(RequestContext::ApiGatewayV1(context)) = request.request_context_ref() else {
+        return None;
+    };
+    let folder = context.path.as_deref()?.strip_suffix(route)?;
+    Some(format!("https://{}{folder}", context.domain_name.as_deref()?))
+}
+
 /// A JSON document that is the same for everybody.
 #[must_use]
-pub fn document(text: &str) -> Response<String> {
-    let mut response = Response::new(text.to_owned());
+pub fn document(text: String) -> Response<String> {
+    let mut response = Response::new(text);
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("public, max-age=3600"));
@@ -257,6 +271,8 @@ fn locate(response: &mut Response<String>, request: &Request, public_url: &str, 
 
 #[cfg(test)]
 mod tests {
+    use aws_lambda_events::apigw::ApiGatewayProxyRequestContext;
+
     use super::*;
 
     #[test]
@@ -341,5 +357,40 @@ mod tests {
         {
             assert!(item(refused).is_err(), "{refused:?}");
         }
+    }
+
+    #[test]
+    fn the_base_is_the_public_url_or_what_the_request_came_by() {
+        let base = |domain: Option<&str>, path: Option<&str>, public_url: &str| {
+            let mut context = ApiGatewayProxyRequestContext::default();
+            context.domain_name = domain.map(str::to_owned);
+            context.path = path.map(str::to_owned);
+            let request = Request::default();
+            let request = request.with_request_context(RequestContext::ApiGatewayV1(context));
+            super::base(&request, public_url, "/openapi.json")
+        };
+        let host = Some("a1b2.execute-api.eu-west-1.amazonaws.com");
+        let of_stage = Some("https://a1b2.execute-api.eu-west-1.amazonaws.com/live".to_owned());
+        let own = "https://relay.example.com/agents";
+
+        assert_eq!(base(host, Some("/live/openapi.json"), ""), of_stage);
+        // A custom domain has the path that it is mapped to, or none.
+        let custom = Some("relay.example.com");
+        assert_eq!(
+            base(custom, Some("/openapi.json"), ""),
+            Some("https://relay.example.com".into())
+        );
+        assert_eq!(base(custom, Some("/agents/openapi.json"), "").as_deref(), Some(own));
+        assert_eq!(base(host, Some("/live/openapi.json"), own).as_deref(), Some(own));
+        // Then the document says where it is by itself.
+        for (domain, path) in [
+            (None, Some("/live/openapi.json")),
+            (host, None),
+            (host, Some("/live/other")),
+            (host, Some("")),
+        ] {
+            assert_eq!(base(domain, path, ""), None, "{domain:?} {path:?}");
+        }
+        assert_eq!(super::base(&Request::default(), "", "/openapi.json"), None);
     }
 }

@@ -53,6 +53,19 @@ impl Refuses {
 const WAIT: &str = "`wait=N`: hold the answer for up to N seconds, at most 25, until the run has ended or asks something.";
 const EXECUTION_ID: &str = "mcp-echo-01m82fnbk6he8p6hq9b40e0c0s";
 
+/// The address of the API in the document: the folder that the document is read from.
+const SERVER: &str = ".";
+
+/// The document as it is served at this address; unknown, it stays as it is.
+#[must_use]
+pub fn at(document: &str, base: Option<&str>) -> String {
+    let Some(base) = base else {
+        return document.to_owned();
+    };
+    let url = |url: &str| format!("\"url\": {}", Value::from(url));
+    document.replacen(&url(SERVER), &url(base), 1)
+}
+
 /// The whole document.
 #[must_use]
 pub fn document() -> Value {
@@ -363,7 +376,8 @@ impl Document {
                 "description": "Runs AI agents, tells where each run stands, and calls back.",
                 "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
             },
-            "servers": [{"url": "/"}],
+            // Where it is read, until whoever serves it knows better.
+            "servers": [{"url": SERVER}],
             "security": [{"key": []}, {"token": []}],
             "paths": self.paths,
             "components": {

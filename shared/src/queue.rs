@@ -5,6 +5,7 @@ use std::{collections::HashMap, time::Duration};
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent};
 use aws_sdk_sqs::{
     Client,
+    error::ProvideErrorMetadata,
     types::{MessageSystemAttributeNameForSends, MessageSystemAttributeValue},
 };
 use futures_util::future::join_all;
@@ -85,20 +86,29 @@ impl Queue {
             let value = value.string_value(header).build().ok()?;
             Some(HashMap::from([(MessageSystemAttributeNameForSends::AwsTraceHeader, value)]))
         });
-        let sent = self
+        let request = self
             .client
             .send_message()
             .queue_url(&self.url)
             .message_body(body)
-            .message_group_id(group(user))
             .set_message_system_attributes(trace)
-            .set_delay_seconds(Some(delay).filter(|delay| *delay > 0))
-            .send()
-            .await;
+            .set_delay_seconds(Some(delay).filter(|delay| *delay > 0));
+        let mut sent = request.clone().message_group_id(group(user)).send().await;
+        // Where a standard queue knows no groups.
+        if sent.as_ref().is_err_and(|error| refuses_parameter(error.code())) {
+            sent = request.send().await;
+        }
         if let Err(error) = sent {
             warn!(error = %aws_sdk_sqs::error::DisplayErrorContext(error), "cannot send a hint");
         }
     }
+}
+
+/// Whether SQS does not take what it was sent, by its code in either of its protocols.
+fn refuses_parameter(code: Option<&str>) -> bool {
+    code.is_some_and(|code| {
+        ["InvalidParameterValue", "UnsupportedOperation"].iter().any(|it| code.contains(it))
+    })
 }
 
 /// A message group id is at most 128 characters of ASCII letters, digits and punctuation
@@ -137,4 +147,85 @@ where
     let mut response = SqsBatchResponse::default();
     response.set_failures(join_all(outcomes).await.into_iter().flatten());
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::{Read, Write},
+        net::TcpListener,
+        thread,
+    };
+
+    use aws_config::{BehaviorVersion, Region, SdkConfig};
+    use aws_sdk_sqs::config::{Credentials, SharedCredentialsProvider};
+    use tokio::task::spawn_blocking;
+
+    use super::*;
+    use crate::aws::on_demand;
+
+    /// What a queue is sent that answers so, one connection after another.
+    async fn sent_to(answers: &'static [(u16, &'static str)]) -> Vec<String> {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let credentials = Credentials::new("an-id", "a-secret", None, None, "test");
+        let config = SdkConfig::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .region(Region::new("eu-west-1"))
+            .endpoint_url(format!("http://{}", listener.local_addr().unwrap()))
+            .credentials_provider(SharedCredentialsProvider::new(credentials))
+            .http_client(crate::aws::test_client())
+            .build();
+        let server = thread::spawn(move || {
+            let one = |(status, body): &(u16, &str)| {
+                let (mut stream, _) = listener.accept().unwrap();
+                let mut request = Vec::new();
+                while !request.ends_with(b"}") {
+                    let mut part = [0; 4_096];
+                    let length = stream.read(&mut part).unwrap();
+                    request.extend_from_slice(&part[..length]);
+                }
+                let length = body.len();
+                let answer = format!(
+                    "HTTP/1.1 {status} X\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}"
+                );
+                stream.write_all(answer.as_bytes()).unwrap();
+                String::from_utf8(request).unwrap()
+            };
+            answers.iter().map(one).collect()
+        });
+        let queue = Queue::new(on_demand(&config, Client::new), "http://queue".to_owned());
+        let message = LaunchMessage::of("mcp-echo-1".parse().unwrap());
+
+        queue.hurry(&message, &"somebody".to_owned().into(), Duration::from_secs(1)).await;
+
+        spawn_blocking(|| server.join().unwrap()).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_hint_is_sent_in_no_group_where_a_queue_knows_none() {
+        const OF_PARAMETER: &str =
+            r#"{"__type":"com.amazonaws.sqs#InvalidParameterValue","message":"MessageGroupId"}"#;
+        const OF_OPERATION: &str = r#"{"__type":"com.amazonaws.sqs#UnsupportedOperation"}"#;
+        const SENT: &str = r#"{"MessageId": "1"}"#;
+
+        for answers in [&[(400, OF_PARAMETER), (200, SENT)], &[(400, OF_OPERATION), (200, SENT)]] {
+            let sent = sent_to(answers).await;
+            assert!(sent[0].contains("MessageGroupId"), "{sent:?}");
+            assert!(!sent[1].contains("MessageGroupId"), "{sent:?}");
+            for request in &sent {
+                assert!(request.contains("mcp-echo-1") && request.contains("DelaySeconds"));
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn it_is_sent_once_where_it_is_taken_or_refused_for_another_reason() {
+        for answers in [
+            &[(200, r#"{"MessageId": "1"}"#)],
+            &[(400, r#"{"__type":"com.amazonaws.sqs#QueueDoesNotExist"}"#)],
+            &[(403, r#"{"__type":"AccessDeniedException"}"#)],
+        ] {
+            assert!(sent_to(answers).await[0].contains("MessageGroupId"));
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! Metrics, as embedded metric format in the log: one record an invocation, and one for each thing
 //! that happens to a run. What is no metric in them is for whoever searches the log.
 
-use std::{io, time::SystemTime};
+use std::{fmt, io, time::SystemTime};
 
 use lambda_runtime::Context;
 use metrique::{
@@ -15,10 +15,12 @@ use metrique::{
         sink::{AttachHandle, global_entry_sink},
     },
 };
-use tracing::Level;
+use tracing::{Level, Metadata, Subscriber};
 use tracing_subscriber::{
     filter::{LevelFilter, filter_fn},
+    fmt::{MakeWriter, format::Writer, time::FormatTime},
     layer::SubscriberExt,
+    registry::LookupSpan,
     util::SubscriberInitExt,
 };
 
@@ -26,6 +28,7 @@ use crate::{
     agent::AgentName,
     env,
     execution::{Execution, ExecutionId, Status},
+    time::Timestamp,
 };
 
 const API_NAMESPACE: &str = "MCPServer/API";
@@ -36,22 +39,60 @@ global_entry_sink! {
     AgentMetrics
 }
 
-/// Writes logs to standard output, at the level and in the format that Lambda's variables say
-/// (<https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs-logformat.html>).
+/// Writes logs to standard output, in the format that Lambda's variable says
+/// (<https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs-logformat.html>). The level
+/// is a variable of our own: by its own one Lambda would filter the metrics, too.
 pub fn attach_logs() {
-    let level = env::optional("AWS_LAMBDA_LOG_LEVEL").and_then(|level| level.parse().ok());
-    let logs = tracing_subscriber::fmt()
-        .with_target(false)
-        .without_time()
-        .with_max_level(level.unwrap_or(LevelFilter::INFO));
-    // rmcp tells of every request that it came and went.
-    let terse = filter_fn(|of| !of.target().starts_with("rmcp") || *of.level() <= Level::WARN);
+    let level = env::optional("LOG_LEVEL").and_then(|level| level.parse().ok());
+    let level = level.unwrap_or(LevelFilter::INFO);
     match env::optional("AWS_LAMBDA_LOG_FORMAT") {
         Some(format) if format.eq_ignore_ascii_case("json") => {
-            // The list of spans ends with the current one.
-            logs.json().with_current_span(false).finish().with(terse).init();
+            json_logs(level, io::stdout).with(filter_fn(is_terse)).init();
         }
-        _ => logs.finish().with(terse).init(),
+        _ => {
+            let logs = tracing_subscriber::fmt().with_target(false).without_time();
+            logs.with_max_level(level).finish().with(filter_fn(is_terse)).init();
+        }
+    }
+}
+
+/// rmcp tells of every request that it came and went.
+fn is_terse(of: &Metadata<'_>) -> bool {
+    !of.target().starts_with("rmcp") || *of.level() <= Level::WARN
+}
+
+/// Each line says when it was written, and at which level: one that does not counts as INFO for Lambda
+/// (<https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs-log-level.html>).
+fn json_logs<W>(level: LevelFilter, writer: W) -> impl Subscriber + for<'a> LookupSpan<'a>
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    let logs = tracing_subscriber::fmt().with_target(false).with_timer(Clock);
+    // The list of spans ends with the current one.
+    logs.with_max_level(level).json().with_current_span(false).with_writer(writer).finish()
+}
+
+struct Clock;
+
+impl FormatTime for Clock {
+    fn format_time(&self, line: &mut Writer<'_>) -> fmt::Result {
+        line.write_str(&Timestamp::now().rfc3339())
+    }
+}
+
+/// The same for a record of metrics, which is a line of the log as well.
+#[metrics(subfield_owned)]
+#[derive(Debug)]
+struct Line {
+    #[metrics(name = "level")]
+    level: &'static str,
+    #[metrics(name = "timestamp")]
+    timestamp: String,
+}
+
+impl Line {
+    fn now() -> Self {
+        Self { level: "INFO", timestamp: Timestamp::now().rfc3339() }
     }
 }
 
@@ -82,6 +123,8 @@ pub fn attach_metrics() -> Attached {
 pub struct Invocation {
     #[metrics(timestamp)]
     timestamp: SystemTime,
+    #[metrics(flatten)]
+    line: Line,
     operation: &'static str,
     #[metrics(name = "APIUsage")]
     usage: usize,
@@ -100,8 +143,13 @@ pub struct Invocation {
 impl Invocation {
     /// Starts the clock; the record is written when the guard is dropped.
     pub fn start(operation: &'static str, context: Option<&Context>) -> InvocationGuard {
+        Self::of(operation, context).append_on_drop(ServiceMetrics::sink())
+    }
+
+    fn of(operation: &'static str, context: Option<&Context>) -> Self {
         Self {
             timestamp: SystemTime::now(),
+            line: Line::now(),
             operation,
             usage: 1,
             failed: true,
@@ -111,7 +159,6 @@ impl Invocation {
             execution_id: None,
             duration: Timer::start_now(),
         }
-        .append_on_drop(ServiceMetrics::sink())
     }
 }
 
@@ -121,6 +168,8 @@ impl Invocation {
 struct RunRecord {
     #[metrics(timestamp)]
     timestamp: SystemTime,
+    #[metrics(flatten)]
+    line: Line,
     agent_name: String,
     execution_id: String,
     agent_execution_started: Option<usize>,
@@ -177,6 +226,7 @@ impl RunRecord {
     fn of(id: &ExecutionId, agent: &AgentName) -> Self {
         Self {
             timestamp: SystemTime::now(),
+            line: Line::now(),
             agent_name: agent.to_string(),
             execution_id: id.to_string(),
             agent_execution_started: None,
@@ -194,5 +244,89 @@ impl RunRecord {
         if let Some(sink) = AgentMetrics::try_sink() {
             drop(self.append_on_drop(sink));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use metrique::{CloseValue, RootEntry, writer::format::Format};
+    use serde_json::Value;
+    use tracing::{error, info, warn};
+
+    use super::*;
+
+    /// Whether Lambda finds in it what it filters by.
+    #[track_caller]
+    fn assert_is_line(line: &Value, level: &str) {
+        assert_eq!(line["level"], level, "{line}");
+        let time = line["timestamp"].as_str().unwrap();
+        let parts = time.strip_suffix('Z').and_then(|it| it.split_once('T')).unwrap();
+        assert_eq!((parts.0.len(), parts.1.len()), ("2026-01-31".len(), "09:00:00.120".len()));
+    }
+
+    fn logged(level: LevelFilter, log: impl Fn()) -> Vec<Value> {
+        let written = Arc::new(Mutex::new(Vec::new()));
+        let to = Arc::clone(&written);
+        let writer = move || Shared(Arc::clone(&to));
+        tracing::subscriber::with_default(json_logs(level, writer), log);
+        let text = String::from_utf8(written.lock().unwrap().clone()).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    struct Shared(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Shared {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn each_line_says_its_level_and_when_it_was_written() {
+        let log = || {
+            info!("one");
+            warn!(what = 2, "two");
+            error!("three");
+        };
+
+        let lines = logged(LevelFilter::INFO, log);
+        for (line, level) in lines.iter().zip(["INFO", "WARN", "ERROR"]) {
+            assert_is_line(line, level);
+        }
+        assert_eq!(lines.len(), 3);
+        assert_eq!(logged(LevelFilter::ERROR, log).len(), 1);
+    }
+
+    #[test]
+    fn a_record_of_metrics_is_such_a_line_and_neither_is_a_metric_of_it() {
+        let mut format = Emf::builder(AGENTS_NAMESPACE.to_owned(), vec![vec![]]).build();
+        let mut written = Vec::new();
+        let mut record = RunRecord::of(&"mcp-echo-1".parse().unwrap(), &"echo".parse().unwrap());
+        record.agent_execution_started = Some(1);
+
+        format.format(&RootEntry::new(record.close()), &mut written).unwrap();
+
+        let record: Value = serde_json::from_slice(&written).unwrap();
+        assert_is_line(&record, "INFO");
+        assert_eq!(record["agent_execution_started"], 1);
+        let described = record["_aws"].to_string();
+        assert!(!described.contains("level") && !described.contains("timestamp"), "{described}");
+    }
+
+    #[test]
+    fn so_is_the_record_of_an_invocation() {
+        let mut format = Emf::builder(API_NAMESPACE.to_owned(), vec![vec![]]).build();
+        let mut written = Vec::new();
+        let invocation = Invocation::of("start_agent", None);
+
+        format.format(&RootEntry::new(invocation.close()), &mut written).unwrap();
+
+        assert_is_line(&serde_json::from_slice(&written).unwrap(), "INFO");
     }
 }

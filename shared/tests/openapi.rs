@@ -73,3 +73,25 @@ fn every_example_fits_its_schema() {
     }
     assert!(checked > 15, "{checked}");
 }
+
+#[test]
+fn its_server_is_where_it_is_served_and_nothing_else_changes() {
+    let file = fs::read_to_string(infra("openapi.json")).unwrap();
+
+    for base in ["https://a1.example.com/live", "https://relay.example.com", r#"https://"\"#] {
+        let mut served: Value = serde_json::from_str(&openapi::at(&file, Some(base))).unwrap();
+        assert_eq!(served["servers"], serde_json::json!([{"url": base}]));
+        served["servers"] = openapi::document()["servers"].take();
+        assert_eq!(served, openapi::document());
+    }
+    assert_eq!(openapi::at(&file, None), file);
+}
+
+#[test]
+fn the_release_unwinds_whatever_builds_it() {
+    let cargo = fs::read_to_string(infra("../Cargo.toml")).unwrap();
+    let (_, profile) = cargo.split_once("\n[profile.release]\n").unwrap();
+    let (profile, _) = profile.split_once("\n[").unwrap();
+
+    assert!(profile.lines().any(|line| line == "panic = \"unwind\""), "{profile}");
+}

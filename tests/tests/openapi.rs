@@ -27,6 +27,8 @@ async fn answers_are_as_described() {
     let stack = Stack::connect().await;
     let document = stack.request(Method::GET, "/openapi.json", &[], "").await;
     assert_eq!((document.status, &document.body["openapi"]), (200, &json!("3.1.0")));
+    // The engine does not say by which host it was asked, so this is the folder of the document.
+    assert_eq!(document.body["servers"], json!([{"url": "."}]));
     let user = stack.user(&["execute:*", "view:*", "cancel:*"]).await;
     let nobody = stack.user(&[]).await;
     let receiver = Receiver::start().await;

@@ -6,7 +6,7 @@ use lambda_http::{Request, RequestExt, Response};
 use relay::{
     answer::{AgentList, DeliveryList, SubscriptionList},
     error::Error,
-    gateway,
+    gateway, openapi,
     service::read::{ListRequest, Reader},
 };
 
@@ -33,9 +33,15 @@ pub(crate) fn operation(request: &Request) -> &'static str {
     }
 }
 
-pub(crate) async fn handle(reader: &Reader, request: &Request) -> Result<Response<String>, Error> {
+pub(crate) async fn handle(
+    reader: &Reader,
+    public_url: &str,
+    request: &Request,
+) -> Result<Response<String>, Error> {
     if gateway::route(request) == DESCRIPTION {
-        return Ok(gateway::document(include_str!("../../../infra/openapi.json")));
+        let base = gateway::base(request, public_url, DESCRIPTION);
+        let document = include_str!("../../../infra/openapi.json");
+        return Ok(gateway::document(openapi::at(document, base.as_deref())));
     }
     let caller = gateway::caller(request)?;
     match gateway::route(request) {

@@ -5,7 +5,7 @@ mod handler;
 use lambda_http::{Error, Request, run, service_fn};
 use relay::{
     aws::{self, Aws},
-    gateway,
+    env, gateway,
     service::read::Reader,
     telemetry,
 };
@@ -17,11 +17,12 @@ async fn main() -> Result<(), Error> {
 
     let aws = Aws::from_env()?;
     let reader = &Reader::from_env(&aws)?;
+    let public_url = &env::required("PUBLIC_URL")?;
     aws::prepare(reader.executions.prepare()).await;
 
     run(service_fn(move |request: Request| {
         let metrics = gateway::measure(handler::operation(&request), &request);
-        gateway::serve(metrics, async move { handler::handle(reader, &request).await })
+        gateway::serve(metrics, async move { handler::handle(reader, public_url, &request).await })
     }))
     .await
 }

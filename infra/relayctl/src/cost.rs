@@ -31,6 +31,14 @@ mod price {
     pub(super) const EVENTS: f64 = 1.00;
     /// A million KB of logs: <https://aws.amazon.com/cloudwatch/pricing/>.
     pub(super) const LOG_KB: f64 = 0.50;
+    /// A month, the first 10,000; each combination of dimensions is one. Also there: an alarm, a dashboard,
+    /// and a million requests that put metrics.
+    pub(super) const METRIC: f64 = 0.30;
+    pub(super) const ALARM: f64 = 0.10;
+    pub(super) const DASHBOARD: f64 = 3.00;
+    pub(super) const METRIC_REQUESTS: f64 = 10.00;
+    /// A month: <https://aws.amazon.com/secrets-manager/pricing/>.
+    pub(super) const SECRET: f64 = 0.40;
 }
 
 /// What every function has, and which part of a processor comes with it: 1,769 MB are one.
@@ -66,6 +74,7 @@ mod ours {
     pub(super) const RUNNING: Measured = Measured { cpu_ms: 0.53, log_kb: 0.64 };
     pub(super) const END: Measured = Measured { cpu_ms: 0.74, log_kb: 1.01 };
     pub(super) const WEBHOOK: Measured = Measured { cpu_ms: 0.64, log_kb: 1.12 };
+    pub(super) const SWEEP: Measured = Measured { cpu_ms: 1.07, log_kb: 0.57 };
 }
 
 /// A server's in Python, which asks Step Functions, and logs nothing.
@@ -76,6 +85,20 @@ mod theirs {
     pub(super) const LOOK: Measured = Measured { cpu_ms: 8.3, log_kb: 0.0 };
     pub(super) const RESULTS: Measured = Measured { cpu_ms: 14.9, log_kb: 0.0 };
 }
+
+/// What the template has of these.
+const ALARMS: f64 = 21.0;
+/// What the sweep puts each minute (`functions/sweep/src/report.rs`), and what each record of an invocation and
+/// each of a run holds (`shared/src/telemetry.rs`): the latter for all runs and once more for each agent. The
+/// webhook's has one more.
+const SWEEP_METRICS: f64 = 9.0;
+const OPERATION_METRICS: f64 = 3.0;
+const RUN_METRICS: f64 = 7.0;
+/// The names under which invocations are counted, all functions together.
+const OPERATIONS: f64 = 25.0;
+
+/// Minutes of a month, each with a sweep.
+const SWEEPS: f64 = 30.0 * 24.0 * 60.0;
 
 /// How many starts a second the scale is told for.
 const RATES: [f64; 4] = [10.0, 100.0, 300.0, 1_000.0];
@@ -91,6 +114,9 @@ pub(crate) struct Arguments {
     /// Kilobytes of a run's input, and of its output.
     #[arg(long, default_value_t = 1, value_parser = value_parser!(u32).range(1..=256))]
     kilobytes: u32,
+    /// How many agents have metrics of their own.
+    #[arg(long, default_value_t = 6)]
+    agents: u32,
 }
 
 pub(crate) fn calculate(arguments: &Arguments) -> anyhow::Result<Reply> {
@@ -111,18 +137,22 @@ pub(crate) fn calculate(arguments: &Arguments) -> anyhow::Result<Reply> {
     lines.push(["together".to_owned(), ours, looked_at, theirs]);
     let titles = ["DOLLARS", "CALLED BACK", "LOOKED AT", "DESCRIBED"].map(str::to_owned);
     let needs = scale(&called_back);
+    let months = [monthly(None), monthly(Some(arguments.agents))];
+    let [idle, busy] = months.map(|month| month.iter().map(|(_, dollars)| dollars).sum::<f64>());
     let json = json!({
         "prices": price::AS_OF, "runs": runs, "polls": arguments.polls,
         "dollars": {
             "called_back": totals[0] * millions, "looked_at": totals[1] * millions,
             "described": totals[2] * millions,
         },
+        "a_month": {"idle": idle, "busy": busy},
         "scale": needs,
     });
     let text = format!(
-        "{runs} runs, list prices of {}\n\n{}\n\n{}",
+        "{runs} runs, list prices of {}\n\n{}\n\n{}\n\n{}",
         price::AS_OF,
         table(titles.each_ref().map(String::as_str), &lines),
+        month_table(&months),
         scale_table(&needs),
     );
     Reply::new(&json, text)
@@ -266,6 +296,39 @@ fn polling(polls: f64) -> Use {
         + Use::request(Use::invocation(theirs::RESULTS, 1.0))
 }
 
+/// What a stack costs a month besides its runs, idle or with so many agents that run.
+fn monthly(agents: Option<u32>) -> [(&'static str, f64); 4] {
+    // Of the sweep itself; the webhook's undelivered callbacks are one more.
+    let metrics = SWEEP_METRICS
+        + match agents {
+            None => OPERATION_METRICS,
+            Some(agents) => {
+                OPERATION_METRICS * OPERATIONS + 1.0 + RUN_METRICS * (1.0 + f64::from(agents))
+            }
+        };
+    // Its queries find nothing, and are half a unit each.
+    let sweep = Use { read_units: 8.0, ..Use::invocation(ours::SWEEP, 17.0) };
+    [
+        ("alarms, a dashboard", ALARMS * price::ALARM + price::DASHBOARD),
+        ("custom metrics", metrics * price::METRIC),
+        ("sweeps", SWEEPS * (sweep.total() + price::METRIC_REQUESTS) / 1e6),
+        ("a secret", price::SECRET),
+    ]
+}
+
+fn month_table(months: &[[(&'static str, f64); 4]; 2]) -> String {
+    let dollars = |value: f64| format!("{value:.2}");
+    let [idle, busy] = months;
+    let mut rows: Vec<_> = idle
+        .iter()
+        .zip(busy)
+        .map(|((of, idle), (_, busy))| [(*of).to_owned(), dollars(*idle), dollars(*busy)])
+        .collect();
+    let [idle, busy] = months.map(|month| dollars(month.iter().map(|(_, it)| it).sum()));
+    rows.push(["together".to_owned(), idle, busy]);
+    table(["DOLLARS A MONTH, AT MOST", "IDLE", "BUSY"], &rows)
+}
+
 /// What starts need of something that AWS, or the design, gives so much of.
 #[derive(Debug, Serialize)]
 struct Need {
@@ -281,6 +344,9 @@ struct Need {
 fn scale(called_back: &Use) -> Vec<Need> {
     /// Of an item, and of an index's key: <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/bp-partition-key-design.html>.
     const PARTITION: f64 = 1_000.0;
+    /// What a run writes into each index.
+    const OWNER_ENTRIES: f64 = 5.0;
+    const DUE_ENTRIES: f64 = 8.0;
 
     let need = |of, per_start: f64, quota: f64| Need {
         of,
@@ -292,10 +358,17 @@ fn scale(called_back: &Use) -> Vec<Need> {
         // <https://docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html>
         need("StartExecution", 1.0, 300.0),
         // Every write of a state is one of its index of owners, too.
-        need("one user's entries in an index", 5.0, PARTITION),
+        need("one user's entries in an index", OWNER_ENTRIES, PARTITION),
         need("one key's starts counter", 1.0, PARTITION),
-        need("a shard of the index of debts", 8.0 / f64::from(SHARDS), PARTITION),
+        need("a shard of the index of debts", DUE_ENTRIES / f64::from(SHARDS), PARTITION),
         need("table write units", called_back.write_units, 40_000.0),
+        // The table itself, without its indexes, which take as much each, and until it has grown:
+        // <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/warm-throughput-scenarios.html>
+        need(
+            "a new table's write units",
+            called_back.write_units - OWNER_ENTRIES - DUE_ENTRIES,
+            4_000.0,
+        ),
         // <https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html>
         need("Lambdas at once", called_back.milliseconds / 1_000.0, 1_000.0),
         need("API requests", called_back.api_requests, 10_000.0),
@@ -334,7 +407,8 @@ mod tests {
     fn a_start_uses_the_scarcest_quota_first() {
         let needs = scale(&run(1.0));
 
-        assert_eq!(needs[0].of, "one user's entries in an index");
+        assert_eq!(needs[0].of, "a new table's write units");
+        assert_eq!(needs[1].of, "one user's entries in an index");
         assert!(needs.windows(2).all(|pair| pair[0].reached_at <= pair[1].reached_at));
     }
 
@@ -344,5 +418,23 @@ mod tests {
 
         assert!((looks - 10.0 * look().total()).abs() < 1e-9);
         assert!(look().read_units < 1.5, "a look reads its key and half a unit");
+    }
+
+    #[test]
+    fn there_are_as_many_alarms_as_are_counted() {
+        let template = include_str!("../../template.yaml");
+        let alarms = template.matches("    Type: AWS::CloudWatch::Alarm\n").count();
+
+        assert!((ALARMS - f64::from(u32::try_from(alarms).unwrap())).abs() < 1e-9, "{alarms}");
+    }
+
+    #[test]
+    fn a_stack_costs_a_month_what_its_metrics_do_besides_the_rest() {
+        let metrics = |agents| monthly(agents)[1].1 / price::METRIC;
+
+        assert!((metrics(None) - 12.0).abs() < 1e-9);
+        assert!((metrics(Some(0)) - (9.0 + 76.0 + 7.0)).abs() < 1e-9);
+        assert!((metrics(Some(6)) - (9.0 + 76.0 + 49.0)).abs() < 1e-9);
+        assert!(monthly(None)[2].1 < 1.0, "a sweep costs {}", monthly(None)[2].1);
     }
 }

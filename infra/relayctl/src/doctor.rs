@@ -54,6 +54,7 @@ pub(crate) async fn run(stack: &Stack, arguments: Arguments) -> anyhow::Result<R
     findings.add("stack", parts::settled(stack));
     findings.add("tables", parts::tables(stack).await);
     findings.add("functions", parts::functions(stack).await);
+    findings.add("concurrency", parts::concurrency(stack).await);
     for (check, queue, function) in [
         ("launch queue", "LaunchQueueUrl", "LaunchFunctionName"),
         ("webhook queue", "WebhookQueueUrl", "WebhookFunctionName"),

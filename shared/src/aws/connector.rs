@@ -32,6 +32,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_millis(3_100);
 /// For all of a try, from the connection to the end of the answer: many times what any call of
 /// ours takes.
 pub(super) const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
+/// The same of DynamoDB, whose calls take milliseconds: a connection that hangs can be left, and the call
+/// be made by another, before the authorizer's five seconds are over.
+pub(super) const TABLE_ATTEMPT_TIMEOUT: Duration = Duration::from_secs(2);
 
 #[derive(Clone)]
 pub(super) struct Connector {

@@ -73,6 +73,30 @@ pub(super) async fn functions(stack: &Stack) -> anyhow::Result<String> {
     Ok(format!("{} are ready", FUNCTIONS.len()))
 }
 
+/// Whether requests that are held leave Lambda something to answer the others with.
+pub(super) async fn concurrency(stack: &Stack) -> anyhow::Result<String> {
+    let client = aws_sdk_lambda::Client::new(&stack.aws);
+    let read = client.get_account_settings().send().await.map_err(refusal);
+    let limit = read.context("cannot read the account's settings of Lambda")?.account_limit;
+    let limit = limit.and_then(|it| it.unreserved_concurrent_executions);
+    let limit = limit.context("Lambda does not say how many functions may run at once")?;
+    enough_concurrency(stack.number("MaxWaiters")?, limit)
+}
+
+/// Held requests may take half of what may run at once: the authorizer, the starts and what Step Functions tells
+/// need the rest.
+fn enough_concurrency(max_waiters: u32, limit: i32) -> anyhow::Result<String> {
+    ensure!(
+        i64::from(max_waiters) * 2 <= i64::from(limit),
+        "{limit} functions may run at once, of which requests by Prefer: wait may hold {max_waiters}: \
+         ask for more concurrent executions of Lambda, or deploy with a MaxWaiters of {}",
+        limit.max(0) / 2
+    );
+    Ok(format!(
+        "{limit} functions may run at once, {max_waiters} of them for requests that are held"
+    ))
+}
+
 /// Whether somebody takes the messages of a queue.
 pub(super) async fn consumer(stack: &Stack, queue: &str, function: &str) -> anyhow::Result<String> {
     let name = stack.output(function)?;
@@ -192,4 +216,23 @@ pub(super) async fn valid_keys(stack: &Stack) -> anyhow::Result<String> {
     let valid = keys.filter(|(_, key)| key.is_valid(now)).count();
     ensure!(valid > 0, "nobody has a valid key: make one by `keys create --user …`");
     Ok(format!("{valid} are valid"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn held_requests_may_take_half_of_what_may_run_at_once() {
+        for (max_waiters, limit) in [(5, 10), (0, 10), (20, 1_000), (0, 0), (500, 1_000)] {
+            let said = enough_concurrency(max_waiters, limit).unwrap();
+            assert!(said.starts_with(&limit.to_string()), "{said}");
+        }
+        for (max_waiters, limit, better) in
+            [(20, 10, 5), (6, 10, 5), (1, 0, 0), (u32::MAX, 1_000, 500)]
+        {
+            let said = enough_concurrency(max_waiters, limit).unwrap_err().to_string();
+            assert!(said.ends_with(&format!("a MaxWaiters of {better}")), "{said}");
+        }
+    }
 }
