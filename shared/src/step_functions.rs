@@ -32,6 +32,8 @@ pub enum Started {
     At(Timestamp),
     /// It cannot be taken now; the same call may succeed later.
     Delayed(Error),
+    /// We may not start this machine, or not use its key.
+    Denied(Error),
     /// It will never start: the error's code and message.
     Refused {
         code: String,
@@ -95,6 +97,9 @@ impl StepFunctions {
                 code: refusal.code().unwrap_or("LaunchRefused").to_owned(),
                 cause: refusal.message().unwrap_or("Step Functions refused the launch").to_owned(),
             }),
+            _ if is_denial(error.code()) => {
+                Ok(Started::Denied(Error::aws("start an execution")(error)))
+            }
             _ => match Error::aws("start an execution")(error) {
                 error @ Error::Aws { transient: true, .. } => Ok(Started::Delayed(error)),
                 error => Err(error),
@@ -172,6 +177,13 @@ impl StepFunctions {
     }
 }
 
+/// Whether an error says that we may not, for as long as nobody changes a policy or a key.
+fn is_denial(code: Option<&str>) -> bool {
+    const DENIALS: [&str; 3] =
+        ["AccessDeniedException", "KmsAccessDeniedException", "KmsInvalidStateException"];
+    code.is_some_and(|code| DENIALS.contains(&code))
+}
+
 fn observed(id: &ExecutionId, output: DescribeExecutionOutput) -> Result<Observation, Error> {
     Ok(Observation {
         status: status(&output.status)?,
@@ -195,5 +207,23 @@ fn status(status: &ExecutionStatus) -> Result<Status, Error> {
         ExecutionStatus::TimedOut => Ok(Status::Timeout),
         ExecutionStatus::Aborted => Ok(Status::Cancelled),
         unknown => Err(Error::corrupt("an execution's status", unknown.as_str().to_owned())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_only_a_policy_or_a_key_can_change_is_a_denial() {
+        for code in
+            ["AccessDeniedException", "KmsAccessDeniedException", "KmsInvalidStateException"]
+        {
+            assert!(is_denial(Some(code)), "{code}");
+        }
+        for code in ["KmsThrottlingException", "ThrottlingException", "ExecutionDoesNotExist"] {
+            assert!(!is_denial(Some(code)), "{code}");
+        }
+        assert!(!is_denial(None));
     }
 }
