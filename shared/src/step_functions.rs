@@ -10,7 +10,7 @@ use aws_sdk_sfn::{
         start_execution::StartExecutionError,
         stop_execution::StopExecutionError,
     },
-    types::ExecutionStatus,
+    types::{ExecutionStatus, IncludedData},
 };
 
 use crate::{
@@ -162,9 +162,15 @@ impl StepFunctions {
         id: &ExecutionId,
         execution_arn: &str,
     ) -> Result<Option<Observation>, Error> {
-        let described = self.0.describe_execution().execution_arn(execution_arn).send().await;
-        match described {
+        let describe = self.0.describe_execution().execution_arn(execution_arn);
+        match describe.clone().send().await {
             Ok(output) => observed(id, output).map(Some),
+            // Its data is under a key that we may not use; that it has ended is not.
+            Err(error) if is_denial(error.code()) => {
+                let described = describe.included_data(IncludedData::MetadataOnly).send().await;
+                let output = described.map_err(Error::aws("describe an execution"))?;
+                observed(id, output).map(|observed| Some(unreadable(observed)))
+            }
             Err(error)
                 if error
                     .as_service_error()
@@ -198,6 +204,21 @@ fn observed(id: &ExecutionId, output: DescribeExecutionOutput) -> Result<Observa
     })
 }
 
+/// A completed run whose output nobody can read is told as failed: its caller has no result.
+fn unreadable(observed: Observation) -> Observation {
+    if observed.status != Status::Completed {
+        return observed;
+    }
+    let cause = "the agent completed, but agent-relay may not read its output: let the status and \
+                 sweep functions decrypt by the state machine's KMS key";
+    Observation {
+        status: Status::Failed,
+        error: Some("output_unreadable".to_owned()),
+        cause: Some(cause.to_owned()),
+        ..observed
+    }
+}
+
 fn status(status: &ExecutionStatus) -> Result<Status, Error> {
     match status {
         // A run that waits for its redrive is on its way, and will be heard of again.
@@ -225,5 +246,31 @@ mod tests {
             assert!(!is_denial(Some(code)), "{code}");
         }
         assert!(!is_denial(None));
+    }
+
+    #[test]
+    fn a_completed_run_whose_output_may_not_be_read_has_failed_and_says_why() {
+        let id: ExecutionId = "mcp-echo-1".parse().unwrap();
+        let seen = |status| Observation {
+            execution_id: id.clone(),
+            execution_arn: String::new(),
+            status,
+            redrive_count: 0,
+            started_at: None,
+            completed_at: None,
+            output: None,
+            error: None,
+            cause: None,
+        };
+
+        let told = unreadable(seen(Status::Completed));
+        assert_eq!(
+            (told.status, told.error.as_deref()),
+            (Status::Failed, Some("output_unreadable"))
+        );
+        for other in [Status::Running, Status::Failed, Status::Timeout, Status::Cancelled] {
+            let told = unreadable(seen(other));
+            assert_eq!((told.status, told.error), (other, None));
+        }
     }
 }
