@@ -168,7 +168,12 @@ impl StepFunctions {
             // Its data is under a key that we may not use; that it has ended is not.
             Err(error) if is_denial(error.code()) => {
                 let described = describe.included_data(IncludedData::MetadataOnly).send().await;
-                let output = described.map_err(Error::aws("describe an execution"))?;
+                let output = described.map_err(|error| match error.code() {
+                    code if is_denial(code) => {
+                        Error::Forbidden(format!("states:DescribeExecution:{execution_arn}"))
+                    }
+                    _ => Error::aws("describe an execution")(error),
+                })?;
                 observed(id, output).map(|observed| Some(unreadable(observed)))
             }
             Err(error)
