@@ -76,7 +76,11 @@ impl Error {
         E: std::error::Error + ProvideErrorMetadata + Send + Sync + 'static,
         R: std::fmt::Debug + Send + Sync + 'static,
     {
-        move |error| Self::Aws { action, transient: is_transient(&error), source: error.into() }
+        move |error| match error.as_service_error().and_then(ProvideErrorMetadata::code) {
+            // It was repeated, and met a transaction each time.
+            Some("TransactionConflictException") => Self::Busy(action),
+            _ => Self::Aws { action, transient: is_transient(&error), source: error.into() },
+        }
     }
 }
 

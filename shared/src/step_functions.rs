@@ -10,7 +10,7 @@ use aws_sdk_sfn::{
         start_execution::StartExecutionError,
         stop_execution::StopExecutionError,
     },
-    types::ExecutionStatus,
+    types::{ExecutionStatus, IncludedData},
 };
 
 use crate::{
@@ -32,6 +32,8 @@ pub enum Started {
     At(Timestamp),
     /// It cannot be taken now; the same call may succeed later.
     Delayed(Error),
+    /// We may not start this machine, or not use its key.
+    Denied(Error),
     /// It will never start: the error's code and message.
     Refused {
         code: String,
@@ -95,6 +97,9 @@ impl StepFunctions {
                 code: refusal.code().unwrap_or("LaunchRefused").to_owned(),
                 cause: refusal.message().unwrap_or("Step Functions refused the launch").to_owned(),
             }),
+            _ if is_denial(error.code()) => {
+                Ok(Started::Denied(Error::aws("start an execution")(error)))
+            }
             _ => match Error::aws("start an execution")(error) {
                 error @ Error::Aws { transient: true, .. } => Ok(Started::Delayed(error)),
                 error => Err(error),
@@ -157,9 +162,20 @@ impl StepFunctions {
         id: &ExecutionId,
         execution_arn: &str,
     ) -> Result<Option<Observation>, Error> {
-        let described = self.0.describe_execution().execution_arn(execution_arn).send().await;
-        match described {
+        let describe = self.0.describe_execution().execution_arn(execution_arn);
+        match describe.clone().send().await {
             Ok(output) => observed(id, output).map(Some),
+            // Its data is under a key that we may not use; that it has ended is not.
+            Err(error) if is_denial(error.code()) => {
+                let described = describe.included_data(IncludedData::MetadataOnly).send().await;
+                let output = described.map_err(|error| match error.code() {
+                    code if is_denial(code) => {
+                        Error::Forbidden(format!("states:DescribeExecution:{execution_arn}"))
+                    }
+                    _ => Error::aws("describe an execution")(error),
+                })?;
+                observed(id, output).map(|observed| Some(unreadable(observed)))
+            }
             Err(error)
                 if error
                     .as_service_error()
@@ -170,6 +186,13 @@ impl StepFunctions {
             Err(error) => Err(Error::aws("describe an execution")(error)),
         }
     }
+}
+
+/// Whether an error says that we may not, for as long as nobody changes a policy or a key.
+fn is_denial(code: Option<&str>) -> bool {
+    const DENIALS: [&str; 3] =
+        ["AccessDeniedException", "KmsAccessDeniedException", "KmsInvalidStateException"];
+    code.is_some_and(|code| DENIALS.contains(&code))
 }
 
 fn observed(id: &ExecutionId, output: DescribeExecutionOutput) -> Result<Observation, Error> {
@@ -186,6 +209,21 @@ fn observed(id: &ExecutionId, output: DescribeExecutionOutput) -> Result<Observa
     })
 }
 
+/// A completed run whose output nobody can read is told as failed: its caller has no result.
+fn unreadable(observed: Observation) -> Observation {
+    if observed.status != Status::Completed {
+        return observed;
+    }
+    let cause = "the agent completed, but agent-relay may not read its output: let the status and \
+                 sweep functions decrypt by the state machine's KMS key";
+    Observation {
+        status: Status::Failed,
+        error: Some("output_unreadable".to_owned()),
+        cause: Some(cause.to_owned()),
+        ..observed
+    }
+}
+
 fn status(status: &ExecutionStatus) -> Result<Status, Error> {
     match status {
         // A run that waits for its redrive is on its way, and will be heard of again.
@@ -195,5 +233,49 @@ fn status(status: &ExecutionStatus) -> Result<Status, Error> {
         ExecutionStatus::TimedOut => Ok(Status::Timeout),
         ExecutionStatus::Aborted => Ok(Status::Cancelled),
         unknown => Err(Error::corrupt("an execution's status", unknown.as_str().to_owned())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_only_a_policy_or_a_key_can_change_is_a_denial() {
+        for code in
+            ["AccessDeniedException", "KmsAccessDeniedException", "KmsInvalidStateException"]
+        {
+            assert!(is_denial(Some(code)), "{code}");
+        }
+        for code in ["KmsThrottlingException", "ThrottlingException", "ExecutionDoesNotExist"] {
+            assert!(!is_denial(Some(code)), "{code}");
+        }
+        assert!(!is_denial(None));
+    }
+
+    #[test]
+    fn a_completed_run_whose_output_may_not_be_read_has_failed_and_says_why() {
+        let id: ExecutionId = "mcp-echo-1".parse().unwrap();
+        let seen = |status| Observation {
+            execution_id: id.clone(),
+            execution_arn: String::new(),
+            status,
+            redrive_count: 0,
+            started_at: None,
+            completed_at: None,
+            output: None,
+            error: None,
+            cause: None,
+        };
+
+        let told = unreadable(seen(Status::Completed));
+        assert_eq!(
+            (told.status, told.error.as_deref()),
+            (Status::Failed, Some("output_unreadable"))
+        );
+        for other in [Status::Running, Status::Failed, Status::Timeout, Status::Cancelled] {
+            let told = unreadable(seen(other));
+            assert_eq!((told.status, told.error), (other, None));
+        }
     }
 }

@@ -54,12 +54,15 @@ impl Launcher {
             return self.pay_answer(&id, &question).await;
         }
         let executions = &self.settle.executions;
+        let began = Timestamp::now();
         // The input never changes, so it can be read while the claim is made.
         let (claim, input) = tokio::join!(executions.claim(&id), executions.find_input(&id));
         match claim? {
             Claim::Claimed(execution) => {
                 let input = input?.ok_or_else(|| Error::corrupt("an input", "it is missing"))?;
-                self.launch(&execution, input.input, trace).await
+                // No try was made before this claim, or it was made in the same call.
+                let is_first = execution.claimed_at.is_some_and(|at| at >= began);
+                self.launch(&execution, input.input, trace, is_first).await
             }
             Claim::Refused(execution) if execution.status == Status::Running => {
                 self.stop_where_due(&execution).await
@@ -123,6 +126,7 @@ impl Launcher {
         execution: &Execution,
         input: String,
         trace: Option<String>,
+        is_first: bool,
     ) -> Result<(), Error> {
         let id = &execution.execution_id;
         match self.step_functions.start(execution, input, trace).await? {
@@ -139,6 +143,16 @@ impl Launcher {
                 }
             }
             Started::Delayed(error) => self.delay(execution, &error).await,
+            // An earlier try may have started it: only Step Functions knows, and `sweep` asks.
+            Started::Denied(error) if !is_first => self.delay(execution, &error).await,
+            Started::Denied(error) => {
+                problem::log(&error);
+                let cause = denied(execution);
+                let refused =
+                    Observation::never_ran(execution, Status::Failed, "launch_denied", &cause);
+                self.settle.apply(&refused).await?;
+                Ok(())
+            }
             Started::Refused { code, cause } => {
                 info!(code, "execution {id} cannot be launched");
                 let refused = Observation::never_ran(execution, Status::Failed, &code, &cause);
@@ -200,6 +214,15 @@ impl Launcher {
         }
         Ok(())
     }
+}
+
+/// What its caller is told of a run that we may not start.
+fn denied(execution: &Execution) -> String {
+    format!(
+        "agent-relay may not start {}: its name must match the stack's parameter AgentStateMachines, \
+         and its key, where it has one, must let the launch function use it",
+        execution.state_machine_arn.as_str()
+    )
 }
 
 /// 2, 4, 8 … seconds, at most 15 minutes, and up to half as much again, so that what was refused

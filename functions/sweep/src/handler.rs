@@ -198,16 +198,25 @@ impl Sweeper {
     /// Asks Step Functions how a run is, and settles it by the answer.
     async fn ask(&self, run: &Execution, now: Timestamp) -> Result<Paid, Error> {
         let id = &run.execution_id;
-        let observed = match self.step_functions.describe(id, &run.execution_arn()).await? {
-            Some(observed) => observed,
-            None if is_lost(run, now) => {
+        let observed = match self.step_functions.describe(id, &run.execution_arn()).await {
+            // It was never launched, nobody may start it any more, and we may not even ask.
+            Err(error @ Error::Forbidden(_))
+                if run.status == Status::Queued && is_lost(run, now) =>
+            {
+                problem::log(&error);
+                let cause = "agent-relay may neither start nor look at this state machine";
+                Observation::never_ran(run, Status::Failed, "launch_denied", cause)
+            }
+            Err(error) => return Err(error),
+            Ok(Some(observed)) => observed,
+            Ok(None) if is_lost(run, now) => {
                 warn!(execution.id = %id, "Step Functions does not know {id}");
                 let code = "execution_lost";
                 let cause = "Step Functions does not know this execution";
                 Observation::never_ran(run, Status::Failed, code, cause)
             }
             // It answers eventually consistently: not known yet.
-            None => return Ok(Paid::Looked),
+            Ok(None) => return Ok(Paid::Looked),
         };
         let settled = self.settle.apply(&observed).await?;
         if !observed.status.is_end() && run.to_stop(now).is_some() {

@@ -8,7 +8,7 @@ use std::{
 
 use aws_sdk_dynamodb::Client;
 
-use super::{from_item, is_refused, number, text, to_item, transitions::Step};
+use super::{Write, from_item, is_refused, number, text, to_item, transitions::Step};
 use crate::{
     agent::{Agent, AgentName, AgentStatus},
     error::Error,
@@ -110,7 +110,7 @@ impl Agents {
         if !remove.is_empty() {
             expression = format!("{expression} REMOVE {}", remove.join(", "));
         }
-        update.update_expression(expression).send().await.map_err(Error::aws("store an agent"))?;
+        update.update_expression(expression).write().await.map_err(Error::aws("store an agent"))?;
         Ok(())
     }
 
@@ -126,7 +126,7 @@ impl Agents {
             .condition_expression("attribute_exists(agent_name)")
             .expression_attribute_names("#status", "status")
             .expression_attribute_values(":inactive", text(AgentStatus::Inactive.as_str()))
-            .send()
+            .write()
             .await;
         match updated {
             Ok(_) => Ok(Step::Applied),
@@ -145,7 +145,7 @@ impl Agents {
             .update_expression("SET average_execution_time = :seconds")
             .condition_expression("attribute_exists(agent_name)")
             .expression_attribute_values(":seconds", number(seconds))
-            .send()
+            .write()
             .await;
         match updated {
             Ok(_) => Ok(()),

@@ -4,7 +4,7 @@ use aws_sdk_dynamodb::{
     Client, operation::update_item::UpdateItemError, types::ReturnValuesOnConditionCheckFailure,
 };
 
-use super::{from_item, number, text, to_item, transitions::Step};
+use super::{Write, from_item, number, text, to_item, transitions::Step};
 use crate::{
     api_key::{ApiKey, ApiKeyHash},
     error::Error,
@@ -49,7 +49,7 @@ impl ApiKeys {
             .table_name(&self.table)
             .set_item(Some(to_item(key)?))
             .item("api_key_hash", text(hash.to_hex()))
-            .send()
+            .write()
             .await
             .map_err(Error::aws("store an API key"))?;
         Ok(())
@@ -84,7 +84,7 @@ impl ApiKeys {
             )
             .expression_attribute_values(":at", number(at.millis()))
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
-            .send()
+            .write()
             .await;
         let Err(error) = updated else {
             return Ok(Step::Applied);
@@ -115,7 +115,7 @@ impl ApiKeys {
             )
             .expression_attribute_values(":now", number(Timestamp::now().millis()))
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
-            .send()
+            .write()
             .await;
         let Err(error) = updated else {
             return Ok(Step::Applied);
@@ -134,7 +134,7 @@ impl ApiKeys {
             .delete_item()
             .table_name(&self.table)
             .key("api_key_hash", text(hash.to_hex()))
-            .send()
+            .write()
             .await
             .map_err(Error::aws("remove an API key"))?;
         Ok(())

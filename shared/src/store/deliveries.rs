@@ -10,7 +10,8 @@ use aws_sdk_dynamodb::{
 use ulid::Ulid;
 
 use super::{
-    Item, from_item, is_refused, number, projection::Projection, text, to_item, transitions::Step,
+    Item, Write, from_item, is_refused, is_written, number, projection::Projection, text, to_item,
+    transitions::Step,
 };
 use crate::{
     delivery::{Attempt, Delivery, DeliveryState, PART_PREFIX},
@@ -81,7 +82,7 @@ impl Deliveries {
             .put_item()
             .table_name(&self.table)
             .set_item(Some(to_item(delivery)?))
-            .send()
+            .write()
             .await
             .map_err(Error::aws("store a delivery"))?;
         Ok(())
@@ -90,6 +91,7 @@ impl Deliveries {
     /// Owes a delivery again that is over, from the first step of its schedule, with the same
     /// `webhook-id`. `Stale` when it is still owed.
     pub async fn owe_again(&self, delivery: &Delivery, due_at: Timestamp) -> Result<Step, Error> {
+        let token = Ulid::generate().to_string();
         let updated = self
             .client
             .update_item()
@@ -98,9 +100,13 @@ impl Deliveries {
             .key("part", text(&delivery.part))
             .update_expression(
                 "SET #state = :pending, attempt_count = :zero, next_attempt_at = :now, \
-                 due_at = :due_at, #shard = :shard REMOVE leased_until",
+                 due_at = :due_at, #shard = :shard, redelivery = :token REMOVE leased_until",
             )
-            .condition_expression("#state <> :pending AND attribute_exists(execution_id)")
+            // The token stays: what was delivered meanwhile is not owed again by a repetition.
+            .condition_expression(
+                "#state <> :pending AND attribute_exists(execution_id) \
+                 AND (attribute_not_exists(redelivery) OR redelivery <> :token)",
+            )
             .expression_attribute_names("#state", "state")
             .expression_attribute_names("#shard", "shard")
             .expression_attribute_values(":pending", text("pending"))
@@ -108,10 +114,14 @@ impl Deliveries {
             .expression_attribute_values(":now", number(Timestamp::now().millis()))
             .expression_attribute_values(":due_at", number(due_at.millis()))
             .expression_attribute_values(":shard", number(delivery.execution_id.shard()))
-            .send()
+            .expression_attribute_values(":token", text(&token))
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+            .write()
             .await;
         match updated {
             Ok(_) => Ok(Step::Applied),
+            // The write was ours, and only its reply was lost.
+            Err(error) if is_written(&error, "redelivery", &text(&token)) => Ok(Step::Applied),
             Err(error) if is_refused(&error) => Ok(Step::Stale),
             Err(error) => Err(Error::aws("owe a delivery again")(error)),
         }
@@ -148,7 +158,7 @@ impl Deliveries {
             .expression_attribute_values(":one", number(1))
             .return_values(ReturnValue::AllNew)
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
-            .send()
+            .write()
             .await;
         let item = match leased {
             Ok(output) => output.attributes.unwrap_or_default(),
@@ -199,7 +209,7 @@ impl Deliveries {
             .expression_attribute_values(":token", text(token))
             .expression_attribute_values(":attempt", AttributeValue::L(vec![attempt]))
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
-            .send()
+            .write()
             .await;
         match recorded {
             Ok(_) => Ok(true),

@@ -2,11 +2,13 @@
 
 use aws_sdk_dynamodb::{
     Client,
-    types::{AttributeValue, Select},
+    types::{AttributeValue, ReturnValuesOnConditionCheckFailure, Select},
 };
 use serde::Deserialize;
 
-use super::{executions::STATE, from_item, is_refused, number, text, transitions::Step};
+use super::{
+    Write, executions::STATE, from_item, is_refused, is_written, number, text, transitions::Step,
+};
 use crate::{
     caller::UserId,
     delivery::{self, Delivery},
@@ -131,10 +133,15 @@ impl Due {
             .condition_expression("due_at = :due_at")
             .expression_attribute_values(":until", number(until.millis()))
             .expression_attribute_values(":due_at", number(item.due_at.millis()))
-            .send()
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+            .write()
             .await;
         match updated {
             Ok(_) => Ok(Step::Applied),
+            // The write was ours, and only its reply was lost.
+            Err(error) if is_written(&error, "due_at", &number(until.millis())) => {
+                Ok(Step::Applied)
+            }
             Err(error) if is_refused(&error) => Ok(Step::Stale),
             Err(error) => Err(Error::aws("postpone what is overdue")(error)),
         }

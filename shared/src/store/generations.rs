@@ -7,7 +7,7 @@ use aws_sdk_dynamodb::{
 };
 use ulid::Ulid;
 
-use super::{Item, executions::key, from_item, number, text};
+use super::{Item, Write, executions::key, from_item, number, text};
 use crate::{caller::UserId, error::Error, signature::Generation, time::Timestamp};
 
 pub(super) const GENERATION: &str = "generation";
@@ -56,7 +56,7 @@ impl Generations {
             .expression_attribute_values(":one", number(1))
             .return_values(ReturnValue::AllNew)
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
-            .send()
+            .write()
             .await;
         let item = match rotated {
             Ok(output) => output.attributes.unwrap_or_default(),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use aws_sdk_dynamodb::Client;
 use ulid::Ulid;
 
-use super::{is_refused, number, text};
+use super::{Write, is_refused, number, text};
 use crate::{error::Error, time::Timestamp};
 
 const MINUTE: i64 = 60_000;
@@ -59,7 +59,7 @@ impl Limits {
             .expression_attribute_values(":zero", number(0))
             .expression_attribute_values(":limit", number(limit))
             .expression_attribute_values(":ttl", number((minute + 60) * 60))
-            .send()
+            .write()
             .await;
         match updated {
             Ok(_) => Ok(Counted(counter)),
@@ -83,7 +83,7 @@ impl Limits {
             .key("part", text("rate"))
             .update_expression("ADD n :minus_one")
             .expression_attribute_values(":minus_one", number(-1))
-            .send()
+            .write()
             .await
             .map_err(Error::aws("take back a counted start"))?;
         Ok(())
@@ -128,7 +128,7 @@ impl Limits {
             .expression_attribute_values(":now", number(now.millis()))
             .expression_attribute_values(":until", number(until.millis()))
             .expression_attribute_values(":ttl", number(until.seconds() + 3600))
-            .send()
+            .write()
             .await;
         match taken {
             Ok(_) => Ok(true),
@@ -148,7 +148,7 @@ impl Limits {
             .update_expression("REMOVE held_until")
             .condition_expression("holder = :holder")
             .expression_attribute_values(":holder", text(&slot.holder))
-            .send()
+            .write()
             .await;
         match freed {
             Ok(_) => Ok(()),

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem, Update, builders::UpdateBuilder};
 
 use super::{
-    Transaction,
+    Transaction, Write,
     executions::{Executions, key},
     from_item, is_refused, number,
     projection::Projection,
@@ -127,7 +127,7 @@ impl Executions {
             .set_expression_attribute_names(Some(names))
             .set_expression_attribute_values(Some(values))
             .expression_attribute_values(":open", text(QuestionState::Open.as_str()))
-            .send()
+            .write()
             .await;
         match updated {
             Ok(_) => Ok(()),
@@ -225,7 +225,7 @@ impl Executions {
             .expression_attribute_values(":hash", text(&answer.hash))
             .expression_attribute_values(":due_at", number(due_at.millis()))
             .expression_attribute_values(":shard", number(id.shard()))
-            .send()
+            .write()
             .await;
         match updated {
             Ok(_) => Ok(Step::Applied),
@@ -243,7 +243,7 @@ impl Executions {
             .update_expression("ADD tries :one")
             .condition_expression("attribute_exists(execution_id)")
             .expression_attribute_values(":one", number(1))
-            .send()
+            .write()
             .await
             .map_err(Error::aws("count that an answer is given"))?;
         Ok(())

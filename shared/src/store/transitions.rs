@@ -14,9 +14,9 @@ use aws_sdk_dynamodb::{
 use ulid::Ulid;
 
 use super::{
-    Transaction,
+    Transaction, Write,
     executions::{CALLBACK, Executions, IDEMPOTENCY, INPUT, OUTPUT, STATE, key},
-    from_item, is_refused, number, text, to_item, transact,
+    found, from_item, is_refused, is_written, number, text, to_item, transact,
 };
 use crate::{
     delivery::Delivery,
@@ -75,7 +75,7 @@ impl Executions {
             .expression_attribute_values(":grace", number(now.minus(CLAIM_GRACE).millis()))
             .return_values(ReturnValue::AllNew)
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
-            .send()
+            .write()
             .await;
         match claimed {
             Ok(output) => {
@@ -117,10 +117,18 @@ impl Executions {
             .expression_attribute_values(":now", number(Timestamp::now().millis()))
             .expression_attribute_values(":due_at", number(due_at.millis()))
             .return_values(ReturnValue::AllNew)
-            .send()
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+            .write()
             .await;
         match updated {
             Ok(output) => output.attributes.map(from_item).transpose(),
+            // An earlier try was committed, and only its reply was lost.
+            Err(error)
+                if is_written(&error, "rank", &number(Rank::Launched as u8))
+                    && is_written(&error, "redrive_count", &number(0)) =>
+            {
+                found(&error).cloned().map(from_item).transpose()
+            }
             Err(error) if is_refused(&error) => Ok(None),
             Err(error) => Err(Error::aws("record a launch")(error)),
         }
@@ -137,7 +145,7 @@ impl Executions {
             .expression_attribute_values(":queued", text(Status::Queued.as_str()))
             .expression_attribute_values(":due_at", number(due_at.millis()))
             .expression_attribute_values(":one", number(1))
-            .send()
+            .write()
             .await;
         match updated {
             Ok(_) => Ok(()),
@@ -159,7 +167,7 @@ impl Executions {
             .expression_attribute_values(":ended", number(Rank::Ended as u8))
             .expression_attribute_values(":now", number(Timestamp::now().millis()))
             .expression_attribute_values(":due_at", number(due_at.millis()))
-            .send()
+            .write()
             .await;
         match updated {
             Ok(_) => Ok(Step::Applied),
@@ -177,7 +185,7 @@ impl Executions {
             .expression_attribute_names("#rank", "rank")
             .expression_attribute_values(":ended", number(Rank::Ended as u8))
             .expression_attribute_values(":reason", text(reason.as_str()))
-            .send()
+            .write()
             .await;
         match updated {
             Ok(_) => Ok(Step::Applied),
@@ -211,7 +219,7 @@ impl Executions {
                 "attribute_not_exists(execution_id) OR redrive_count <= :redrive_count",
             )
             .expression_attribute_values(":redrive_count", number(outcome.redrive_count))
-            .send()
+            .write()
             .await;
         match stored {
             Ok(_) => Ok(Step::Applied),
@@ -294,7 +302,7 @@ impl Executions {
             .condition_expression(state.condition)
             .set_expression_attribute_names(Some(state.names))
             .set_expression_attribute_values(Some(state.values))
-            .send()
+            .write()
             .await;
         match updated {
             Ok(_) => Ok(Transaction::Committed),
