@@ -125,7 +125,7 @@ impl Executions {
             // An earlier try was committed, and only its reply was lost.
             Err(error)
                 if is_written(&error, "rank", &number(Rank::Launched as u8))
-                    && is_written(&error, "redrive_count", &number(0)) =>
+                    && is_written(&error, "started_at", &number(started_at.millis())) =>
             {
                 found(&error).cloned().map(from_item).transpose()
             }
