@@ -55,7 +55,7 @@ async fn a_refused_start_names_the_field_and_leaves_no_row() {
     let answer = user.post_with(&[("idempotency-key", &key)], &valid()).await;
     assert_problem(&answer, 422, "invalid");
 
-    for body in ["", "nonsense", "{\"agent_name\":", "[]", "null", "{\"a\":1e999}"] {
+    for body in ["", "nonsense", "{\"agent_name\":", "[]", "null", "{\"a\":01}"] {
         let answer = user.send(Method::POST, "/v1/executions", &[], body).await;
         assert_problem(&answer, 400, "malformed");
     }
