@@ -333,11 +333,13 @@ async fn an_answer_has_the_form_that_the_client_accepts() {
 async fn digits_and_levels_reach_the_agent() {
     let stack = Stack::connect().await;
     let user = stack.user(EVERYTHING).await;
+    let agent = stack.agent("EchoMachineArn", json!({})).await;
     let deep = format!("{}{}", "[".repeat(200), "]".repeat(200));
 
     for value in ["18446744073709551616", "0.10", &deep] {
-        let arguments =
-            format!(r#"{{"agent_name":"echo","input_message":"x","parameters":{{"a":{value}}}}}"#);
+        let arguments = format!(
+            r#"{{"agent_name":"{agent}","input_message":"x","parameters":{{"a":{value}}}}}"#
+        );
         let answer = post_text(&user, &[], &called("start_agent", &arguments)).await;
         let id = answer.body["result"]["structuredContent"]["execution_id"].as_str().unwrap();
         // What the agent is started with is stored with the start.

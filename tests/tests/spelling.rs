@@ -9,8 +9,8 @@ async fn post(user: &User, headers: &[(&str, &str)], body: impl Into<reqwest::Bo
     user.send(Method::POST, "/v1/executions", headers, body).await
 }
 
-fn start(rest: &str) -> String {
-    format!(r#"{{"agent_name":"echo","input_message":"x"{rest}}}"#)
+fn start(agent: &str, rest: &str) -> String {
+    format!(r#"{{"agent_name":"{agent}","input_message":"x"{rest}}}"#)
 }
 
 /// What Step Functions was given for this run.
@@ -25,6 +25,8 @@ async fn input(stack: &Stack, user: &User, id: &str) -> String {
 async fn the_agent_gets_its_parameters_as_they_are_written() {
     let stack = Stack::connect().await;
     let user = stack.user(&["execute:*", "view:*"]).await;
+    // The example itself takes no parameters but its own.
+    let agent = stack.agent("EchoMachineArn", json!({})).await;
     let deep = format!("{}{}", "[".repeat(900), "]".repeat(900));
 
     for parameters in [
@@ -32,7 +34,8 @@ async fn the_agent_gets_its_parameters_as_they_are_written() {
         r#"{"amount":0.10000000000000000001,"wait_seconds":0}"#,
         &format!(r#"{{"wait_seconds":0,"deep":{deep}}}"#),
     ] {
-        let answer = post(&user, &[], start(&format!(r#","parameters":{parameters}"#))).await;
+        let answer =
+            post(&user, &[], start(&agent, &format!(r#","parameters":{parameters}"#))).await;
         assert_eq!(answer.status, 202, "{answer:?}");
         let input = input(&stack, &user, &answer.text("execution_id")).await;
         assert!(input.contains(&format!(r#""parameters":{parameters}"#)), "{input}");
@@ -44,7 +47,9 @@ async fn a_key_tells_apart_requests_that_differ_in_the_last_digit() {
     let stack = Stack::connect().await;
     let user = stack.user(&["execute:*", "view:*"]).await;
     let key = [("idempotency-key", "order-4711")];
-    let with = |id: &str| start(&format!(r#","parameters":{{"wait_seconds":0,"id":{id}}}"#));
+    let agent = stack.agent("EchoMachineArn", json!({})).await;
+    let with =
+        |id: &str| start(&agent, &format!(r#","parameters":{{"wait_seconds":0,"id":{id}}}"#));
 
     let first = post(&user, &key, with("18446744073709551616")).await;
     assert_eq!(first.status, 202, "{first:?}");
@@ -58,7 +63,7 @@ async fn a_key_tells_apart_requests_that_differ_in_the_last_digit() {
 async fn a_quoted_key_is_the_key_in_its_quotes() {
     let stack = Stack::connect().await;
     let user = stack.user(&["execute:*", "view:*"]).await;
-    let body = start(r#","parameters":{"wait_seconds":0}"#);
+    let body = start("echo", r#","parameters":{"wait_seconds":0}"#);
 
     let quoted = post(&user, &[("idempotency-key", "\"K\"")], body.clone()).await;
     let plain = post(&user, &[("idempotency-key", "K")], body).await;
@@ -79,7 +84,7 @@ async fn two_keys_that_differ_are_refused() {
             "multiValueHeaders": {"Idempotency-Key": keys},
             "queryStringParameters": null, "multiValueQueryStringParameters": null,
             "pathParameters": null, "stageVariables": null, "isBase64Encoded": false,
-            "body": start(r#","parameters":{"wait_seconds":0}"#),
+            "body": start("echo", r#","parameters":{"wait_seconds":0}"#),
             "requestContext": {
                 "resourcePath": "/v1/executions", "httpMethod": "POST", "path": "/live/v1/executions",
                 "stage": "live", "requestId": "r", "apiId": "a", "identity": {},
@@ -107,7 +112,7 @@ async fn two_keys_that_differ_are_refused() {
 async fn prefer_is_read_in_any_form_of_its_rfc() {
     let stack = Stack::connect().await;
     let user = stack.user(&["execute:*", "view:*"]).await;
-    let body = start(r#","parameters":{"wait_seconds":0}"#);
+    let body = start("echo", r#","parameters":{"wait_seconds":0}"#);
 
     for prefer in ["Wait=20", "wait=\"20\"", "respond-async, WAIT = 20; x=y"] {
         let answer = post(&user, &[("prefer", prefer)], body.clone()).await;
@@ -121,7 +126,7 @@ async fn prefer_is_read_in_any_form_of_its_rfc() {
 async fn bytes_that_are_harmless_are_taken_and_others_are_refused_by_their_place() {
     let stack = Stack::connect().await;
     let user = stack.user(&["execute:*", "view:*"]).await;
-    let body = start(r#","parameters":{"wait_seconds":0},"timeout_seconds":60.0"#);
+    let body = start("echo", r#","parameters":{"wait_seconds":0},"timeout_seconds":60.0"#);
 
     let marked = post(&user, &[], format!("\u{feff}{body}")).await;
     assert_eq!(marked.status, 202, "{marked:?}");
