@@ -3,9 +3,10 @@
 use std::{borrow::Cow, convert::Infallible, future::ready, pin::Pin, time::Duration};
 
 use lambda_http::{
-    Body, IntoResponse, Request, RequestExt, Response,
+    Adapter, Body, IntoResponse, LambdaEvent, Request, RequestExt, Response, Service,
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
-    request::RequestContext,
+    request::{LambdaRequest, RequestContext},
+    service_fn,
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -24,6 +25,30 @@ use crate::{
 
 /// API Gateway answers for a function that takes longer than 29 s, so nobody is held longer.
 const MAX_WAIT: Duration = Duration::from_secs(25);
+
+/// Serves the requests that API Gateway hands over.
+pub async fn run<'a, S>(handler: S) -> Result<(), lambda_http::Error>
+where
+    S: Service<Request, Response = TextResponse, Error = Infallible>,
+    S::Future: Send + 'a,
+{
+    let mut adapter = Adapter::from(handler);
+    lambda_runtime::run(service_fn(move |mut event: LambdaEvent<LambdaRequest>| {
+        keep_all_lines(&mut event.payload);
+        adapter.call(event)
+    }))
+    .await
+}
+
+/// An event has all lines of a header in `multiValueHeaders`, and the last one in `headers` besides, by
+/// which `lambda_http` would replace them.
+fn keep_all_lines(request: &mut LambdaRequest) {
+    if let LambdaRequest::ApiGatewayV1(request) = request
+        && !request.multi_value_headers.is_empty()
+    {
+        request.headers.clear();
+    }
+}
 
 /// Answers with what `work` gives, or with its error as a problem, and counts the invocation.
 pub async fn serve(

@@ -18,7 +18,7 @@ mod verbatim;
 
 use std::convert::Infallible;
 
-use lambda_http::{Error, Request, run, service_fn};
+use lambda_http::{Error, Request, service_fn};
 use relay::{
     aws::{self, Aws},
     env,
@@ -46,7 +46,7 @@ async fn main() -> Result<(), Error> {
     let services = &server.services;
     aws::prepare(services.start.prepare()).await;
 
-    run(service_fn(async |request: Request| {
+    gateway::run(service_fn(async |request: Request| {
         Ok::<_, Infallible>(TextResponse(match gateway::route(&request) {
             "/" => envelope::serve(services, &request).await,
             "/mcp" => transport.serve(request).await,

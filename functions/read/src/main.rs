@@ -2,7 +2,7 @@
 
 mod handler;
 
-use lambda_http::{Error, Request, run, service_fn};
+use lambda_http::{Error, Request, service_fn};
 use relay::{
     aws::{self, Aws},
     env, gateway,
@@ -20,7 +20,7 @@ async fn main() -> Result<(), Error> {
     let public_url = &env::required("PUBLIC_URL")?;
     aws::prepare(reader.executions.prepare()).await;
 
-    run(service_fn(move |request: Request| {
+    gateway::run(service_fn(move |request: Request| {
         let metrics = gateway::measure(handler::operation(&request), &request);
         gateway::serve(metrics, async move { handler::handle(reader, public_url, &request).await })
     }))

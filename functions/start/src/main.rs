@@ -2,7 +2,7 @@
 
 mod handler;
 
-use lambda_http::{Error, Request, run, service_fn};
+use lambda_http::{Error, Request, service_fn};
 use relay::{
     aws::{self, Aws},
     env, gateway,
@@ -27,7 +27,7 @@ async fn main() -> Result<(), Error> {
     aws::prepare(api.services.start.prepare()).await;
 
     let handle = async |request: Request| api.handle(&request).await;
-    run(service_fn(move |request| {
+    gateway::run(service_fn(move |request| {
         let metrics = gateway::measure(handler::operation(&request), &request);
         gateway::serve(metrics, handle(request))
     }))
