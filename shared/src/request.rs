@@ -323,8 +323,8 @@ mod tests {
         from_text::<StartBody>(&body.to_string())?.check(&"127.0.0.1".parse().unwrap())
     }
 
-    fn refused_field(body: Value) -> String {
-        match check(&body) {
+    fn refused_field(body: &Value) -> String {
+        match check(body) {
             Err(Error::Invalid { field, .. }) => field.into_owned(),
             other => panic!("{other:?}"),
         }
@@ -335,11 +335,11 @@ mod tests {
         let with = |field: &str, value: Value| {
             let mut body = json!({"agent_name": "echo", "input_message": "hello"});
             body[field] = value;
-            refused_field(body)
+            refused_field(&body)
         };
 
-        assert_eq!(refused_field(json!({"input_message": "hello"})), "agent_name");
-        assert_eq!(refused_field(json!({"agent_name": "echo"})), "input_message");
+        assert_eq!(refused_field(&json!({"input_message": "hello"})), "agent_name");
+        assert_eq!(refused_field(&json!({"agent_name": "echo"})), "input_message");
         assert_eq!(with("agent_name", json!("a b")), "agent_name");
         assert_eq!(with("agent_name", json!(7)), "agent_name");
         assert_eq!(with("input_message", json!(" \n")), "input_message");
@@ -358,7 +358,7 @@ mod tests {
 
     #[test]
     fn an_unknown_event_is_refused() {
-        let field = refused_field(json!({
+        let field = refused_field(&json!({
             "agent_name": "echo", "input_message": "hello",
             "callback_url": "http://127.0.0.1/", "callback_events": ["execution.done"],
         }));
