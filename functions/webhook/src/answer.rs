@@ -242,7 +242,10 @@ fn status_of(line: &[u8]) -> Option<u16> {
 
 /// The size in front of a chunk, whatever extension follows it.
 fn size_of_chunk(line: &[u8]) -> Option<u64> {
-    let digits = line.split(|byte| !byte.is_ascii_hexdigit()).next()?;
+    let digits = line.split(|byte| b"; \t".contains(byte)).next()?;
+    if !digits.iter().all(u8::is_ascii_hexdigit) {
+        return None;
+    }
     u64::from_str_radix(str::from_utf8(digits).ok()?, 16).ok()
 }
 

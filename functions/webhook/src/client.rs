@@ -386,7 +386,7 @@ mod tests {
             // Lengths that are none.
             (with_headers("content-length: 2\r\ncontent-length: 2\r\n"), Holds, "ok"),
             (with_headers("content-length: 2, 2\r\n"), Holds, "ok"),
-            (with_headers("content-length: 2\r\ncontent-length: 9\r\n"), Closes, "ok"),
+            (with_headers("content-length: 1\r\ncontent-length: 9\r\n"), Closes, "ok"),
             (with_headers("content-length: 2\r\ncontent-length: 9\r\n"), Holds, "ok"),
             (with_headers("content-length: 1\r\n"), Holds, "o"),
             (with_headers("content-length: 9\r\n"), Closes, "ok"),
@@ -407,6 +407,9 @@ mod tests {
             (chunked("2\r\nok\r\n"), Holds, "ok"),
             (chunked("9\r\nok"), Closes, "ok"),
             (chunked("2\r\nok\r\nnonsense\r\n"), Holds, "ok"),
+            (chunked("2\r\nok\r\nbroken\r\nxxxxxxxxxxx"), Holds, "ok"),
+            (chunked("2\r\nok\r\n+1\r\nx\r\n"), Holds, "ok"),
+            (chunked("2\r\nok\r\n\r\n1\r\nx\r\n"), Holds, "ok"),
             (chunked("2\r\nok too long\r\n0\r\n\r\n"), Holds, "ok"),
             (chunked("ffffffffffffffff\r\nok"), Closes, "ok"),
             (chunked("fffffffffffffffff\r\nok"), Closes, ""),
