@@ -478,13 +478,13 @@ mod tests {
             "attempts": attempts,
             "attempt_count": earlier.len() + 1,
             "next_attempt_at": NOW,
-            "ttl": NOW.plus(Duration::from_hours(48)).seconds(),
+            "ttl": NOW.plus(relay::delivery::MIN_RETENTION).seconds(),
         }))
         .unwrap()
     }
 
     fn next(delivery: &Delivery, outcome: Outcome, retry_after: Option<u64>) -> Option<Duration> {
-        let schedule: Schedule = "1,2,4,8,15,60,300,900,3600,10800,21600,43200".parse().unwrap();
+        let schedule = default_schedule();
         let retry_after = retry_after.map(Duration::from_secs);
         let judgement =
             Judgement { outcome, may_have_arrived: false, retry_after, detail: String::new() };
@@ -500,8 +500,9 @@ mod tests {
 
     #[test]
     fn failures_take_the_steps_of_the_schedule_until_it_is_exhausted() {
-        let steps =
-            [1.0, 2.0, 4.0, 8.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 10800.0, 21600.0, 43200.0];
+        let minutes = [1.0, 2.0, 4.0, 8.0, 15.0, 60.0, 300.0, 900.0];
+        let hours = [3_600.0, 10_800.0, 21_600.0, 43_200.0, 86_400.0, 86_400.0];
+        let steps = [&minutes[..], &hours].concat();
         let mut earlier = Vec::new();
         for step in steps {
             let pause = next(&delivery(&earlier), Outcome::Retry, None);
@@ -511,6 +512,30 @@ mod tests {
         assert_eq!(next(&delivery(&earlier), Outcome::Retry, None), None);
         assert_eq!(next(&delivery(&[]), Outcome::GiveUp, None), None);
         assert_eq!(next(&delivery(&[]), Outcome::Delivered, None), None);
+    }
+
+    /// The schedule of a stack whose operator has not named another.
+    fn default_schedule() -> Schedule {
+        let template = include_str!("../../../infra/template.yaml");
+        let (_, parameter) = template.split_once("  RetrySchedule:\n").unwrap();
+        let (_, default) = parameter.split_once("Default: \"").unwrap();
+        default.split_once('"').unwrap().0.parse().unwrap()
+    }
+
+    #[test]
+    fn the_default_schedule_outlasts_a_weekend_and_ends_before_the_delivery_is_deleted() {
+        for webhook_id in (0..100).map(|number| format!("msg_{number}")) {
+            // Each attempt takes as long as it may, and the sweep is minutes late for the next.
+            let lateness = Duration::from_mins(5);
+            let pauses: Vec<_> = (1..)
+                .map_while(|failures| default_schedule().pause_after(failures, &webhook_id))
+                .map(|pause| pause + lateness)
+                .collect();
+            let whole: Duration = pauses.iter().sum();
+            assert_eq!(pauses.len(), 14);
+            assert!(whole > Duration::from_hours(63), "{whole:?}");
+            assert!(whole < relay::delivery::MIN_RETENTION, "{whole:?}");
+        }
     }
 
     #[test]
@@ -545,7 +570,7 @@ mod tests {
             ago += pause;
         }
         assert!((20..40).contains(&earlier.len()), "{}", earlier.len());
-        assert!((70_000_000..130_000_000).contains(&ago), "{ago}");
+        assert!((225_000_000..420_000_000).contains(&ago), "{ago}");
     }
 
     #[test]
@@ -558,7 +583,7 @@ mod tests {
             Some(Duration::from_secs(1000))
         );
         // It adds no attempt to those of the schedule.
-        assert_eq!(next(&delivery(&[(1000, Some(503)); 12]), Outcome::Retry, Some(10)), None);
+        assert_eq!(next(&delivery(&[(1000, Some(503)); 14]), Outcome::Retry, Some(10)), None);
     }
 
     #[test]
@@ -573,7 +598,7 @@ mod tests {
 
     #[test]
     fn attempts_from_before_it_was_owed_again_do_not_count() {
-        let mut again = delivery(&[(90_000_000, Some(409)); 12]);
+        let mut again = delivery(&[(90_000_000, Some(409)); 14]);
         again.attempt_count = 1;
 
         assert!(about(next(&again, Outcome::Retry, None), 1.0));
