@@ -187,8 +187,9 @@ impl Delivery {
     }
 }
 
-/// How long a test delivery is kept.
-const TEST_KEPT_FOR: Duration = Duration::from_hours(48);
+/// How long a delivery is kept at least, and what it tells: longer than its attempts may take by
+/// the default schedule, which is 70 h and a tenth.
+pub const MIN_RETENTION: Duration = Duration::from_hours(4 * 24);
 
 impl Delivery {
     /// The debt to try a subscription. It stands under an id of its own, as if of a run.
@@ -220,7 +221,7 @@ impl Delivery {
             lease: None,
             leased_until: None,
             due_at: Some(now.plus(overdue)),
-            ttl: now.plus(TEST_KEPT_FOR).seconds(),
+            ttl: now.plus(MIN_RETENTION).seconds(),
         }
     }
 }

@@ -1,12 +1,18 @@
 //! A receiver of callbacks, on loopback.
 
-use std::net::SocketAddr;
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 use aws_sdk_secretsmanager::Client;
 use relay::signature::SigningSecret;
 use serde_json::Value;
 use tokio::{
-    io::{copy, copy_bidirectional, sink},
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, copy, copy_bidirectional, sink},
     net::{TcpListener, TcpSocket, TcpStream},
 };
 use wiremock::{Mock, MockServer, Request, ResponseTemplate, matchers::any};
@@ -131,6 +137,63 @@ impl Down {
         let server = MockServer::builder().listener(listener).start().await;
         Receiver::on(server, &[ResponseTemplate::new(200)]).await
     }
+}
+
+/// A receiver whose answers are bytes, as no HTTP server would write them.
+pub struct Raw {
+    address: SocketAddr,
+    received: Arc<AtomicUsize>,
+}
+
+impl Raw {
+    /// Writes these answers in turn, and then the last one for ever, each to a request that it has
+    /// read to its end. Then it closes the connection, or resets it.
+    pub async fn writing(answers: Vec<Vec<u8>>, resets: bool) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let received = Arc::new(AtomicUsize::default());
+        let counted = received.clone();
+        tokio::spawn(async move {
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                let mut stream = BufReader::new(stream);
+                read_request(&mut stream).await;
+                let before = counted.fetch_add(1, Ordering::Relaxed);
+                let answer = answers.get(before).or(answers.last()).unwrap();
+                stream.write_all(answer).await.unwrap();
+                if resets {
+                    stream.get_ref().set_zero_linger().unwrap();
+                }
+            }
+        });
+        Self { address, received }
+    }
+
+    #[must_use]
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    /// How many requests have come so far.
+    #[must_use]
+    pub fn received(&self) -> usize {
+        self.received.load(Ordering::Relaxed)
+    }
+}
+
+async fn read_request(stream: &mut BufReader<TcpStream>) {
+    let mut length = 0;
+    loop {
+        let mut line = String::new();
+        stream.read_line(&mut line).await.unwrap();
+        if let Some(value) = line.strip_prefix("content-length: ") {
+            length = value.trim().parse().unwrap();
+        }
+        if line.trim().is_empty() {
+            break;
+        }
+    }
+    stream.read_exact(&mut vec![0; length]).await.unwrap();
 }
 
 pub struct Received(Request);

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use e2e::{
     Stack, User, eventually,
-    receiver::{Down, Loss, Receiver},
+    receiver::{Down, Loss, Raw, Receiver},
 };
 use futures_util::future::{join_all, join3};
 use relay::queue::DeliveryMessage;
@@ -20,6 +20,7 @@ const ATTEMPTS: usize = 5;
 const STARTING: &str = "<html><body>n8n is starting up. Please wait</body></html>";
 const RUNNING: &str = r#"{"code":409,"message":"The execution \"1\" is running already."}"#;
 const FINISHED: &str = r#"{"code":409,"message":"The execution \"1\" has finished already."}"#;
+const FAILED: &str = r#"{"code":409,"message":"The execution \"1\" has finished with error."}"#;
 
 fn answer(status: u16) -> ResponseTemplate {
     ResponseTemplate::new(status).set_body_raw("{}", "application/json")
@@ -73,6 +74,13 @@ async fn whatever_a_receiver_answers_it_gets_as_many_posts_as_it_should() {
         ("n8n waits", vec![ok()], "delivered", 1),
         ("n8n has not reached its Wait node", vec![json_answer(409, RUNNING)], "", 0),
         ("n8n has finished without us", vec![json_answer(409, FINISHED)], "undelivered", 1),
+        ("n8n has failed without us", vec![json_answer(409, FAILED)], "undelivered", 1),
+        (
+            "n8n fails in what it resumes, and says so",
+            vec![answer(500), json_answer(409, FAILED)],
+            "delivered",
+            2,
+        ),
         (
             "n8n fails in what it resumes",
             vec![answer(500), json_answer(409, FINISHED)],
@@ -80,7 +88,7 @@ async fn whatever_a_receiver_answers_it_gets_as_many_posts_as_it_should() {
             2,
         ),
         ("n8n finds the signature wrong", vec![answer(401)], "undelivered", 1),
-        ("n8n finds the header wrong", vec![answer(403)], "undelivered", 1),
+        ("n8n finds the header wrong", vec![answer(403)], "undelivered", ATTEMPTS),
         ("n8n does not know the execution", vec![json_answer(404, "{}")], "undelivered", ATTEMPTS),
         ("n8n knows it later", vec![answer(404), ok()], "delivered", 2),
         ("n8n finds the body too large once", vec![answer(500), ok()], "delivered", 2),
@@ -95,6 +103,7 @@ async fn whatever_a_receiver_answers_it_gets_as_many_posts_as_it_should() {
         ("503 for ever", vec![answer(503)], "undelivered", ATTEMPTS),
         ("gone", vec![answer(410)], "undelivered", 1),
         ("credentials that are put right", vec![answer(401), ok()], "delivered", 2),
+        ("a firewall that lets it pass later", vec![answer(403), ok()], "delivered", 2),
     ];
     let rows = rows.map(|(what, mut answers, end, posts)| async move {
         let (end, posts) = if end.is_empty() {
@@ -176,4 +185,76 @@ async fn an_answer_that_comes_too_late_is_none() {
         row(&user, "slow", &slow, "delivered", 2),
         row(&user, "n8n is slow, and has finished", &slow_n8n, "delivered", 2),
     );
+}
+
+/// One row of bytes: what is sent to this path, how that ends, after how many POSTs, and how the
+/// detail of the first attempt begins.
+async fn bytes(
+    user: &User,
+    (path, answers, end, posts, detail): (&str, &[&str], &str, usize, &str),
+    resets: bool,
+) {
+    let answers: Vec<_> = answers.iter().map(|answer| answer.as_bytes().to_vec()).collect();
+    let shown = String::from_utf8_lossy(&answers[0]).chars().take(80).collect::<String>();
+    let receiver = Raw::writing(answers, resets).await;
+    let delivery = over(&user.stack, &start(user, &receiver.url(path)).await).await;
+    assert_eq!(delivery["state"], end, "{shown:?}: {delivery}");
+    assert_eq!(receiver.received(), posts, "{shown:?}: {delivery}");
+    let told = delivery["attempts"][0]["detail"].as_str().unwrap();
+    assert!(told.replace(&receiver.url(""), "").starts_with(detail), "{shown:?}: {delivery}");
+}
+
+#[tokio::test]
+async fn an_answer_counts_by_its_status_line_whatever_else_it_is() {
+    let stack = Stack::connect().await;
+    let user = &stack.user(&["execute:*", "view:*"]).await;
+    let ok = |lines: &str| format!("HTTP/1.1 200 OK\r\n{lines}\r\nok");
+    let many = |count| ok(&format!("{}content-length: 2\r\n", "x-h: v\r\n".repeat(count)));
+    let good = [
+        (many(101), "ok"),
+        (many(1_000), "ok"),
+        (
+            ok("server: x\r\nPHP Warning: PHP Startup: Unable to load x\r\ncontent-length: 2\r\n"),
+            "ok",
+        ),
+        (ok("content-length : 2\r\nx-folded: a\r\n b\r\n"), "ok"),
+        ("HTTP/1.1 200 OK\ncontent-length: 2\n\nok".to_owned(), "ok"),
+        (ok("content-length: 2\r\ncontent-length: 9\r\n"), "ok"),
+        (ok("content-length: 9\r\n"), "ok"),
+        (ok("content-length: ok\r\n"), "ok"),
+        (ok("transfer-encoding: chunked\r\n\r\n2\r\nok\r\nbroken"), "ok"),
+        ("HTTP/1.1 200 OK\r\n".to_owned(), "its headers do not end"),
+        ("HTTP/1.1 200 OK\r\nserver: x\r\nx-".to_owned(), "its headers do not end"),
+    ];
+    let good = good.iter().map(|(answer, detail)| async move {
+        bytes(user, ("/hook", &[answer], "delivered", 1, detail), false).await;
+        bytes(user, ("/hook", &[answer], "delivered", 1, ""), true).await;
+    });
+    let (ok, conflict) = (ok("content-length: 2\r\n"), |words: &str| {
+        let message = format!(r#"{{"code":409,"message":"{words}"}}"#);
+        format!("HTTP/1.1 409 Conflict\r\ncontent-type: application/json\r\n\r\n{message}")
+    });
+    let running = conflict(r#"The execution \"4\" is running already."#);
+    let finished = conflict(r#"The execution \"4 has finished already."#);
+    let failed = conflict(r#"The execution \"4\" has finished with error."#);
+    let waf = "HTTP/1.1 403 Forbidden\r\ncf-mitigated: challenge\r\n\r\nJust a moment...";
+    let broken = "HTTP/1.1 500 Internal Server Error\r\n\r\n";
+    let redirect =
+        |to: &str| format!("HTTP/1.1 308 Permanent Redirect\r\nlocation: {to}\r\n\r\nMoved");
+    let (slash, sign_in) = (redirect("/x/"), redirect("//me:word@else.example/in?token=a#b"));
+    let gone = "HTTP/1.1 410 Gone\r\nx\r\n\r\n";
+    let rows: [(&str, &[&str], &str, usize, &str); 10] = [
+        ("/x", &[waf, &ok], "delivered", 2, "Just a moment..."),
+        ("/x", &[waf], "undelivered", ATTEMPTS, "Just a moment..."),
+        ("/x", &[gone, &ok], "undelivered", 1, "the receiver wants no more"),
+        ("/x", &[&slash], "undelivered", ATTEMPTS, "redirect not followed: /x/"),
+        ("/x", &[&sign_in, &ok], "delivered", 2, "redirect not followed: http://else.example/in?…"),
+        ("/hooks-wait/4", &[broken, &finished], "delivered", 2, ""),
+        ("/hooks-wait/4", &[broken, &failed], "delivered", 2, ""),
+        ("/hooks-wait/4", &[&finished], "undelivered", 1, "the execution has ended without this"),
+        ("/hooks-wait/4", &[&failed], "undelivered", 1, "the execution has ended without this"),
+        ("/hooks-wait/4", &[&running, &ok], "delivered", 2, r#"{"code":409"#),
+    ];
+    let rows = rows.map(|row| bytes(user, row, false));
+    futures_util::future::join(join_all(good), join_all(rows)).await;
 }

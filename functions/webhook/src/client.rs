@@ -3,31 +3,26 @@
 
 use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 
-use http_body_util::{BodyExt, Full};
-use hyper::{
-    HeaderMap, Method, Request,
-    body::{Body, Bytes, Incoming},
-    client::conn::http1,
-    header::{self, HeaderName, HeaderValue},
+use http::{
+    HeaderMap, HeaderName, HeaderValue,
+    header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, USER_AGENT},
 };
-use hyper_util::rt::TokioIo;
 use relay::{callback::Callback, network::CallbackAllow};
 use rustls::{ClientConfig, RootCertStore, pki_types::ServerName};
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt},
     net::{TcpStream, lookup_host},
     time::{Instant, timeout, timeout_at},
 };
 use tokio_rustls::TlsConnector;
 use url::Url;
 
+use crate::answer::{self, Answer};
+
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const WHOLE_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// How much of an answer is read, in bytes.
-const MAX_ANSWER: usize = 64 * 1024;
-
-const USER_AGENT: &str = concat!("agent-relay/", env!("CARGO_PKG_VERSION"));
+const OWN_USER_AGENT: &str = concat!("agent-relay/", env!("CARGO_PKG_VERSION"));
 
 /// One attempt.
 pub(crate) struct Post<'a> {
@@ -36,14 +31,6 @@ pub(crate) struct Post<'a> {
     pub(crate) timestamp: i64,
     pub(crate) signature: String,
     pub(crate) body: String,
-}
-
-#[derive(Debug)]
-pub(crate) struct Answer {
-    pub(crate) status: u16,
-    pub(crate) content_type: Option<String>,
-    pub(crate) retry_after: Option<String>,
-    pub(crate) body_start: String,
 }
 
 /// Why there was no answer. The receiver may have the request only where it says so.
@@ -112,9 +99,9 @@ impl Client {
                 .await
                 .map_err(|_| Unanswered::Tls)?
                 .map_err(|_| Unanswered::Tls)?;
-            exchange(stream, request, deadline).await
+            exchange(stream, &request, deadline).await
         } else {
-            exchange(stream, request, deadline).await
+            exchange(stream, &request, deadline).await
         }
     }
 
@@ -144,21 +131,24 @@ impl Client {
     }
 }
 
-fn request(post: &Post<'_>, url: &Url) -> Result<Request<Full<Bytes>>, Unanswered> {
+/// The request as it is sent.
+fn request(post: &Post<'_>, url: &Url) -> Result<Vec<u8>, Unanswered> {
     // Path and query byte for byte: a resume URL is signed.
     let target = &url[url::Position::BeforePath..url::Position::AfterQuery];
     let authority = &url[url::Position::BeforeHost..url::Position::AfterPort];
+    if !target.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(Unanswered::Unwritable);
+    }
     let mut headers = HeaderMap::new();
     for (name, value) in &post.callback.headers {
         let name = HeaderName::try_from(name).map_err(|_| Unanswered::Unwritable)?;
-        let mut value = HeaderValue::try_from(value).map_err(|_| Unanswered::Unwritable)?;
-        value.set_sensitive(true);
-        headers.insert(name, value);
+        headers.insert(name, HeaderValue::try_from(value).map_err(|_| Unanswered::Unwritable)?);
     }
     let own = [
-        (header::HOST, authority),
-        (header::CONTENT_TYPE, "application/json"),
-        (header::CONNECTION, "close"),
+        (HOST, authority),
+        (CONTENT_TYPE, "application/json"),
+        (CONTENT_LENGTH, &post.body.len().to_string()),
+        (CONNECTION, "close"),
         (HeaderName::from_static("webhook-id"), post.webhook_id),
         (HeaderName::from_static("webhook-timestamp"), &post.timestamp.to_string()),
         (HeaderName::from_static("webhook-signature"), &post.signature),
@@ -166,57 +156,37 @@ fn request(post: &Post<'_>, url: &Url) -> Result<Request<Full<Bytes>>, Unanswere
     for (name, value) in own {
         headers.insert(name, HeaderValue::try_from(value).map_err(|_| Unanswered::Unwritable)?);
     }
-    headers.entry(header::USER_AGENT).or_insert(HeaderValue::from_static(USER_AGENT));
+    headers.entry(USER_AGENT).or_insert(HeaderValue::from_static(OWN_USER_AGENT));
 
-    let mut request = Request::new(Full::new(Bytes::from(post.body.clone())));
-    *request.method_mut() = Method::POST;
-    *request.uri_mut() = target.parse().map_err(|_| Unanswered::Unwritable)?;
-    *request.headers_mut() = headers;
+    let mut request = format!("POST {target} HTTP/1.1\r\n").into_bytes();
+    for (name, value) in &headers {
+        for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
+            request.extend_from_slice(part);
+        }
+    }
+    request.extend_from_slice(b"\r\n");
+    request.extend_from_slice(post.body.as_bytes());
     Ok(request)
 }
 
+/// Sends the request, and reads the answer while it does: a receiver may refuse what it has read
+/// in part, and close the connection.
 async fn exchange(
-    stream: impl AsyncRead + AsyncWrite + Unpin,
-    request: Request<Full<Bytes>>,
+    stream: impl AsyncRead + AsyncWrite,
+    request: &[u8],
     deadline: Instant,
 ) -> Result<Answer, Unanswered> {
-    let (mut sender, connection) =
-        http1::handshake(TokioIo::new(stream)).await.map_err(|_| Unanswered::Broken)?;
-    let talk = async {
-        let response = timeout_at(deadline, sender.send_request(request))
-            .await
-            .map_err(|_| Unanswered::TimedOut)?
-            .map_err(|_| Unanswered::Broken)?;
-        let text = |name| Some(response.headers().get(name)?.to_str().ok()?.to_owned());
-        Ok(Answer {
-            status: response.status().as_u16(),
-            content_type: text(header::CONTENT_TYPE),
-            retry_after: text(header::RETRY_AFTER),
-            body_start: start_of(response.into_body(), deadline).await,
-        })
+    let (reading, mut writing) = tokio::io::split(stream);
+    let mut answer = std::pin::pin!(answer::read(reading, deadline));
+    let send = async {
+        writing.write_all(request).await?;
+        writing.flush().await
     };
-    // The connection does the reading and writing while `talk` waits. It may end first, with the
-    // whole answer already read.
-    let mut talk = std::pin::pin!(talk);
     tokio::select! {
-        answer = &mut talk => answer,
-        _ = connection => talk.await,
+        answer = &mut answer => answer,
+        // What cannot be sent any more may have been answered before.
+        _ = send => answer.await,
     }
-}
-
-/// The first 64 KB. A body that breaks off, or does not end in time, has still answered: a success
-/// that is sent again would resume a workflow twice.
-async fn start_of(mut body: Incoming, deadline: Instant) -> String {
-    let mut start = Vec::new();
-    while start.len() < MAX_ANSWER && !body.is_end_stream() {
-        let Ok(Some(Ok(frame))) = timeout_at(deadline, body.frame()).await else {
-            break;
-        };
-        if let Ok(data) = frame.into_data() {
-            start.extend_from_slice(data.get(..MAX_ANSWER - start.len()).unwrap_or(&data));
-        }
-    }
-    String::from_utf8_lossy(&start).into_owned()
 }
 
 #[cfg(test)]
@@ -337,22 +307,260 @@ mod tests {
         }
     }
 
-    #[tokio::test]
-    async fn an_endless_answer_is_read_in_part() {
+    /// What a receiver does once it has written its answer.
+    #[derive(Debug, Clone, Copy)]
+    enum Then {
+        Closes,
+        Resets,
+        /// And neither says nor closes anything.
+        Holds,
+        /// And writes this until it cannot.
+        Repeats(&'static [u8]),
+    }
+
+    /// Answers one POST with these bytes.
+    async fn receiver(says: Vec<u8>, then: Then) -> u16 {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         tokio::spawn(async move {
             let (mut stream, _) = listener.accept().await.unwrap();
-            let mut head = [0; 2048];
-            let _ = stream.read(&mut head).await;
-            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await;
-            while stream.write_all(&[b'x'; 4096]).await.is_ok() {}
+            let mut asked = Vec::new();
+            while !asked.ends_with(b"{}") {
+                stream.read_buf(&mut asked).await.unwrap();
+            }
+            let _ = stream.write_all(&says).await;
+            match then {
+                Then::Closes => {}
+                Then::Resets => stream.set_zero_linger().unwrap(),
+                Then::Holds => drop(stream.read_buf(&mut asked).await),
+                Then::Repeats(bytes) => while stream.write_all(bytes).await.is_ok() {},
+            }
+        });
+        port
+    }
+
+    /// The answer of that receiver, if it is one within a second.
+    async fn answered(says: impl Into<Vec<u8>>, then: Then) -> Result<Answer, Unanswered> {
+        let mut client = Client::new("127.0.0.1".parse().unwrap()).unwrap();
+        client.whole_timeout = Duration::from_secs(1);
+        let port = receiver(says.into(), then).await;
+        let url = format!("http://127.0.0.1:{port}/");
+        timeout(Duration::from_secs(10), post(&client, &url)).await.unwrap()
+    }
+
+    /// A 200 with these lines for headers, and then `ok`.
+    fn with_headers(lines: &str) -> String {
+        format!("HTTP/1.1 200 OK\r\n{lines}\r\nok")
+    }
+
+    #[tokio::test]
+    async fn once_a_status_line_is_read_the_status_is_the_answer_whatever_follows() {
+        use Then::{Closes, Holds, Repeats, Resets};
+        let many =
+            |count| with_headers(&format!("{}content-length: 2\r\n", "x-h: v\r\n".repeat(count)));
+        let chunked =
+            |body: &str| format!("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n{body}");
+        let cases: Vec<(String, Then, &str)> = vec![
+            // Headers that are many, or none.
+            (many(100), Holds, "ok"),
+            (many(101), Holds, "ok"),
+            (many(1_000), Holds, "ok"),
+            (many(1_000_000), Closes, ""),
+            (
+                with_headers("server: x\r\nPHP Warning: Unable to load x\r\ncontent-length: 2\r\n"),
+                Holds,
+                "ok",
+            ),
+            (with_headers("<br />\r\n<b>Notice</b>\r\ncontent-length: 2\r\n"), Holds, "ok"),
+            (with_headers("no colon at all\r\ncontent-length: 2\r\n"), Holds, "ok"),
+            (with_headers(": no name\r\ncontent-length: 2\r\n"), Holds, "ok"),
+            (with_headers("content-length : 2\r\n"), Holds, "ok"),
+            (with_headers("content-length\t:\t2\t\r\n"), Holds, "ok"),
+            (with_headers("x-folded: a\r\n b\r\n\tc\r\ncontent-length: 2\r\n"), Holds, "ok"),
+            (with_headers("content-length:\r\n 2\r\n"), Holds, "ok"),
+            (with_headers(" folded onto nothing\r\ncontent-length: 2\r\n"), Holds, "ok"),
+            (with_headers("x-é(): \u{0} \u{7f}\r\ncontent-length: 2\r\n"), Holds, "ok"),
+            (with_headers(&format!("x-long: {}\r\n", "v".repeat(100_000))), Closes, "ok"),
+            (with_headers(&format!("x-long: {}\r\n", "v".repeat(50_000_000))), Closes, ""),
+            ("HTTP/1.1 200 OK\ncontent-length: 2\n\nok".to_owned(), Holds, "ok"),
+            // Lengths that are none.
+            (with_headers("content-length: 2\r\ncontent-length: 2\r\n"), Holds, "ok"),
+            (with_headers("content-length: 2, 2\r\n"), Holds, "ok"),
+            (with_headers("content-length: 1\r\ncontent-length: 9\r\n"), Closes, "ok"),
+            (with_headers("content-length: 2\r\ncontent-length: 9\r\n"), Holds, "ok"),
+            (with_headers("content-length: 1\r\n"), Holds, "o"),
+            (with_headers("content-length: 9\r\n"), Closes, "ok"),
+            (with_headers("content-length: 9\r\n"), Holds, "ok"),
+            (with_headers("content-length: 9\r\n"), Resets, "ok"),
+            (with_headers("content-length: -1\r\n"), Closes, "ok"),
+            (with_headers("content-length: two\r\n"), Closes, "ok"),
+            (with_headers("content-length:\r\n"), Closes, "ok"),
+            (with_headers("content-length: 99999999999999999999999999\r\n"), Closes, "ok"),
+            (with_headers("content-length: 2\r\ntransfer-encoding: gzip\r\n"), Closes, "ok"),
+            (with_headers(""), Closes, "ok"),
+            (with_headers(""), Holds, "ok"),
+            // Chunks that are none.
+            (chunked("2\r\nok\r\n0\r\n\r\n"), Holds, "ok"),
+            (chunked("1;a=b\r\no\r\n01 \r\nk\r\n000\r\nx-trailer: y\r\n\r\n"), Holds, "ok"),
+            (chunked("2\nok\n0\n\n"), Holds, "ok"),
+            (chunked("2\r\nok\r\n"), Closes, "ok"),
+            (chunked("2\r\nok\r\n"), Holds, "ok"),
+            (chunked("9\r\nok"), Closes, "ok"),
+            (chunked("2\r\nok\r\nnonsense\r\n"), Holds, "ok"),
+            (chunked("2\r\nok\r\nbroken\r\nxxxxxxxxxxx"), Holds, "ok"),
+            (chunked("2\r\nok\r\n+1\r\nx\r\n"), Holds, "ok"),
+            (chunked("2\r\nok\r\n\r\n1\r\nx\r\n"), Holds, "ok"),
+            (chunked("2\r\nok too long\r\n0\r\n\r\n"), Holds, "ok"),
+            (chunked("ffffffffffffffff\r\nok"), Closes, "ok"),
+            (chunked("fffffffffffffffff\r\nok"), Closes, ""),
+            (chunked("{\"is\": \"no chunk\"}"), Closes, "{\"is\": \"no chunk\"}"),
+            (chunked(""), Closes, ""),
+            // Heads that do not end.
+            ("HTTP/1.1 200 OK\r\n".to_owned(), Closes, ""),
+            ("HTTP/1.1 200 OK\r\n".to_owned(), Holds, ""),
+            ("HTTP/1.1 200 OK\r\n".to_owned(), Resets, ""),
+            ("HTTP/1.1 200 OK\r\nserver: x\r\n".to_owned(), Closes, ""),
+            ("HTTP/1.1 200 OK\r\nserver: x\r\nserv".to_owned(), Holds, ""),
+            ("HTTP/1.1 200 OK\r\n{\"body\": \"without a blank line\"}".to_owned(), Closes, ""),
+            ("HTTP/1.1 200 OK\r\n".to_owned(), Repeats(b"x"), ""),
+            ("HTTP/1.1 200 OK\r\n".to_owned(), Repeats(b"x: y\r\n"), ""),
+            // Status lines as they are written, and what stands before them.
+            ("HTTP/1.1 200\r\ncontent-length: 2\r\n\r\nok".to_owned(), Holds, "ok"),
+            ("HTTP/1.0 200 OK\r\n\r\nok".to_owned(), Closes, "ok"),
+            ("HTTP/2 200 \r\n\r\nok".to_owned(), Closes, "ok"),
+            ("HTTP/1.1  200  Très bien\r\n\r\nok".to_owned(), Closes, "ok"),
+            ("\r\n\r\nHTTP/1.1 200 OK\r\n\r\nok".to_owned(), Closes, "ok"),
+            (format!("HTTP/1.1 200 {}\r\n\r\nok", "O".repeat(100_000)), Closes, "ok"),
+            ("HTTP/1.1 200 O".to_owned(), Repeats(b"OOOOOOOOOOOOOOOO"), ""),
+            ("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n\r\nok".to_owned(), Closes, "ok"),
+            ("HTTP/1.1 100 Continue\r\nHTTP/1.1 200 OK\r\n\r\nok".to_owned(), Closes, "ok"),
+            (
+                format!(
+                    "{}HTTP/1.1 200 OK\r\n\r\nok",
+                    "HTTP/1.1 103 Early\r\nlink: x\r\n\r\n".repeat(99)
+                ),
+                Closes,
+                "ok",
+            ),
+        ];
+        let cases = cases.into_iter().map(async |(says, then, body)| {
+            let shown: String = says.chars().take(120).collect();
+            let answer = answered(says, then).await;
+            let answer = answer.unwrap_or_else(|error| panic!("{shown:?} {then:?}: {error}"));
+            assert_eq!(
+                (answer.status, answer.body_start.as_str()),
+                (200, body),
+                "{shown:?} {then:?}"
+            );
+        });
+        futures_util::future::join_all(cases).await;
+    }
+
+    #[tokio::test]
+    async fn without_a_status_line_there_is_no_answer_and_it_may_have_arrived() {
+        use Then::{Closes, Holds, Repeats, Resets};
+        let cases: Vec<(&str, Then, Unanswered)> = vec![
+            ("", Closes, Unanswered::Broken),
+            ("", Resets, Unanswered::Broken),
+            ("", Holds, Unanswered::TimedOut),
+            ("HTTP/1.1 200", Closes, Unanswered::Broken),
+            ("HTTP/1.1 200 O", Resets, Unanswered::Broken),
+            ("HTTP/1.1 200 O", Holds, Unanswered::TimedOut),
+            ("HTTP/1.1 20\r\n", Holds, Unanswered::Broken),
+            ("HTTP/1.1 2000 OK\r\n", Holds, Unanswered::Broken),
+            ("HTTP/1.1 099 OK\r\n", Holds, Unanswered::Broken),
+            ("HTTP/1.1 two hundred\r\n", Holds, Unanswered::Broken),
+            ("<html>HTTP/1.1 200 OK\r\n", Holds, Unanswered::Broken),
+            ("SSH-2.0-OpenSSH_9.9\r\n", Holds, Unanswered::Broken),
+            ("", Repeats(b"\r\n"), Unanswered::Broken),
+            ("", Repeats(b"no line "), Unanswered::Broken),
+            ("HTTP/1.1 100 Continue\r\n", Closes, Unanswered::Broken),
+            ("HTTP/1.1 100 Continue\r\n\r\n", Holds, Unanswered::TimedOut),
+            ("", Repeats(b"HTTP/1.1 100 Continue\r\n\r\n"), Unanswered::Broken),
+        ];
+        let cases = cases.into_iter().map(async |(says, then, expected)| {
+            let error = answered(says, then).await.unwrap_err();
+            assert_eq!(error.to_string(), expected.to_string(), "{says:?} {then:?}");
+        });
+        futures_util::future::join_all(cases).await;
+    }
+
+    #[tokio::test]
+    async fn the_meaning_of_odd_headers_is_read_and_a_head_without_end_is_told() {
+        let odd = "HTTP/1.1 503 Busy\nPHP Warning: x\nRETRY-AFTER :\n 7\nretry-after: 9\n\
+                   Content-Type: text/html;\r\n\tcharset=é\r\nlocation: /x/\n\nlater";
+
+        let answer = answered(odd, Then::Closes).await.unwrap();
+
+        let text = |text: &str| Some(text.to_owned());
+        assert_eq!(
+            answer,
+            Answer {
+                status: 503,
+                content_type: text("text/html;\tcharset=é"),
+                retry_after: text("7"),
+                location: text("/x/"),
+                has_whole_head: true,
+                body_start: "later".to_owned(),
+            }
+        );
+        let cut = answered("HTTP/1.1 503 Busy\r\nretry-after: 7\r\nserv", Then::Closes).await;
+        let retry_after = text("7");
+        assert_eq!(cut.unwrap(), Answer { status: 503, retry_after, ..Answer::default() });
+    }
+
+    #[tokio::test]
+    async fn an_answer_without_a_body_is_not_waited_for() {
+        for status in [101, 204, 304] {
+            let says = format!("HTTP/1.1 {status} x\r\nserver: x\r\n\r\n");
+            let asked = Instant::now();
+            let answer = answered(says, Then::Holds).await.unwrap();
+            assert_eq!((answer.status, answer.body_start.as_str()), (status, ""));
+            assert!(asked.elapsed() < Duration::from_millis(900), "{status}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_endless_answer_is_read_in_part() {
+        for (head, repeats) in [
+            ("\r\n", &b"xxxxxxxx"[..]),
+            ("content-length: 99999999999\r\n\r\n", b"xxxxxxxx"),
+            ("transfer-encoding: chunked\r\n\r\n", b"8\r\nxxxxxxxx\r\n"),
+            ("transfer-encoding: chunked\r\n\r\n1000000000\r\n", b"xxxxxxxx"),
+        ] {
+            let says = format!("HTTP/1.1 200 OK\r\n{head}");
+            let answer = answered(says, Then::Repeats(repeats)).await.unwrap();
+            assert_eq!((answer.status, answer.body_start.len()), (200, answer::MAX_BODY), "{head}");
+        }
+        // A chunk of one byte with a long extension takes what is read besides the body.
+        let head = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
+        let extension = b"1;aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\r\nx\r\n";
+        let answer = answered(head, Then::Repeats(extension)).await.unwrap();
+        assert!((1_000..10_000).contains(&answer.body_start.len()), "{}", answer.body_start.len());
+    }
+
+    #[tokio::test]
+    async fn a_refusal_counts_that_comes_before_the_request_is_read() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            stream.read_u8().await.unwrap();
+            stream.write_all(b"HTTP/1.1 413 Too Large\r\n\r\nno").await.unwrap();
         });
         let client = Client::new("127.0.0.1".parse().unwrap()).unwrap();
+        let url = format!("http://127.0.0.1:{port}/");
+        let callback = serde_json::from_value(serde_json::json!({"url": url})).unwrap();
 
-        let answer = post(&client, &format!("http://127.0.0.1:{port}/")).await.unwrap();
+        let answer = client.post(Post {
+            callback: &callback,
+            webhook_id: "msg_1",
+            timestamp: 7,
+            signature: String::new(),
+            body: "x".repeat(20_000_000),
+        });
 
-        assert_eq!((answer.status, answer.body_start.len()), (200, MAX_ANSWER));
+        assert_eq!(answer.await.unwrap().status, 413);
     }
 
     /// Takes one connection, says this when something has come, and goes away after a while.
@@ -421,10 +629,12 @@ mod tests {
                 signature: String::new(),
                 body: String::new(),
             };
-            let request = request(&post, callback.url.url()).unwrap();
+            let request = String::from_utf8(request(&post, callback.url.url()).unwrap()).unwrap();
 
-            let host = request.headers()["host"].to_str().unwrap();
-            assert_eq!(format!("https://{host}{}", request.uri()), text);
+            let target = request.strip_prefix("POST ").unwrap().split_once(" HTTP/1.1\r\n");
+            let (target, headers) = target.unwrap();
+            let host = headers.lines().find_map(|line| line.strip_prefix("host: ")).unwrap();
+            assert_eq!(format!("https://{host}{target}"), text);
         }
     }
 }

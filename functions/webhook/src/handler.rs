@@ -103,7 +103,7 @@ impl Courier {
         let judgement = verdict::judge(
             &answer,
             Circumstances {
-                resumes_n8n: callback.url.resumes_n8n(),
+                url: &callback.url,
                 may_have_arrived_before: verdict::may_have_arrived_before(&delivery),
                 now,
             },

@@ -1,5 +1,6 @@
 //! Webhook queue → one signed POST per attempt, under a lease.
 
+mod answer;
 mod client;
 mod handler;
 mod verdict;

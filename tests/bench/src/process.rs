@@ -134,7 +134,7 @@ fn environment(aws: &StandIn, state: &Path) -> BTreeMap<String, String> {
         ("PUBLIC_URL", ""),
         ("QUEUE_TIMEOUT_SECONDS", "86400"),
         ("RETENTION_DAYS", "7"),
-        ("RETRY_SCHEDULE", "1,2,4,8,15,60,300,900,3600,10800,21600,43200"),
+        ("RETRY_SCHEDULE", "1,2,4,8,15,60,300,900,3600,10800,21600,43200,86400,86400"),
         ("STACK_NAME", "bench"),
         ("WEBHOOK_SECRET_ARN", "arn:aws:secretsmanager:eu-west-1:111122223333:secret:webhook"),
     ]
