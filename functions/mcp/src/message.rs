@@ -54,7 +54,18 @@ use Kind::{Object, OptionalObject, OptionalText, Text};
 const RETRY: [(&str, Kind); 2] =
     [("inputResponses", OptionalObject), ("requestState", OptionalText)];
 
-/// The params of a method that rmcp reads; `None` of one that it does not know.
+/// What the stateless revision has done away with (SEP-2575).
+const REMOVED: [&str; 4] =
+    ["initialize", "logging/setLevel", "resources/subscribe", "resources/unsubscribe"];
+
+/// The params of a method that rmcp reads; `None` of one that it does not know, or that `version` does
+/// not have: without its params, rmcp takes it for one of those.
+fn known_in(version: Option<&str>, method: &str) -> Option<Vec<(&'static str, Kind)>> {
+    // Revisions are dates.
+    let is_stateless = version.is_some_and(|it| it >= ProtocolVersion::NO_INITIALIZE.as_str());
+    if is_stateless && REMOVED.contains(&method) { None } else { known(method) }
+}
+
 fn known(method: &str) -> Option<Vec<(&'static str, Kind)>> {
     let params: &[(&str, Kind)] = match method {
         "ping" | "server/discover" | "initialize" => &[],
@@ -138,7 +149,7 @@ fn read_params(
         let meta = readable(meta.node());
         params.insert("_meta", Json::of(&meta));
     }
-    let Some(known) = known(method) else { return Ok((params, None)) };
+    let Some(known) = known_in(version, method) else { return Ok((params, None)) };
     for (name, kind) in known {
         let node = given.get(name);
         match kind {
@@ -366,6 +377,30 @@ mod tests {
             assert_eq!(refusal.text, said, "{method} {params}");
             assert_eq!((refusal.code, refusal.id), (ErrorCode::INVALID_PARAMS, json!(3)));
         }
+    }
+
+    #[test]
+    fn what_a_revision_has_removed_is_an_unknown_method_in_it() {
+        let served_in = |version: &str, method: &str, params: &str| {
+            let text =
+                format!(r#"{{"jsonrpc":"2.0","id":3,"method":"{method}","params":{params}}}"#);
+            served(&read(&Json::parse(&text).unwrap(), Some(version)).unwrap())
+        };
+        for (method, params) in [
+            (
+                "initialize",
+                r#"{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"x","version":"1"}}"#,
+            ),
+            ("initialize", "{}"),
+            ("logging/setLevel", r#"{"level":"debug"}"#),
+            ("resources/subscribe", r#"{"uri":"agents://available"}"#),
+            ("resources/unsubscribe", r#"{"uri":"agents://available"}"#),
+        ] {
+            let served = served_in("2026-07-28", method, params);
+            assert!(matches!(served, ClientRequest::CustomRequest(_)), "{method} {params}");
+        }
+        let served = served_in("2025-11-25", "initialize", "{}");
+        assert!(matches!(served, ClientRequest::InitializeRequest(_)));
     }
 
     #[test]
