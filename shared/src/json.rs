@@ -2,7 +2,7 @@
 //! no digit of a number and no level of nesting is lost on the way.
 
 use std::{
-    borrow::Cow,
+    borrow::{Borrow, Cow},
     collections::BTreeMap,
     fmt::{self, Write},
 };
@@ -284,8 +284,19 @@ impl<'de> Visitor<'de> for ItemVisitor {
     }
 }
 
+/// A member's name, which is copied only if it has escapes.
+#[derive(PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(transparent)]
+struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
+
+impl Borrow<str> for Name<'_> {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
 /// The members of an object, of which the last of a name counts.
-pub struct Members<'a>(BTreeMap<String, &'a RawValue>);
+pub struct Members<'a>(BTreeMap<Name<'a>, &'a RawValue>);
 
 impl<'a> Members<'a> {
     /// Those of an object that stands in this text; `None` when it is none.
@@ -312,12 +323,12 @@ impl<'a> Members<'a> {
     }
 
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.0.keys().map(String::as_str)
+        self.0.keys().map(Borrow::borrow)
     }
 
     /// All of them, also those that are null.
     pub fn iter(&self) -> impl Iterator<Item = (&str, Node<'a>)> {
-        self.0.iter().map(|(name, value)| (name.as_str(), Node(value)))
+        self.0.iter().map(|(name, value)| (name.borrow(), Node(value)))
     }
 }
 
