@@ -28,6 +28,8 @@ ARNS = {
 }
 # Parliament wants a resource of each kind that an action takes; here either will do, and agents are standard machines.
 EITHER = {("states:DescribeExecution", "arn:*:states:*:*:express:*:*:*")}
+# What stands for a parameter that is empty by default.
+GIVEN = {"AgentKeyArns": [f"arn:aws:kms:{REGION}:{ACCOUNT}:key/01234567-89ab-cdef-0123-456789abcdef"]}
 PSEUDO = {
     "AWS::AccountId": ACCOUNT,
     "AWS::Partition": "aws",
@@ -74,9 +76,11 @@ class Template:
     def substituted(self, name: str) -> str:
         return self.arn(name.split(".")[0]) if "." in name else self.ref(name)
 
-    def ref(self, name: str) -> str:
+    def ref(self, name: str) -> str | list[str]:
         if name in PSEUDO:
             return PSEUDO[name]
+        if name in GIVEN:
+            return GIVEN[name]
         if name in self.parameters:
             return str(self.parameters[name]["Default"]) or "value"
         # Of these, a reference is the ARN.
