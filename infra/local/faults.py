@@ -105,7 +105,8 @@ def list_what_is_seen(decide, handle_control) -> None:
 
 
 def words(body) -> set[str]:
-    """What a body says that is not data: expressions, tables, queues, kinds of parts, and a message's fields."""
+    """What a body says that is not data: expressions, tables, queues, kinds of parts and of writes in a transaction,
+    and a message's fields."""
     found = set()
     for name, value in body.items() if isinstance(body, dict) else enumerate(body if isinstance(body, list) else ()):
         if name in ("part", ":prefix") and isinstance(value, dict):
@@ -118,6 +119,8 @@ def words(body) -> set[str]:
             found |= words(value)
             if name == "RequestItems":
                 found |= set(value)
+            elif name == "TransactItems" and isinstance(value, list):
+                found |= {f"transacted={kind}" for item in value for kind in item}
     return found
 
 

@@ -382,7 +382,7 @@ def run(author: Author, scenarios: list) -> None:
             before = {it["id"] for it in author.n8n.all_runs()}
             with step(scenario.__doc__):
                 scenario(author)
-                wait_for("all executions to end", lambda: not author.n8n.all_runs(status=GOING_ON))
+                all_end(author.n8n)
             ended = [it for it in author.n8n.all_runs() if it["id"] not in before]
             table.append((scenario.__doc__, collections.Counter((it["workflowName"], it["status"]) for it in ended)))
             # No workflow may fail but where the scenario looks at its error.
@@ -395,6 +395,15 @@ def run(author: Author, scenarios: list) -> None:
             print(f"  {what}{'' if counts else ': none'}", flush=True)
             for (workflow, status), count in counts.items():
                 print(f"    {count:3} x {status:7}  {workflow}", flush=True)
+
+
+def all_end(n8n: N8n) -> None:
+    """Waits until no execution goes on, and names those that do."""
+    try:
+        wait_for("all executions to end", lambda: not n8n.all_runs(status=GOING_ON))
+    except Failure as failure:
+        left = [(it["id"], it["workflowName"], it["status"]) for it in n8n.all_runs(status=GOING_ON)]
+        raise Failure(f"{failure} These go on: {left}") from None
 
 
 def answers_with_the_result(author: Author, name: str) -> None:

@@ -7,13 +7,15 @@ import uuid
 from collections.abc import Iterator
 
 import n8n_model
-from n8n import Author, check
+from n8n import Author, check, wait_for
 from n8n_package import AGENT, CREDENTIAL
 
 LANGCHAIN = "@n8n/n8n-nodes-langchain"
 # Before version 3 the AI Agent calls its tools itself; since then n8n runs them as nodes, which may wait.
 OLD, NEW = 2.2, 3.1
 MODEL_CREDENTIAL = "A scripted model"
+# What the MCP Client Tool calls the kinds of its credentials.
+AUTHENTICATION = {"httpHeaderAuth": "headerAuth", "httpBearerAuth": "bearerAuth"}
 ECHO = {"agent_name": "echo", "input_message": "Hello"}
 
 
@@ -31,6 +33,31 @@ def mcp_tools(author: Author) -> None:
         check(f"agent {version} gets the result at once", "Hello" in started and "completed" in started, started)
         check(f"agent {version} reads the results", "Hello" in results, results)
         check(f"agent {version} is told what is refused", "nobody" in refused or "not found" in refused, refused)
+
+
+def mcp_bearer(author: Author) -> None:
+    """Having an AI Agent use the newest MCP Client Tool with the key as a bearer token"""
+    _, key = author.relay_access
+    author.n8n.create_credential("agent-relay bearer", "httpBearerAuth", {"token": key})
+    newest = 1.4 if author.n8n.tells_errors else 1.2
+    client = mcp_client(author, newest, "httpBearerAuth", "agent-relay bearer")
+    (started,) = said(author, "mcp-bearer", NEW, client, [[tool("start_agent", **ECHO, wait_seconds=20)]])
+    check("the key is taken", "Hello" in started and "completed" in started, started)
+
+
+def mcp_question(author: Author) -> None:
+    """Having an AI Agent wait for an agent that asks, and answer it"""
+    answer = json.dumps({"approved": True, "comment": "Go on."})
+    script = [
+        [tool("start_agent", agent_name="approval", input_message="Shall I?", wait_seconds=20)],
+        [tool("answer_agent", execution_id="$last.execution_id", answer=answer)],
+    ]
+    started, _ = said(author, "mcp-question", NEW, mcp_client(author), script)
+    check("the question comes back", "input_required" in started and "Shall I?" in started, started)
+    path = f"/v1/executions/{n8n_model.filled('$last.execution_id', [started])}"
+    wait_for("its end", lambda: author.relay("GET", path)["status"] == "completed")
+    result = author.relay("GET", f"{path}/results")["result"]
+    check("the agent has the answer", result == "Approved: Go on.", result)
 
 
 def node_tools(author: Author) -> None:
@@ -93,14 +120,13 @@ def tool(name: str, **arguments: object) -> dict:
     return {"tool": name, "arguments": arguments}
 
 
-def mcp_client(author: Author) -> dict:
+def mcp_client(author: Author, version: float = 1.1, kind: str = "httpHeaderAuth", name: str = "agent-relay key") -> dict:
     url, _ = author.relay_access
     parameters = {
-        "endpointUrl": f"{url}/mcp", "serverTransport": "httpStreamable", "authentication": "headerAuth",
+        "endpointUrl": f"{url}/mcp", "serverTransport": "httpStreamable", "authentication": AUTHENTICATION[kind],
         "include": "all", "options": {},
     }  # fmt: skip
-    access = {"httpHeaderAuth": {"id": None, "name": "agent-relay key"}}
-    return node("Relay", f"{LANGCHAIN}.mcpClientTool", 1.1, parameters, access)
+    return node("Relay", f"{LANGCHAIN}.mcpClientTool", version, parameters, {kind: {"id": None, "name": name}})
 
 
 def relay(operation: str) -> dict:
@@ -172,4 +198,12 @@ def link(to: str, kind: str) -> dict:
     return {kind: [[{"node": to, "type": kind, "index": 0}]]}
 
 
-SCENARIOS = [mcp_tools, node_tools, node_tool_that_waits, node_tool_that_cannot_wait, http_tools]
+SCENARIOS = [
+    mcp_tools,
+    mcp_bearer,
+    mcp_question,
+    node_tools,
+    node_tool_that_waits,
+    node_tool_that_cannot_wait,
+    http_tools,
+]

@@ -93,37 +93,42 @@ def loop(author: Author) -> None:
     workflow["connections"]["Loop"] = {"main": [[], [agent]]}
     workflow["connections"]["Run the agent"] = {"main": [[agent | {"node": "Loop"}]]}
     author.add("loop", workflow)
-    # Those that asked before are none of this workflow's.
-    asked = all_asking(author)
     author.call("loop", {"messages": ["First", "Second"]})
-    first = answered(author, asked, "First.")
+    first = answered(author, "loop", [], "First.")
     author.delivery(first)
-    second = asking(author, [*asked, first])
+    second = asking(author, "loop", [first])
     delivery = author.delivery(first)
     author.relay("POST", f"/v1/executions/{first}/deliveries/{delivery['id']}/redeliver")
     wait_for("the callback again", lambda: len(author.delivery(first)["attempts"]) > 1)
     check("it waits on", len(author.runs("loop", "waiting")) == 1, author.runs("loop", "waiting"))
-    answered(author, [*asked, first], "Second.")
+    answered(author, "loop", [first], "Second.")
     run = author.new_run("loop", "success", [])
     told = [(said["execution_id"], said["result"]) for said in outputs(run, "Run the agent")]
     right = [(first, "Approved: First."), (second, "Approved: Second.")]
     check("each turn has its own agent's result", told == right, told)
 
 
-def all_asking(author: Author) -> list[str]:
-    """The executions of the agents that ask."""
-    listed = author.relay("GET", "/v1/executions?agent_name=approval&status=input_required&limit=100")["executions"]
-    return [it["execution_id"] for it in listed]
+def asking(author: Author, workflow: str, others: list[str]) -> str:
+    """Waits for an agent that asks, that a workflow waits for, and that is none of the others."""
+    owner = f"{author.workflow(workflow)}-"
+
+    def found() -> list[str]:
+        path = "/v1/executions?agent_name=approval&status=input_required&limit=100"
+        ids = [it["execution_id"] for it in author.relay("GET", path)["executions"]]
+        return [it for it in ids if it not in others and waiter(author, it).startswith(owner)]
+
+    return wait_for("an agent that asks", found)[0]
 
 
-def asking(author: Author, others: list[str]) -> str:
-    """Waits for an agent that asks, and is none of the others."""
-    return wait_for("an agent that asks", lambda: [it for it in all_asking(author) if it not in others])[0]
+def waiter(author: Author, execution: str) -> str:
+    """The tag that says which run of which node of which workflow waits for an agent."""
+    results = author.relay("GET", f"/v1/executions/{execution}/results?include_metadata=true")
+    return results["metadata"]["tags"].get("n8n_waiter", "")
 
 
-def answered(author: Author, others: list[str], comment: str) -> str:
+def answered(author: Author, workflow: str, others: list[str], comment: str) -> str:
     """Answers an agent that asks, and returns its execution."""
-    execution = asking(author, others)
+    execution = asking(author, workflow, others)
     answer = {"answer": {"approved": True, "comment": comment}}
     author.relay("POST", f"/v1/executions/{execution}/input", answer)
     return execution

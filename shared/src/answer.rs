@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
     agent::{Agent, AgentName},
     callback::NewsType,
-    caller::UserId,
+    caller::{Actor, UserId},
     delivery::{Attempt, Delivery, DeliveryState},
     execution::{Execution, ExecutionId, Status},
     json::Json,
@@ -225,6 +225,23 @@ pub struct Metadata {
     pub tags: BTreeMap<String, String>,
     /// The output as the agent gave it.
     pub raw_output: Option<Json>,
+    /// Who has started it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub started_by: Option<Actor>,
+    /// Who has asked for its end first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cancelled_by: Option<Actor>,
+    /// Who has answered its questions.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub answered_by: Vec<AnsweredBy>,
+}
+
+/// Who has answered a question.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct AnsweredBy {
+    pub question_id: QuestionId,
+    #[serde(flatten)]
+    pub actor: Actor,
 }
 
 /// What an agent has said while it ran, be it its progress or a question.
@@ -378,7 +395,13 @@ pub struct DeliveryView {
     pub state: DeliveryState,
     /// `callback`, or the id of a subscription.
     pub target: String,
+    /// Who has last had it made again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub redelivered_by: Option<Actor>,
+    /// The last 20 of them.
     pub attempts: Vec<AttemptView>,
+    /// How many attempts there were in all.
+    pub attempt_count: u32,
     /// While it is pending.
     #[serde(
         serialize_with = "Timestamp::as_optional_rfc3339",
@@ -404,8 +427,10 @@ impl From<Delivery> for DeliveryView {
         let is_pending = delivery.state == DeliveryState::Pending;
         Self {
             target: delivery.target().to_owned(),
+            attempt_count: delivery.recorded(),
             id: delivery.webhook_id,
             news: delivery.news,
+            redelivered_by: delivery.redelivered_by,
             state: delivery.state,
             attempts: delivery.attempts.into_iter().map(AttemptView::from).collect(),
             next_attempt_at: is_pending.then_some(delivery.next_attempt_at),

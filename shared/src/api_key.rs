@@ -6,11 +6,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::{
-    caller::{Caller, Permissions, UserId},
-    error::Error,
-    time::Timestamp,
-};
+use crate::{caller::UserId, error::Error, time::Timestamp};
 
 /// A new key: `relay_` and 256 random bits in base64url.
 pub fn generate() -> Result<String, Error> {
@@ -20,7 +16,7 @@ pub fn generate() -> Result<String, Error> {
 }
 
 /// SHA-256 of a key that we issued: 256 random bits, so no salt and no slow hash is needed.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct ApiKeyHash([u8; 32]);
 
 impl ApiKeyHash {
@@ -35,10 +31,10 @@ impl ApiKeyHash {
         hex(&self.0)
     }
 
-    /// What the key is called by: the start of its hash.
+    /// What the key is called by on screens and in logs: see [`crate::caller::Credential::key_id`].
     #[must_use]
     pub fn key_id(&self) -> String {
-        hex(self.0.get(..4).unwrap_or_default())
+        hex(self.0.get(..8).unwrap_or_default())
     }
 }
 
@@ -79,10 +75,9 @@ pub fn hex(bytes: &[u8]) -> String {
     })
 }
 
-/// A row of the `api_keys` table, without its hash, which nobody needs to read back.
+/// A row of the `api_keys` table, without its hash, which is its key.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ApiKey {
-    pub key_id: String,
     pub user_id: UserId,
     #[serde(default)]
     pub permissions: Vec<String>,
@@ -93,6 +88,13 @@ pub struct ApiKey {
     pub expires_at: Option<Timestamp>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revoked_at: Option<Timestamp>,
+    /// The hash of the first of the keys whose places were taken one after the other, until this
+    /// one's; none where this is the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lineage: Option<String>,
+    /// Of the first one: the hash of the last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heir: Option<String>,
 }
 
 const fn default_rate_limit() -> u32 {
@@ -108,14 +110,11 @@ impl ApiKey {
     }
 }
 
-impl From<ApiKey> for Caller {
-    fn from(key: ApiKey) -> Self {
-        Self {
-            permissions: key.permissions.iter().collect::<Permissions>(),
-            user_id: key.user_id,
-            key_id: key.key_id,
-            rate_limit: key.rate_limit,
-        }
+impl ApiKey {
+    /// The first of its line, where `hash` is its own.
+    #[must_use]
+    pub fn lineage(&self, hash: &ApiKeyHash) -> String {
+        self.lineage.clone().unwrap_or_else(|| hash.to_hex())
     }
 }
 
@@ -125,13 +124,14 @@ mod tests {
 
     fn key(expires_at: Option<i64>, revoked_at: Option<i64>) -> ApiKey {
         ApiKey {
-            key_id: "ab12cd34".to_owned(),
             user_id: "someone".to_owned().into(),
             permissions: vec![],
             rate_limit: 60,
             created_at: Timestamp::from_millis(0),
             expires_at: expires_at.map(Timestamp::from_millis),
             revoked_at: revoked_at.map(Timestamp::from_millis),
+            lineage: None,
+            heir: None,
         }
     }
 
@@ -154,7 +154,7 @@ mod tests {
             hash.to_hex(),
             "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
         );
-        assert_eq!(hash.key_id(), "ba7816bf");
+        assert_eq!(hash.key_id(), "ba7816bf8f01cfea");
         assert_eq!(format!("{hash:?}"), "ApiKeyHash(..)");
         assert_eq!(hash.to_hex().parse::<ApiKeyHash>().unwrap(), hash);
         for text in ["", "ba", &"+a".repeat(32), &"BA".repeat(32), &"é".repeat(32), &"0".repeat(66)]

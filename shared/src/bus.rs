@@ -12,7 +12,7 @@ use crate::{
     answer::QuestionView,
     api_key::hex,
     aws::{Knock, OnDemand, on_demand},
-    caller::UserId,
+    caller::{Actor, UserId},
     error::Error,
     execution::{Execution, ExecutionId, Status},
     question::Question,
@@ -48,6 +48,13 @@ pub struct StatusChange<'a> {
     #[serde(serialize_with = "Timestamp::as_optional_rfc3339")]
     pub completed_at: Option<Timestamp>,
     pub tags: &'a BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub started_by: Option<&'a Actor>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cancelled_by: Option<&'a Actor>,
+    /// Of whom the agent has just got an answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub answered_by: Option<&'a Actor>,
     /// What the agent has just asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub questions: Option<[QuestionView; 1]>,
@@ -77,6 +84,9 @@ impl<'a> StatusChange<'a> {
             started_at: after.started_at,
             completed_at: after.completed_at,
             tags: &after.tags,
+            started_by: after.started_by.as_ref(),
+            cancelled_by: after.cancelled_by.as_ref(),
+            answered_by: None,
             questions: None,
         }
     }
@@ -144,6 +154,7 @@ mod tests {
             "state_machine_arn": "arn:aws:states:eu-west-1:111122223333:stateMachine:echo",
             "status": "running", "redrive_count": 0, "rank": 20, "launch_before": 9_000,
             "created_at": 1_000, "updated_at": 2_000, "tags": {"a": "b"},
+            "started_by": {"user_id": "someone", "key_id": "ab"},
         }))
         .unwrap();
         let token = "secret".to_owned().into();
@@ -153,7 +164,9 @@ mod tests {
         after.open_questions.insert(question.question_id.clone());
 
         let asked = json!(StatusChange::asking(&before, &after, &question));
-        let answered = json!(StatusChange::between(&after, &before));
+        let mut answered = StatusChange::between(&after, &before);
+        answered.answered_by = before.started_by.as_ref();
+        let answered = json!(answered);
         for event in [&asked, &answered] {
             assert!(validator.is_valid(event), "{:?}", validator.validate(event));
         }

@@ -15,6 +15,7 @@ use crate::{
     error::Error,
     execution::Status,
     network::{CallbackAllow, is_host_name, is_public, is_public_name},
+    rights::Holder,
 };
 
 /// What a webhook tells; its text is the `type` of the body.
@@ -92,6 +93,9 @@ pub struct Callback {
     pub url: CallbackUrl,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub headers: BTreeMap<String, String>,
+    /// By whose right something is sent here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub holder: Option<Holder>,
 }
 
 impl fmt::Debug for Callback {

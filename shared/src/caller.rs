@@ -5,7 +5,7 @@ use std::{fmt, str::FromStr};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{agent::AgentName, error::Error};
+use crate::{agent::AgentName, api_key::ApiKeyHash, error::Error, time::Timestamp};
 
 /// Whose runs these are: the `user_id` of an API key, or `<issuer alias>|<sub>` of a token.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -32,16 +32,73 @@ impl fmt::Display for UserId {
     }
 }
 
-/// What can be done with an agent and its runs.
+/// Which key or token this is: a key's whole hash, or `token-` and the whole hash of whom a token
+/// speaks for, so that the two kinds cannot meet.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Credential(String);
+
+const TOKEN: &str = "token-";
+
+impl Credential {
+    /// How much of a hash is shown: 64 bits.
+    const SHOWN: usize = 16;
+
+    #[must_use]
+    pub fn of_key(hash: &ApiKeyHash) -> Self {
+        Self(hash.to_hex())
+    }
+
+    /// Of all tokens that speak for this user.
+    #[must_use]
+    pub fn of_token(user: &UserId) -> Self {
+        Self(format!("{TOKEN}{}", ApiKeyHash::of(&format!("token|{user}")).to_hex()))
+    }
+
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The key's hash, if it is a key.
+    #[must_use]
+    pub fn key_hash(&self) -> Option<ApiKeyHash> {
+        self.0.parse().ok()
+    }
+
+    /// What it is called by on screens and in logs. Nothing is looked up or counted by it.
+    #[must_use]
+    pub fn key_id(&self) -> &str {
+        let kind = if self.0.starts_with(TOKEN) { TOKEN.len() } else { 0 };
+        self.0.get(..kind + Self::SHOWN).unwrap_or(&self.0)
+    }
+}
+
+impl From<String> for Credential {
+    fn from(text: String) -> Self {
+        Self(text)
+    }
+}
+
+impl From<Credential> for String {
+    fn from(credential: Credential) -> Self {
+        credential.0
+    }
+}
+
+/// What can be done with an agent and its runs, and, last, with what belongs to a whole user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
     Execute,
     View,
     Cancel,
+    /// The signing secret, and the subscriptions of the user's other keys. It is no agent's, so
+    /// only a grant of all agents grants it.
+    Manage,
 }
 
 impl Action {
-    const ALL: [Self; 3] = [Self::Execute, Self::View, Self::Cancel];
+    const ALL: [Self; 4] = [Self::Execute, Self::View, Self::Cancel, Self::Manage];
 
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -49,6 +106,7 @@ impl Action {
             Self::Execute => "execute",
             Self::View => "view",
             Self::Cancel => "cancel",
+            Self::Manage => "manage",
         }
     }
 }
@@ -73,7 +131,7 @@ pub struct Grant {
 
 /// The text is not a [`Grant`].
 #[derive(Debug, thiserror::Error)]
-#[error("must be execute, view, cancel or *, then a colon, then an agent's name or *")]
+#[error("must be execute, view, cancel, manage or *, then a colon, then an agent's name or *")]
 pub struct InvalidGrant;
 
 impl FromStr for Grant {
@@ -114,6 +172,19 @@ impl Permissions {
         self.0.iter().any(|grant| grant.covers(action, agent))
     }
 
+    /// Whether this is granted for whatever agent.
+    #[must_use]
+    pub fn allow_all(&self, action: Action) -> bool {
+        let covers = |grant: &Grant| grant.action.is_none_or(|it| it == action);
+        self.0.iter().any(|grant| grant.agent.is_none() && covers(grant))
+    }
+
+    /// As they are written.
+    #[must_use]
+    pub fn to_texts(&self) -> Vec<String> {
+        self.0.iter().map(Grant::to_string).collect()
+    }
+
     /// `*:*`: sees everybody's runs.
     #[must_use]
     pub fn is_admin(&self) -> bool {
@@ -127,15 +198,28 @@ impl<S: AsRef<str>> FromIterator<S> for Permissions {
     }
 }
 
+/// Who did something, as it is kept and told: nothing can be done with it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(inline)]
+pub struct Actor {
+    pub user_id: UserId,
+    /// The name of the key or token.
+    pub key_id: String,
+}
+
 /// The authorizer's word on who asks.
 #[derive(Debug, Clone)]
 pub struct Caller {
     pub user_id: UserId,
-    /// The first eight characters of the key's hash: the only part of a key that is ever logged.
-    pub key_id: String,
+    pub credential: Credential,
+    /// The first of the keys whose places were taken one after the other, until this one's: what
+    /// one of them made is all of theirs.
+    pub lineage: Credential,
     pub permissions: Permissions,
     /// Starts a minute.
     pub rate_limit: u32,
+    /// When a token ends. A key's end is looked up.
+    pub expires_at: Option<Timestamp>,
 }
 
 impl Caller {
@@ -145,6 +229,25 @@ impl Caller {
             return Ok(());
         }
         Err(Error::Forbidden(format!("{}:{agent}", action.as_str())))
+    }
+
+    /// The same for what is no single agent's.
+    pub fn require_all(&self, action: Action) -> Result<(), Error> {
+        if self.permissions.allow_all(action) {
+            return Ok(());
+        }
+        Err(Error::Forbidden(format!("{}:*", action.as_str())))
+    }
+
+    #[must_use]
+    pub fn actor(&self) -> Actor {
+        Actor { user_id: self.user_id.clone(), key_id: self.key_id().to_owned() }
+    }
+
+    /// The name of its key or token on screens and in logs.
+    #[must_use]
+    pub fn key_id(&self) -> &str {
+        self.credential.key_id()
     }
 
     /// Whether this caller may know that a run of `owner` exists at all.
@@ -157,6 +260,39 @@ impl Caller {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_key_and_a_token_cannot_meet_and_are_shown_by_64_bits() {
+        let hash = ApiKeyHash::of("abc");
+        let key = Credential::of_key(&hash);
+        let token = Credential::of_token(&UserId::from("abc".to_owned()));
+
+        assert_eq!(key.as_str(), hash.to_hex());
+        assert_eq!((key.key_id(), key.key_hash()), ("ba7816bf8f01cfea", Some(hash)));
+        assert!(token.as_str().len() == 70 && token.key_hash().is_none());
+        assert_eq!(token.key_id().len(), "token-".len() + 16);
+        assert!(!token.as_str().contains(key.key_id()), "not even of one text");
+        assert_eq!(Credential::from("é".repeat(20)).key_id(), "é".repeat(8));
+        assert_eq!(Credential::from("relayctl".to_owned()).key_id(), "relayctl");
+    }
+
+    #[test]
+    fn what_is_no_agents_own_needs_a_grant_of_all_agents() {
+        for (grant, view, manage) in [
+            ("view:*", true, false),
+            ("manage:*", false, true),
+            ("*:*", true, true),
+            ("*:echo", false, false),
+            ("manage:echo", false, false),
+            ("view:echo", false, false),
+        ] {
+            let permissions: Permissions = [grant].into_iter().collect();
+            let actual =
+                (permissions.allow_all(Action::View), permissions.allow_all(Action::Manage));
+            assert_eq!(actual, (view, manage), "{grant}");
+            assert_eq!(permissions.to_texts(), [grant]);
+        }
+    }
 
     #[test]
     fn a_grant_covers_its_action_and_agent_and_nothing_else() {

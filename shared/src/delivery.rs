@@ -10,7 +10,7 @@ use crate::{
     agent::AgentName,
     api_key::hex,
     callback::NewsType,
-    caller::UserId,
+    caller::{Actor, UserId},
     execution::{Execution, ExecutionId},
     question::Question,
     time::Timestamp,
@@ -18,6 +18,16 @@ use crate::{
 
 /// How the sort key of each delivery starts.
 pub const PART_PREFIX: &str = "delivery#";
+
+/// How many attempts are kept: the last ones. A schedule without "not yet" has no more.
+pub const MAX_ATTEMPTS: usize = 20;
+
+/// What is kept of an answer with the attempt, in bytes.
+const MAX_DETAIL: usize = 800;
+
+/// How many leases a delivery may have for each attempt of its schedule, for whatever reason they
+/// come to nothing: beyond them it is given up.
+const LEASES_PER_ATTEMPT: u32 = 3;
 
 /// The target of the callback that came with the start.
 pub const CALLBACK_TARGET: &str = "callback";
@@ -46,6 +56,30 @@ pub struct Attempt {
     pub detail: String,
 }
 
+impl Attempt {
+    /// Whether the receiver is there, and was not ready for it.
+    #[must_use]
+    pub fn is_not_yet(&self) -> bool {
+        self.status == Some(409)
+    }
+
+    /// With no more of the answer than is kept.
+    fn bounded(mut self) -> Self {
+        self.detail.truncate(self.detail.floor_char_boundary(MAX_DETAIL));
+        self
+    }
+}
+
+/// The attempts that are no longer kept.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Earlier {
+    pub count: u32,
+    /// How many of those since it was last owed were answered by "not yet".
+    pub not_yet: u32,
+    /// Whether the receiver may have taken one of them.
+    pub may_have_arrived: bool,
+}
+
 /// The `delivery#…` part of an execution. It carries what was true when the news came about, so
 /// that a later redrive does not change it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -72,8 +106,12 @@ pub struct Delivery {
     /// The same for all attempts, so that the receiver can tell a repetition.
     pub webhook_id: String,
     pub state: DeliveryState,
+    /// The last of them; see [`Delivery::with`].
     #[serde(default)]
     pub attempts: Vec<Attempt>,
+    /// What is known of those before `attempts`, which are no longer kept.
+    #[serde(default)]
+    pub earlier: Earlier,
     /// Counts the leases; an attempt that died unrecorded is in here, and not in `attempts`.
     pub attempt_count: u32,
     /// No attempt before this.
@@ -87,11 +125,64 @@ pub struct Delivery {
     pub due_at: Option<Timestamp>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shard: Option<u8>,
+    /// Who has last had it made again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub redelivered_by: Option<Actor>,
     /// In seconds.
     pub ttl: i64,
 }
 
 impl Delivery {
+    /// Its attempts after this one, and what there was before them. However often it is tried, they
+    /// have a bound in number and bytes, and so does the item.
+    #[must_use]
+    pub fn with(&self, attempt: Attempt) -> (Vec<Attempt>, Earlier) {
+        let mut earlier = self.earlier;
+        if self.attempt_count <= 1 {
+            earlier.not_yet = 0;
+        }
+        let mut attempts = self.attempts.clone();
+        attempts.push(attempt.bounded());
+        // The lease has counted this attempt.
+        let since_owed = usize::try_from(self.attempt_count).unwrap_or(usize::MAX);
+        let owed_at = attempts.len().saturating_sub(since_owed);
+        let dropped = attempts.len().saturating_sub(MAX_ATTEMPTS);
+        for (at, attempt) in attempts.drain(..dropped).enumerate() {
+            earlier.count = earlier.count.saturating_add(1);
+            earlier.not_yet += u32::from(at >= owed_at && attempt.is_not_yet());
+            earlier.may_have_arrived |= attempt.may_have_arrived;
+        }
+        (attempts, earlier)
+    }
+
+    /// How many attempts there were, with those that are no longer kept.
+    #[must_use]
+    pub fn recorded(&self) -> u32 {
+        let kept = u32::try_from(self.attempts.len()).unwrap_or(u32::MAX);
+        self.earlier.count.saturating_add(kept)
+    }
+
+    /// Whether the receiver may have taken it already. An attempt that died unrecorded may have
+    /// arrived, too.
+    #[must_use]
+    pub fn may_have_arrived(&self) -> bool {
+        self.attempts.iter().any(|attempt| attempt.may_have_arrived)
+            || self.earlier.may_have_arrived
+            || self.attempt_count.saturating_sub(1) > self.recorded()
+    }
+
+    /// How many leases since it was last owed count as failures: all but those whose receiver has
+    /// said "not yet". The one that it is leased by counts.
+    #[must_use]
+    pub fn failures(&self) -> u32 {
+        // Those before it was owed again do not count.
+        let before = usize::try_from(self.attempt_count.saturating_sub(1)).unwrap_or(usize::MAX);
+        let kept = self.attempts.iter().rev().take(before).filter(|it| it.is_not_yet()).count();
+        let dropped = if before > self.attempts.len() { self.earlier.not_yet } else { 0 };
+        let not_yet = u32::try_from(kept).unwrap_or(u32::MAX).saturating_add(dropped);
+        self.attempt_count.saturating_sub(not_yet)
+    }
+
     /// To whom it is owed: the last piece of its key.
     #[must_use]
     pub fn target(&self) -> &str {
@@ -176,12 +267,14 @@ impl Delivery {
             question: None,
             state: DeliveryState::Pending,
             attempts: Vec::new(),
+            earlier: Earlier::default(),
             attempt_count: 0,
             next_attempt_at: now,
             lease: None,
             leased_until: None,
             due_at: Some(now.plus(overdue)),
             shard: Some(execution.execution_id.shard()),
+            redelivered_by: None,
             ttl: now.plus(retention).seconds(),
         }
     }
@@ -216,11 +309,13 @@ impl Delivery {
             question: None,
             state: DeliveryState::Pending,
             attempts: Vec::new(),
+            earlier: Earlier::default(),
             attempt_count: 0,
             next_attempt_at: now,
             lease: None,
             leased_until: None,
             due_at: Some(now.plus(overdue)),
+            redelivered_by: None,
             ttl: now.plus(MIN_RETENTION).seconds(),
         }
     }
@@ -252,6 +347,14 @@ impl FromStr for Schedule {
 }
 
 impl Schedule {
+    /// Whether it was leased so often that it can no more be a matter of its receiver: attempts
+    /// die, or cannot be recorded, or what is to be delivered cannot be read.
+    #[must_use]
+    pub fn is_worn_out(&self, delivery: &Delivery) -> bool {
+        let attempts = u32::try_from(self.0.len()).unwrap_or(u32::MAX).saturating_add(1);
+        delivery.failures() > attempts.saturating_mul(LEASES_PER_ATTEMPT)
+    }
+
     /// The pause after the failed attempt number `attempt` (from 1), or `None` when that was the
     /// last. It is spread by ± 10 %, so that the deliveries of one outage do not return at once.
     #[must_use]
@@ -282,6 +385,93 @@ mod tests {
         }
         assert!("1,x".parse::<Schedule>().is_err());
         assert!("".parse::<Schedule>().is_err());
+    }
+
+    #[test]
+    fn the_last_attempts_are_kept_within_bounds_and_the_others_counted() {
+        let mut delivery = delivery();
+        for detail in
+            ["\u{1f600}".repeat(1_000), "a".to_owned(), "é".repeat(100_000), String::new()]
+        {
+            let mut attempt = Attempt {
+                at: Timestamp::now(),
+                duration_ms: 0,
+                status: Some(200),
+                may_have_arrived: true,
+                detail,
+            };
+            for number in 0..500 {
+                attempt.duration_ms = number;
+                let before = delivery.recorded();
+                let (attempts, earlier) = delivery.with(attempt.clone());
+                delivery.attempts = attempts;
+                delivery.earlier = earlier;
+                delivery.attempt_count += 1;
+                assert_eq!(delivery.recorded(), before + 1);
+                assert_eq!(delivery.attempts.last().unwrap().duration_ms, number);
+                // DynamoDB takes 400 KB.
+                assert!(serde_json::to_vec(&delivery).unwrap().len() < 25_000);
+            }
+        }
+        assert_eq!((delivery.attempts.len(), delivery.earlier.count), (MAX_ATTEMPTS, 1_980));
+        // One that was stored before there was a bound.
+        delivery.attempts = vec![delivery.attempts[0].clone(); 470];
+        delivery.earlier = Earlier::default();
+        let (attempts, earlier) = delivery.with(delivery.attempts[0].clone());
+        assert_eq!((attempts.len(), earlier.count), (MAX_ATTEMPTS, 451));
+        assert!(earlier.may_have_arrived);
+    }
+
+    #[test]
+    fn what_is_dropped_is_still_known_of_until_it_is_owed_again() {
+        let schedule: Schedule = "1,2,4,8".parse().unwrap();
+        let attempt = |status| Attempt {
+            at: Timestamp::now(),
+            duration_ms: 0,
+            status,
+            may_have_arrived: false,
+            detail: String::new(),
+        };
+        let try_it = |delivery: &mut Delivery, status, times| {
+            for _ in 0..times {
+                delivery.attempt_count += 1;
+                let (attempts, earlier) = delivery.with(attempt(Some(status)));
+                delivery.attempts = attempts;
+                delivery.earlier = earlier;
+            }
+        };
+        let mut delivery = delivery();
+        // "Not yet" is no failure, however long ago it was.
+        try_it(&mut delivery, 409, 30);
+        try_it(&mut delivery, 500, 15);
+        delivery.attempt_count += 1;
+        assert_eq!((delivery.failures(), delivery.earlier.not_yet), (16, 25));
+        assert!(!delivery.may_have_arrived() && schedule.is_worn_out(&delivery));
+        delivery.attempt_count -= 1;
+        assert!(!schedule.is_worn_out(&delivery));
+        // Owed again.
+        delivery.attempt_count = 1;
+        assert_eq!(delivery.failures(), 1);
+        delivery.attempt_count = 0;
+        try_it(&mut delivery, 500, 25);
+        delivery.attempt_count += 1;
+        assert_eq!((delivery.failures(), delivery.recorded()), (26, 70));
+        // Leases that came to nothing at all.
+        assert!(!delivery.may_have_arrived());
+        delivery.attempt_count = 72;
+        assert!(delivery.may_have_arrived());
+    }
+
+    fn delivery() -> Delivery {
+        let run: Execution = serde_json::from_value(serde_json::json!({
+            "execution_id": "mcp-echo-1", "user_id": "someone", "agent_name": "echo",
+            "state_machine_arn": "arn:aws:states:eu-west-1:111122223333:stateMachine:echo",
+            "status": "completed", "redrive_count": 0, "rank": 30, "launch_before": 9_000,
+            "created_at": 1_000, "updated_at": 2_000,
+        }))
+        .unwrap();
+        let hour = Duration::from_hours(1);
+        Delivery::owed(&run, NewsType::Completed, CALLBACK_TARGET, hour, hour)
     }
 
     #[test]

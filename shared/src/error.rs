@@ -27,8 +27,8 @@ pub enum Error {
     TooLarge { field: &'static str, limit: usize },
     #[error("{field} {reason}")]
     Invalid { field: Cow<'static, str>, reason: Cow<'static, str> },
-    #[error("the limit of {limit} starts a minute is used up")]
-    RateLimited { limit: u32, retry_after_seconds: u64 },
+    #[error("the limit of {limit} {counted} a minute is used up")]
+    RateLimited { limit: u32, counted: &'static str, retry_after_seconds: u64 },
     /// Somebody else was at the same item; again shortly.
     #[error("cannot {0}: the item is in use")]
     Busy(&'static str),

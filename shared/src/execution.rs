@@ -14,7 +14,7 @@ use ulid::Ulid;
 use crate::{
     agent::{AgentName, StateMachineArn},
     callback::NewsType,
-    caller::UserId,
+    caller::{Actor, UserId},
     question::QuestionId,
     time::Timestamp,
 };
@@ -302,6 +302,12 @@ pub struct Execution {
     /// When the caller asked for an end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cancel_requested_at: Option<Timestamp>,
+    /// Who has asked for the end first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cancelled_by: Option<Actor>,
+    /// Who has started it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_by: Option<Actor>,
     /// After this we stop the run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadline: Option<Timestamp>,

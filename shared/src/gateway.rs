@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::{
     answer::{Receipt, Results},
-    caller::Caller,
+    caller::{Caller, Credential},
     error::Error,
     execution::ExecutionId,
     problem,
@@ -21,6 +21,7 @@ use crate::{
     service::start::Accepted,
     subscription::SubscriptionId,
     telemetry::{Invocation, InvocationGuard},
+    time::Timestamp,
 };
 
 /// API Gateway answers for a function that takes longer than 29 s, so nobody is held longer.
@@ -93,11 +94,19 @@ pub fn caller(request: &Request) -> Result<Caller, Error> {
     let field = |name: &str| authorized(request, name);
     let permissions: Vec<String> =
         field("permissions").and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+    let named = |name: &str| {
+        field(name).map(|text| Credential::from(text.to_owned())).ok_or(Error::Unauthorized)
+    };
     Ok(Caller {
         user_id: field("user_id").ok_or(Error::Unauthorized)?.to_owned().into(),
-        key_id: field("key_id").ok_or(Error::Unauthorized)?.to_owned(),
+        credential: named("credential")?,
+        // A token is the first of its own line.
+        lineage: named("lineage").or_else(|_| named("credential"))?,
         permissions: permissions.iter().collect(),
         rate_limit: field("rate_limit").and_then(|text| text.parse().ok()).unwrap_or_default(),
+        expires_at: field("expires_at")
+            .and_then(|text| text.parse().ok())
+            .map(Timestamp::from_millis),
     })
 }
 

@@ -1,7 +1,7 @@
 //! What the functions of agent-relay share. A map:
 //!
 //! - Nouns, without I/O: [`execution`] (ids, statuses and the one transition rule), [`agent`],
-//!   [`caller`] (who asks, and what they may do), [`api_key`], [`request`] (what a start asks
+//!   [`caller`] (who asks, and what they may do), [`rights`] (the one check of what leaves to whom), [`api_key`], [`request`] (what a start asks
 //!   for), [`callback`] and [`network`] (where news may go), [`delivery`] (one debt to one
 //!   target), [`question`] (what an agent asks), [`schema`] (what an answer must fit), [`signature`], [`outcome`] (how a run ended), [`answer`] (what callers read),
 //!   [`time`].
@@ -35,6 +35,7 @@ pub mod problem;
 pub mod question;
 pub mod queue;
 pub mod request;
+pub mod rights;
 pub mod schema;
 pub mod service;
 pub mod signature;

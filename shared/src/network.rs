@@ -14,7 +14,8 @@ use url::Host;
 /// The hosts and networks that callbacks may reach besides public https, also over http.
 ///
 /// Read from a comma-separated list of names (`n8n.internal`), all names below one
-/// (`*.corp.example`), addresses, and networks (`10.0.0.0/8`). No entry opens everything.
+/// (`*.corp.example`), addresses, and networks (`10.0.0.0/8`). No entry opens everything, and a name
+/// only what it may be meant for: who keeps its record could point it at this host itself.
 #[derive(Debug, Clone, Default)]
 pub struct CallbackAllow {
     names: Vec<String>,
@@ -124,7 +125,25 @@ impl CallbackAllow {
     /// Whether a callback to `host` may connect to `address`, which it resolved to.
     #[must_use]
     pub fn may_connect(&self, host: &str, address: IpAddr) -> bool {
-        is_public(address) || self.holds(address) || self.names(host)
+        is_public(address) || self.holds(address) || (is_private(address) && self.names(host))
+    }
+}
+
+/// Whether hosts of an organisation live there: not this host, nor the link, where clouds keep their
+/// metadata, nor what stands for another address.
+fn is_private(address: IpAddr) -> bool {
+    match address.to_canonical() {
+        // RFC 1918; and the shared space of RFC 6598, which providers number networks of their own by, but
+        // for the one address in it that is a metadata service (Alibaba Cloud's).
+        IpAddr::V4(address) => {
+            let [first, second, ..] = address.octets();
+            let is_shared = first == 100 && (64..=127).contains(&second);
+            address.is_private() || (is_shared && address != Ipv4Addr::new(100, 100, 100, 200))
+        }
+        // RFC 4193; fd00:ec2::/32 is AWS's, for metadata, time and resolvers.
+        IpAddr::V6(address) => {
+            address.is_unique_local() && !matches!(address.segments(), [0xfd00, 0x0ec2, ..])
+        }
     }
 }
 
@@ -339,6 +358,66 @@ mod tests {
         assert!(allow.may_connect("n8n.internal", "192.168.0.1".parse().unwrap()));
         assert!(!allow.may_connect("public.example", "192.168.0.1".parse().unwrap()));
         assert!("".parse::<CallbackAllow>().is_ok());
+    }
+
+    #[test]
+    fn a_name_opens_private_ranges_and_neither_this_host_nor_the_link_nor_metadata() {
+        let allow: CallbackAllow = "n8n,*.corp.example".parse().unwrap();
+        let may = |allow: &CallbackAllow, address: &str| {
+            let address = address.parse().unwrap();
+            let hosts = ["n8n", "a.corp.example"];
+            let may = hosts.map(|host| allow.may_connect(host, address));
+            assert_eq!(may[0], may[1], "{address}");
+            may[0]
+        };
+        for private in [
+            "10.0.0.1",
+            "172.16.0.1",
+            "172.31.255.255",
+            "192.168.0.1",
+            "::ffff:192.168.0.1",
+            "100.64.0.1",
+            "fd12:3456::1",
+            "1.1.1.1",
+            "2606:4700:4700::1111",
+        ] {
+            assert!(may(&allow, private), "{private}");
+        }
+        for special in [
+            "127.0.0.1",
+            "127.1.2.3",
+            "::1",
+            "::ffff:127.0.0.1",
+            "0.0.0.0",
+            "0.1.2.3",
+            "::",
+            "169.254.169.254",
+            "169.254.170.2",
+            "169.254.169.253",
+            "::ffff:169.254.169.254",
+            "fe80::1",
+            "fec0::1",
+            "fd00:ec2::254",
+            "fd00:ec2::23",
+            "100.100.100.200",
+            "192.0.0.192",
+            "198.18.0.1",
+            "203.0.113.1",
+            "224.0.0.1",
+            "255.255.255.255",
+            "ff02::1",
+            "64:ff9b::7f00:1",
+            "64:ff9b::a9fe:a9fe",
+            "2002:7f00:1::",
+            "2001::1",
+        ] {
+            assert!(!may(&allow, special), "{special}");
+            // But the list may say so.
+            let Ok(address) = special.parse::<IpAddr>() else { unreachable!() };
+            let said = format!("n8n,*.corp.example,{}", address.to_canonical());
+            assert!(may(&said.parse().unwrap(), special), "{said}");
+        }
+        assert!(!allow.may_connect("other", "10.0.0.1".parse().unwrap()));
     }
 
     #[test]

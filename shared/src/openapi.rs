@@ -247,7 +247,7 @@ impl Document {
 
         let delivery = json!({
             "id": "msg_c5f17ca7697d2e688b69fcc7f268afd6", "type": "execution.completed",
-            "state": "delivered", "target": "callback", "attempts": [{
+            "state": "delivered", "target": "callback", "attempt_count": 1, "attempts": [{
                 "at": "2026-01-31T09:00:02.400Z", "duration_ms": 31, "status": 200, "detail": "",
             }],
         });
@@ -274,11 +274,12 @@ impl Document {
     }
 
     fn subscriptions(&mut self) {
-        use Refuses::{Body, Id, State};
+        use Refuses::{Body, Id, Permission, State};
 
         let subscription = json!({
             "id": "sub_01m82fnbk6he8p6hq9b40e0c0s", "url": "https://example.com/hook",
             "events": ["execution.failed"], "agent_name": null, "created_at": "2026-01-31T09:00:00.000Z",
+            "key_id": "ba7816bf8f01cfea",
         });
         self.operation(
             "post",
@@ -290,7 +291,7 @@ impl Document {
             &json!({"url": "https://example.com/hook", "events": ["execution.failed"]}),
         )
         .answers::<SubscriptionView>(201, "It is there.", &subscription)
-        .refuses(&[Body, State]);
+        .refuses(&[Body, Permission, State]);
         self.operation(
             "get",
             "/v1/subscriptions",
@@ -299,7 +300,7 @@ impl Document {
         )
         .answers::<SubscriptionList>(
             200,
-            "All of them.",
+            "Those of your key; with `manage:*`, of all keys of its user.",
             &json!({"subscriptions": [subscription]}),
         );
         self.operation(
@@ -337,7 +338,8 @@ impl Document {
             "getWebhookSecret",
             "Get what your webhooks are signed with.",
         )
-        .answers::<SecretView>(200, "It.", &secret);
+        .answers::<SecretView>(200, "It.", &secret)
+        .refuses(&[Permission]);
         self.operation(
             "post",
             "/v1/webhook-secret/rotate",
@@ -345,7 +347,7 @@ impl Document {
             "Have your webhooks signed with a new secret.",
         )
         .answers::<SecretView>(200, "The new one; the old one signs, too, for seven days.", &secret)
-        .refuses(&[Refuses::State]);
+        .refuses(&[Permission, State]);
     }
 
     fn others(&mut self) {

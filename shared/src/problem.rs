@@ -81,7 +81,7 @@ pub fn respond(error: &Error) -> Response<String> {
     if let Some(seconds) = problem.retry_after_seconds {
         headers.insert(header::RETRY_AFTER, seconds.into());
     }
-    if let Error::RateLimited { limit, retry_after_seconds } = error {
+    if let Error::RateLimited { limit, retry_after_seconds, .. } = error {
         let values = [u64::from(*limit), 0, *retry_after_seconds];
         for (name, value) in RATE_LIMIT.into_iter().zip(values) {
             headers.insert(HeaderName::from_static(name), value.into());
@@ -99,10 +99,26 @@ pub fn log(error: &Error) {
     let mut sources = Vec::new();
     let mut source = std::error::Error::source(error);
     while let Some(inner) = source {
-        sources.push(inner.to_string());
+        sources.push(discreet(inner));
         source = inner.source();
     }
     error!(error.sources = ?sources, "{error}");
+}
+
+/// What an error says, but for values: where one does not fit, serde quotes it.
+fn discreet(error: &(dyn std::error::Error + 'static)) -> String {
+    let text = error.to_string();
+    let is_serde = error.is::<serde_json::Error>() || error.is::<serde_dynamo::Error>();
+    let names_only = ["missing field ", "duplicate field ", "EOF while parsing "];
+    if !is_serde || names_only.iter().any(|start| text.starts_with(start)) {
+        return text;
+    }
+    match error.downcast_ref::<serde_json::Error>() {
+        Some(json) => {
+            format!("{:?} error at line {} column {}", json.classify(), json.line(), json.column())
+        }
+        None => "a value does not fit its type".to_owned(),
+    }
 }
 
 /// The `errorType` is stable, so that an alarm can match on it.
@@ -140,6 +156,33 @@ mod tests {
             assert_eq!(response.status(), if transient { 503 } else { 500 });
             assert!(!response.body().contains("secret") && !response.body().contains("inner"));
         }
+    }
+
+    #[test]
+    fn a_value_that_does_not_fit_is_not_logged() {
+        #[derive(Debug, serde::Deserialize)]
+        struct Row {
+            #[expect(dead_code, reason = "it is only read")]
+            n: u32,
+        }
+        let of_json = |json: &str| discreet(&serde_json::from_str::<Row>(json).unwrap_err());
+        let of_item = |value: serde_json::Value| {
+            let item: serde_dynamo::Item = serde_dynamo::to_item(value).unwrap();
+            discreet(&serde_dynamo::from_item::<_, Row>(item).unwrap_err())
+        };
+        for said in [
+            of_json(r#"{"n": "SECRET"}"#),
+            of_json(r#""SECRET""#),
+            of_json(r#"{"n": 1} SECRET"#),
+            of_item(serde_json::json!({"n": "SECRET"})),
+            of_item(serde_json::json!({"n": ["SECRET"]})),
+        ] {
+            assert!(!said.contains("SECRET") && !said.is_empty(), "{said}");
+        }
+        assert_eq!(of_json(r#"{"n": "SECRET"}"#), "Data error at line 1 column 14");
+        assert!(of_json("{}").starts_with("missing field `n`"), "{}", of_json("{}"));
+        let inner: crate::error::Source = "which table it was".into();
+        assert_eq!(discreet(inner.as_ref()), "which table it was");
     }
 
     #[test]

@@ -128,7 +128,7 @@ impl StartBody {
             Some(text) => {
                 let url = CallbackUrl::parse(&text, allow)?;
                 let events = callback::wanted_news(&url, self.callback_events)?;
-                (Some(Callback { url, headers }), events)
+                (Some(Callback { url, headers, holder: None }), events)
             }
             None if !headers.is_empty() => {
                 return Err(Error::invalid("callback_headers", "needs a callback_url"));

@@ -13,9 +13,10 @@ use crate::{
     delivery::MIN_RETENTION,
     env::{self, InvalidVariable},
     queue::Queue,
+    rights::Rights,
     store::{
-        agents::Agents, deliveries::Deliveries, executions::Executions, generations::Generations,
-        limits::Limits, subscriptions::Subscriptions,
+        agents::Agents, api_keys::ApiKeys, deliveries::Deliveries, executions::Executions,
+        generations::Generations, limits::Limits, subscriptions::Subscriptions,
     },
 };
 
@@ -96,6 +97,13 @@ impl subscribe::Subscribe {
     }
 }
 
+impl Rights {
+    /// Wires it by the variables that the template sets.
+    pub fn from_env(aws: &Aws) -> Result<Self, InvalidVariable> {
+        Ok(Self::new(ApiKeys::new(aws.dynamodb.clone(), env::required("API_KEYS_TABLE")?)))
+    }
+}
+
 impl settle::Settle {
     /// Wires it by the variables that the template sets.
     pub fn from_env(aws: &Aws) -> Result<Self, InvalidVariable> {
@@ -105,6 +113,7 @@ impl settle::Settle {
                 aws.dynamodb.clone(),
                 env::required("EXECUTIONS_TABLE")?,
             ),
+            rights: Rights::from_env(aws)?,
             bus: Bus::new(&aws.config, env::required("EVENT_BUS_NAME")?),
             webhook_queue: Queue::new(aws.sqs.clone(), env::required("WEBHOOK_QUEUE_URL")?),
             retention: env::days("RETENTION_DAYS")?.max(MIN_RETENTION),

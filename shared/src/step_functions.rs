@@ -31,7 +31,11 @@ pub struct StepFunctions(OnDemand<Client>);
 pub enum Started {
     At(Timestamp),
     /// It cannot be taken now; the same call may succeed later.
-    Delayed(Error),
+    Delayed {
+        error: Error,
+        /// Whether Step Functions has said so itself: else it may have started the run.
+        is_answer: bool,
+    },
     /// We may not start this machine, or not use its key.
     Denied(Error),
     /// It will never start: the error's code and message.
@@ -100,10 +104,16 @@ impl StepFunctions {
             _ if is_denial(error.code()) => {
                 Ok(Started::Denied(Error::aws("start an execution")(error)))
             }
-            _ => match Error::aws("start an execution")(error) {
-                error @ Error::Aws { transient: true, .. } => Ok(Started::Delayed(error)),
-                error => Err(error),
-            },
+            _ => {
+                let response = error.raw_response();
+                let is_answer = response.is_some_and(|it| it.status().is_client_error());
+                match Error::aws("start an execution")(error) {
+                    error @ (Error::Aws { transient: true, .. } | Error::Busy(_)) => {
+                        Ok(Started::Delayed { error, is_answer })
+                    }
+                    error => Err(error),
+                }
+            }
         }
     }
 
@@ -209,20 +219,24 @@ fn observed(id: &ExecutionId, output: DescribeExecutionOutput) -> Result<Observa
     })
 }
 
-/// A completed run whose output nobody can read is told as failed: its caller has no result.
+/// A completed run whose output nobody can read is told as failed: its caller has no result. One
+/// that ended otherwise keeps the code of that.
 fn unreadable(observed: Observation) -> Observation {
     if observed.status != Status::Completed {
-        return observed;
+        let cause = observed.status.is_end().then(|| format!("why {UNREADABLE}"));
+        return Observation { cause, ..observed };
     }
-    let cause = "the agent completed, but agent-relay may not read its output: let the status and \
-                 sweep functions decrypt by the state machine's KMS key";
     Observation {
         status: Status::Failed,
         error: Some("output_unreadable".to_owned()),
-        cause: Some(cause.to_owned()),
+        cause: Some(format!("the agent completed, but its output {UNREADABLE}")),
         ..observed
     }
 }
+
+/// What to do about data that is under a key which we may not use.
+const UNREADABLE: &str = "is encrypted by a key that agent-relay may not use: name the key's ARN in \
+                          the stack's parameter AgentKeyArns";
 
 fn status(status: &ExecutionStatus) -> Result<Status, Error> {
     match status {
@@ -273,9 +287,13 @@ mod tests {
             (told.status, told.error.as_deref()),
             (Status::Failed, Some("output_unreadable"))
         );
-        for other in [Status::Running, Status::Failed, Status::Timeout, Status::Cancelled] {
+        assert!(told.cause.unwrap().contains("AgentKeyArns"));
+        for other in [Status::Failed, Status::Timeout, Status::Cancelled] {
             let told = unreadable(seen(other));
             assert_eq!((told.status, told.error), (other, None));
+            assert!(told.cause.unwrap().contains("AgentKeyArns"), "{other}");
         }
+        let told = unreadable(seen(Status::Running));
+        assert_eq!((told.status, told.error, told.cause), (Status::Running, None, None));
     }
 }

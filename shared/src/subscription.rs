@@ -9,9 +9,11 @@ use ulid::Ulid;
 use crate::{
     agent::AgentName,
     callback::{self, Callback, CallbackUrl, NewsType},
+    caller::{Action, Caller},
     error::Error,
     execution::Execution,
     network::CallbackAllow,
+    rights::Holder,
     time::Timestamp,
 };
 
@@ -86,6 +88,9 @@ pub struct Subscription {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent_name: Option<AgentName>,
     pub created_at: Timestamp,
+    /// By whose right something is sent here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub holder: Option<Holder>,
 }
 
 impl fmt::Debug for Subscription {
@@ -96,7 +101,7 @@ impl fmt::Debug for Subscription {
 
 impl From<Subscription> for Callback {
     fn from(subscription: Subscription) -> Self {
-        Self { url: subscription.url, headers: subscription.headers }
+        Self { url: subscription.url, headers: subscription.headers, holder: subscription.holder }
     }
 }
 
@@ -107,6 +112,8 @@ pub struct Interest {
     pub events: Vec<NewsType>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent_name: Option<AgentName>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub holder: Option<Holder>,
 }
 
 impl Interest {
@@ -137,11 +144,16 @@ pub struct SubscribeBody {
 
 impl SubscribeBody {
     /// Checks all that can be checked without I/O.
-    pub fn check(self, allow: &CallbackAllow) -> Result<Subscription, Error> {
+    pub fn check(self, caller: &Caller, allow: &CallbackAllow) -> Result<Subscription, Error> {
         callback::check_headers(&self.headers).map_err(|error| error.at("headers"))?;
         let url = CallbackUrl::parse(&self.url, allow).map_err(|error| error.at("url"))?;
         let events =
             callback::wanted_news(&url, self.events).map_err(|error| error.at("events"))?;
+        // News is a way of reading, which the caller must be allowed now, and when it is sent.
+        match &self.agent_name {
+            Some(agent) => caller.require(Action::View, agent)?,
+            None => caller.require_all(Action::View)?,
+        }
         Ok(Subscription {
             id: SubscriptionId::generate(),
             url,
@@ -149,25 +161,65 @@ impl SubscribeBody {
             events,
             agent_name: self.agent_name,
             created_at: Timestamp::now(),
+            holder: Some(Holder::of(caller)),
         })
     }
 }
 
-/// What callers read of a subscription: the headers it is sent with are never given out.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-pub struct SubscriptionView {
+/// A subscription as it is listed, without the headers it is sent with, which are never given out.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Listed {
     pub id: SubscriptionId,
     pub url: CallbackUrl,
     pub events: Vec<NewsType>,
     #[serde(default)]
     pub agent_name: Option<AgentName>,
+    pub created_at: Timestamp,
+    #[serde(default)]
+    pub holder: Option<Holder>,
+}
+
+impl Listed {
+    /// A key's own are always its own; those of the user's other keys are another matter.
+    #[must_use]
+    pub fn may_be_seen(&self, caller: &Caller) -> bool {
+        self.holder.as_ref().is_some_and(|holder| holder.is(caller))
+            || caller.permissions.allow_all(Action::Manage)
+    }
+}
+
+/// What callers read of a subscription.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct SubscriptionView {
+    pub id: SubscriptionId,
+    pub url: CallbackUrl,
+    pub events: Vec<NewsType>,
+    pub agent_name: Option<AgentName>,
     #[serde(serialize_with = "Timestamp::as_rfc3339")]
     pub created_at: Timestamp,
+    /// The name of the key or token that made it.
+    pub key_id: Option<String>,
+    /// When it ends: with the token that made it. One that a key has made ends with the key.
+    #[serde(
+        serialize_with = "Timestamp::as_optional_rfc3339",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub expires_at: Option<Timestamp>,
 }
 
 impl From<Subscription> for SubscriptionView {
     fn from(subscription: Subscription) -> Self {
-        let Subscription { id, url, headers: _, events, agent_name, created_at } = subscription;
-        Self { id, url, events, agent_name, created_at }
+        let Subscription { id, url, headers: _, events, agent_name, created_at, holder } =
+            subscription;
+        Listed { id, url, events, agent_name, created_at, holder }.into()
+    }
+}
+
+impl From<Listed> for SubscriptionView {
+    fn from(listed: Listed) -> Self {
+        let Listed { id, url, events, agent_name, created_at, holder } = listed;
+        let key_id = holder.as_ref().map(|holder| holder.key_id().to_owned());
+        let expires_at = holder.as_ref().and_then(Holder::until);
+        Self { id, url, events, agent_name, created_at, key_id, expires_at }
     }
 }

@@ -47,18 +47,20 @@ pub fn attach_logs() {
     let level = level.unwrap_or(LevelFilter::INFO);
     match env::optional("AWS_LAMBDA_LOG_FORMAT") {
         Some(format) if format.eq_ignore_ascii_case("json") => {
-            json_logs(level, io::stdout).with(filter_fn(is_terse)).init();
+            json_logs(level, io::stdout).with(filter_fn(is_discreet)).init();
         }
         _ => {
             let logs = tracing_subscriber::fmt().with_target(false).without_time();
-            logs.with_max_level(level).finish().with(filter_fn(is_terse)).init();
+            logs.with_max_level(level).finish().with(filter_fn(is_discreet)).init();
         }
     }
 }
 
-/// rmcp tells of every request that it came and went.
-fn is_terse(of: &Metadata<'_>) -> bool {
-    !of.target().starts_with("rmcp") || *of.level() <= Level::WARN
+/// Nothing of rmcp is logged, which quotes requests at each level: the ids that callers give, and its
+/// answers whole. What there is to know of them we log ourselves. The other libraries tell of requests and
+/// events below INFO.
+fn is_discreet(of: &Metadata<'_>) -> bool {
+    !of.target().starts_with("rmcp") && *of.level() <= Level::INFO
 }
 
 /// Each line says when it was written, and at which level: one that does not counts as INFO for Lambda
@@ -270,7 +272,8 @@ mod tests {
         let written = Arc::new(Mutex::new(Vec::new()));
         let to = Arc::clone(&written);
         let writer = move || Shared(Arc::clone(&to));
-        tracing::subscriber::with_default(json_logs(level, writer), log);
+        let logs = json_logs(level, writer).with(filter_fn(is_discreet));
+        tracing::subscriber::with_default(logs, log);
         let text = String::from_utf8(written.lock().unwrap().clone()).unwrap();
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
@@ -301,6 +304,25 @@ mod tests {
         }
         assert_eq!(lines.len(), 3);
         assert_eq!(logged(LevelFilter::ERROR, log).len(), 1);
+    }
+
+    #[test]
+    fn nothing_of_rmcp_is_logged_and_of_nobody_whole_requests() {
+        let log = || {
+            tracing::error!(target: "rmcp", "secret");
+            tracing::warn!(target: "rmcp::service", error = "secret", "response error");
+            tracing::info!(target: "rmcp::transport::streamable_http_server::tower", "secret");
+            tracing::debug!(target: "hyper::proto", "secret");
+            tracing::trace!(target: "lambda_runtime::layers", "secret");
+            tracing::debug!("secret");
+            tracing::info!("ours");
+            tracing::info!(target: "lambda_runtime", "theirs");
+        };
+
+        let lines = logged(LevelFilter::TRACE, log);
+
+        let said = lines.iter().map(|line| line["fields"]["message"].as_str().unwrap());
+        assert_eq!(said.collect::<Vec<_>>(), ["ours", "theirs"]);
     }
 
     #[test]

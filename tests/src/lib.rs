@@ -97,7 +97,7 @@ impl Stack {
         let key = format!("relay_{}{}", Ulid::generate(), Ulid::generate());
         let hash = ApiKeyHash::of(&key).to_hex();
         let mut row = json!({
-            "api_key_hash": hash, "key_id": hash[..8], "user_id": user_id, "permissions": permissions,
+            "api_key_hash": hash, "user_id": user_id, "permissions": permissions,
             "rate_limit": 100_000, "created_at": Timestamp::now(),
         });
         row.as_object_mut().unwrap().extend(attributes.as_object().unwrap().clone());

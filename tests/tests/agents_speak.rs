@@ -7,6 +7,7 @@ use e2e::{
     receiver::{Received, Receiver},
 };
 use relay::{
+    caller::Actor,
     json::Json,
     question::Answer as AgentAnswer,
     store::{executions::Consistency, transitions::Step},
@@ -317,7 +318,9 @@ async fn several_questions_are_answered_one_by_one_and_an_answer_without_its_hin
     // The second is stored, and its hint lost.
     let question = asked[1]["id"].as_str().unwrap().parse().unwrap();
     let answer = AgentAnswer::new(Json::of(&asked[1]["question"])).unwrap();
-    let stored = stack.executions().answer(&id(&run), &question, &answer, Timestamp::now()).await;
+    let actor = Actor { user_id: user.id.clone().into(), key_id: "ab12cd34".to_owned() };
+    let stored =
+        stack.executions().answer(&id(&run), &question, &answer, &actor, Timestamp::now()).await;
     assert_eq!(stored.unwrap(), Step::Applied);
     assert_eq!(user.monitor(&run).await.text("status"), "running", "none is open any more");
 
@@ -408,7 +411,9 @@ async fn neither_token_nor_question_nor_answer_is_logged() {
     let name = asked.as_str().unwrap().parse().unwrap();
     let answer = AgentAnswer::new(Json::of(&json!({"approved": "secret-answer"}))).unwrap();
     let due_at = Timestamp::now().plus(Duration::from_hours(1));
-    let stored = stack.executions().answer(&id(&run), &name, &answer, due_at).await.unwrap();
+    let actor = Actor { user_id: user.id.clone().into(), key_id: "ab12cd34".to_owned() };
+    let stored =
+        stack.executions().answer(&id(&run), &name, &answer, &actor, due_at).await.unwrap();
     assert_eq!(stored, Step::Applied);
     let message = json!({"execution_id": run, "question_id": asked}).to_string();
     let batch = json!({"Records": [{"messageId": "1", "body": message}]});

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use e2e::{Stack, id};
+use aws_sdk_dynamodb::types::AttributeValue;
+use e2e::{Stack, eventually, id};
 use futures_util::future::join_all;
 use relay::{
     callback::NewsType,
+    caller::{Actor, Credential, UserId},
     delivery::{Attempt, CALLBACK_TARGET, Delivery, DeliveryState},
     execution::{Execution, ExecutionId, Position, Rank, Status},
     json::Json,
@@ -13,7 +15,9 @@ use relay::{
     question::{Answer, Ask, Question, QuestionState},
     store::{
         deliveries::{Lease, Verdict},
+        due::{Due, DueItem},
         executions::{Accept, Consistency, NewExecution},
+        limits::Limits,
         questions::Turn,
         transitions::{Claim, Step},
     },
@@ -26,6 +30,10 @@ const HOUR: Duration = Duration::from_hours(1);
 
 fn new_id() -> ExecutionId {
     id(&format!("mcp-test-{}", Ulid::generate()))
+}
+
+fn actor() -> Actor {
+    Actor { user_id: "someone".to_owned().into(), key_id: "ab12cd34ab12cd34".to_owned() }
 }
 
 /// A queued run that nobody launches: no message is sent for it.
@@ -169,14 +177,17 @@ async fn a_run_is_claimed_while_it_is_queued_and_in_time() {
     let run = queued(&new_id());
     accept(&stack, &run).await;
 
-    let Claim::Claimed(first) = executions.claim(&run.execution_id).await.unwrap() else {
+    let Claim::Claimed(first, tries) = executions.claim(&run.execution_id).await.unwrap() else {
         panic!()
     };
+    assert!(tries.is_first && tries.is_alone());
+    after(first.claimed_at.unwrap()).await;
     // A second claim is harmless, and keeps the time of the first.
-    let Claim::Claimed(second) = executions.claim(&run.execution_id).await.unwrap() else {
+    let Claim::Claimed(second, tries) = executions.claim(&run.execution_id).await.unwrap() else {
         panic!()
     };
     assert_eq!(first.claimed_at, second.claimed_at);
+    assert!(!tries.is_first && !tries.is_alone(), "the first was not answered");
     assert!(executions.launched(&run.execution_id, due_at, due_at).await.unwrap().is_some());
     // The same again is what a lost reply makes of it; another launch finds the run launched.
     assert!(executions.launched(&run.execution_id, due_at, due_at).await.unwrap().is_some());
@@ -195,7 +206,91 @@ async fn a_run_is_claimed_while_it_is_queued_and_in_time() {
         ..queued(&new_id())
     };
     accept(&stack, &claimed).await;
-    assert!(matches!(executions.claim(&claimed.execution_id).await.unwrap(), Claim::Claimed(_)));
+    assert!(matches!(executions.claim(&claimed.execution_id).await.unwrap(), Claim::Claimed(..)));
+}
+
+/// Waits until the clock has left this millisecond.
+async fn after(time: Timestamp) {
+    eventually("the next millisecond", async || (Timestamp::now() > time).then_some(())).await;
+}
+
+#[tokio::test]
+async fn a_try_is_alone_while_all_before_it_were_answered() {
+    let stack = Stack::connect().await;
+    let executions = stack.executions();
+    let due_at = Timestamp::now().plus(HOUR);
+    let claim = async |id: &ExecutionId| {
+        let Claim::Claimed(run, tries) = executions.claim(id).await.unwrap() else { panic!() };
+        after(run.claimed_at.unwrap()).await;
+        tries
+    };
+
+    let run = queued(&new_id());
+    accept(&stack, &run).await;
+    let id = &run.execution_id;
+    for _ in 0..3 {
+        let tries = claim(id).await;
+        assert!(tries.is_alone(), "{tries:?}");
+        executions.delay_launch(id, due_at, Some(tries.made)).await.unwrap();
+    }
+    // This one is not answered: it may have started the run.
+    assert!(claim(id).await.is_alone());
+    executions.delay_launch(id, due_at, None).await.unwrap();
+    for _ in 0..3 {
+        let tries = claim(id).await;
+        assert!(!tries.is_alone(), "{tries:?}");
+        executions.delay_launch(id, due_at, None).await.unwrap();
+    }
+
+    // It was claimed by a version that did not count.
+    let run = Execution { claimed_at: Some(Timestamp::now()), ..queued(&new_id()) };
+    accept(&stack, &run).await;
+    after(run.claimed_at.unwrap()).await;
+    for _ in 0..3 {
+        assert!(!claim(&run.execution_id).await.is_alone());
+    }
+}
+
+#[tokio::test]
+async fn what_is_overdue_is_postponed_by_one_and_by_the_same_again() {
+    let stack = Stack::connect().await;
+    let due = Due::new(stack.dynamodb.clone(), stack.output("ExecutionsTable").to_owned());
+    let now = Timestamp::now();
+    // Without a shard it is not in the index, so that no other test's sweep postpones it.
+    let row = json!({"execution_id": new_id(), "part": "state", "due_at": now});
+    stack.put("ExecutionsTable", row.clone()).await;
+    let item: DueItem = serde_json::from_value(row).unwrap();
+
+    let until = now.plus(HOUR);
+    assert_eq!(due.postpone(&item, until).await.unwrap(), Step::Applied);
+    // The same again is what a lost reply makes of it; another finds it postponed.
+    assert_eq!(due.postpone(&item, until).await.unwrap(), Step::Applied);
+    assert_eq!(due.postpone(&item, until.plus(HOUR)).await.unwrap(), Step::Stale);
+    let gone = DueItem { execution_id: new_id(), ..item };
+    assert_eq!(due.postpone(&gone, until).await.unwrap(), Step::Stale);
+}
+
+#[tokio::test]
+async fn a_delivery_that_is_over_is_owed_again_once() {
+    let stack = Stack::connect().await;
+    let deliveries = stack.deliveries();
+    let owed = owed(&stack).await;
+    let due_at = Timestamp::now().plus(HOUR);
+    assert_eq!(
+        deliveries.owe_again(&owed, &actor(), due_at).await.unwrap(),
+        Step::Stale,
+        "it is owed"
+    );
+
+    let lease = deliveries.lease(&owed.execution_id, &owed.part, HOUR).await.unwrap();
+    let Lease::Held(held) = lease else { panic!() };
+    assert!(deliveries.record(&held, &attempt(), Verdict::Delivered).await.unwrap());
+    assert_eq!(deliveries.owe_again(&owed, &actor(), due_at).await.unwrap(), Step::Applied);
+    assert_eq!(
+        deliveries.owe_again(&owed, &actor(), due_at).await.unwrap(),
+        Step::Stale,
+        "it is again"
+    );
 }
 
 #[tokio::test]
@@ -277,6 +372,27 @@ async fn one_attempt_at_a_time_holds_the_lease() {
 }
 
 #[tokio::test]
+async fn a_delivery_that_is_tried_for_ever_keeps_its_last_attempts_and_can_be_recorded() {
+    let stack = Stack::connect().await;
+    let deliveries = stack.deliveries();
+    let owed = owed(&stack).await;
+    let again = Timestamp::now();
+    let again = Verdict::Again { next_attempt_at: again, due_at: again };
+    let large = Attempt { detail: "\u{1f600}".repeat(10_000), ..attempt() };
+
+    for round in 1..=45 {
+        let lease = deliveries.lease(&owed.execution_id, &owed.part, HOUR).await.unwrap();
+        let Lease::Held(held) = lease else { panic!("{lease:?}") };
+        assert_eq!((held.attempt_count, held.recorded()), (round, round - 1));
+        assert!(deliveries.record(&held, &large, again).await.unwrap());
+    }
+    let parts = stack.parts(owed.execution_id.as_str()).await;
+    let stored: Delivery = serde_json::from_value(parts[&owed.part].clone()).unwrap();
+    assert_eq!((stored.attempts.len(), stored.earlier.count), (20, 25));
+    assert!(parts[&owed.part].to_string().len() < 25_000);
+}
+
+#[tokio::test]
 async fn an_attempt_whose_lease_was_taken_over_records_nothing() {
     let stack = Stack::connect().await;
     let deliveries = stack.deliveries();
@@ -300,7 +416,7 @@ async fn an_attempt_whose_lease_was_taken_over_records_nothing() {
 async fn starts_are_counted_exactly_and_slots_held_once() {
     let stack = Stack::connect().await;
     let limits = stack.limits();
-    let key = Ulid::generate().to_string();
+    let key = Credential::from(Ulid::generate().to_string());
     let now = Timestamp::now();
 
     let counted = join_all((0..20).map(|_| limits.count_start(&key, 7, now))).await;
@@ -313,7 +429,64 @@ async fn starts_are_counted_exactly_and_slots_held_once() {
         limits.count_start(&key, 7, now.plus(Duration::from_mins(1))).await.is_ok(),
         "the next minute"
     );
-    assert!(limits.count_start(&format!("{key}0"), 0, now).await.is_err(), "a limit of zero");
+    assert!(
+        limits.count_start(&format!("{}0", key.as_str()).into(), 0, now).await.is_err(),
+        "a limit of zero"
+    );
+}
+
+#[tokio::test]
+async fn a_user_holds_a_quarter_of_the_slots_and_a_request_one() {
+    const WAIT: Duration = Duration::from_mins(1);
+    let stack = Stack::connect().await;
+    let user = |name: &str| UserId::from(format!("{name}-{}", Ulid::generate()));
+    let (greedy, other) = (user("greedy"), user("other"));
+    // Those of other tests wait in the same slots, and the tries are few: one of many is free.
+    let slots = 12_000;
+
+    // A function serves one request at a time, so each of these is one.
+    let requests: Vec<_> = (0..4).map(|_| stack.limits()).collect();
+    let few = async |limits: &Limits, user: &UserId| limits.take_slot(user, 4, WAIT).await.unwrap();
+    let many =
+        async |limits: &Limits, user: &UserId| limits.take_slot(user, slots, WAIT).await.unwrap();
+
+    // A quarter of few is one; of all those who try at once, one is held.
+    let held = join_all(requests.iter().map(|limits| few(limits, &greedy))).await;
+    assert!(held.iter().flatten().count() <= 1, "{held:?}");
+    for (limits, slot) in requests.iter().zip(held) {
+        if let Some(slot) = slot {
+            assert!(few(&stack.limits(), &greedy).await.is_none(), "another request");
+            limits.free_slot(slot).await.unwrap();
+        }
+    }
+
+    // What waits within one request, as in a batch, takes one slot.
+    let batch = stack.limits();
+    let waiting = join_all((0..20).map(|_| many(&batch, &greedy))).await;
+    assert_eq!(waiting.iter().flatten().count(), 20);
+    let taken = async |user: &UserId| {
+        let scan = stack.dynamodb.scan().table_name(stack.output("ExecutionsTable"));
+        let scan = scan
+            .filter_expression("begins_with(execution_id, :own) AND attribute_exists(held_until)")
+            .expression_attribute_values(":own", AttributeValue::S(format!("wait#{user}#")));
+        let pages = scan.into_paginator().items().send().collect::<Result<Vec<_>, _>>();
+        pages.await.unwrap().len()
+    };
+    assert_eq!(taken(&greedy).await, 1);
+    // And it is free once the last of them has gone.
+    let mut waiting: Vec<_> = waiting.into_iter().flatten().collect();
+    let last = waiting.pop().unwrap();
+    for slot in waiting {
+        batch.free_slot(slot).await.unwrap();
+    }
+    assert_eq!(taken(&greedy).await, 1);
+    batch.free_slot(last).await.unwrap();
+    assert_eq!(taken(&greedy).await, 0);
+
+    // Nobody else is kept out by it, and none is held where there are no slots.
+    let slot = many(&requests[0], &other).await.unwrap();
+    requests[0].free_slot(slot).await.unwrap();
+    assert!(requests[0].take_slot(&other, 0, WAIT).await.unwrap().is_none());
 }
 
 /// A question with a token of its own, and the run that has asked it.
@@ -397,7 +570,7 @@ async fn a_question_is_opened_answered_and_closed_once() {
     let due_at = Timestamp::now().plus(HOUR);
     let answer = async |text: &str| {
         executions
-            .answer(id, name, &Answer::new(Json::string(text)).unwrap(), due_at)
+            .answer(id, name, &Answer::new(Json::string(text)).unwrap(), &actor(), due_at)
             .await
             .unwrap()
     };

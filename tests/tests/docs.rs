@@ -17,7 +17,7 @@ print(is_signed(headers, body, it["secret"]), is_signed(headers, body + b" ", it
 #[tokio::test]
 async fn the_python_of_the_page_lets_a_callback_in_and_nothing_else() {
     let stack = Stack::connect().await;
-    let user = stack.user(&["execute:*", "view:*"]).await;
+    let user = stack.user(&["execute:*", "view:*", "manage:*"]).await;
     let receiver = Receiver::start().await;
     let body =
         json!({"agent_name": "echo", "input_message": "Grüße", "callback_url": receiver.url()});
@@ -96,7 +96,7 @@ fn the_page_of_the_api_has_each_route_and_each_error() {
         Error::Conflict("x".into()),
         Error::TooLarge { field: "x", limit: 1 },
         Error::invalid("x", "y"),
-        Error::RateLimited { limit: 1, retry_after_seconds: 1 },
+        Error::RateLimited { limit: 1, counted: "starts", retry_after_seconds: 1 },
         Error::Busy("x"),
         aws(true),
         aws(false),

@@ -59,7 +59,7 @@ async fn a_replay_gets_the_first_answer_and_another_request_is_refused() {
 }
 
 #[tokio::test]
-async fn a_replay_is_answered_although_the_agent_is_gone_since() {
+async fn a_replay_is_answered_to_who_may_start_the_agent_alone() {
     let stack = Stack::connect().await;
     let user = stack.user(&["execute:*", "view:*"]).await;
     let agent = stack.agent("EchoMachineArn", json!({})).await;
@@ -71,6 +71,12 @@ async fn a_replay_is_answered_although_the_agent_is_gone_since() {
 
     let narrow =
         e2e::User { key: stack.key(&user.id, &["view:*"], json!({})).await, ..user.clone() };
-    assert_eq!(narrow.post_with(&key, &body).await.body, first.body);
+    let mut other = body.clone();
+    other["input_message"] = json!("b");
+    for body in [&body, &other] {
+        let refused = narrow.post_with(&key, body).await;
+        assert_eq!(refused.status, 403, "neither an id nor that the key was used: {refused:?}");
+    }
+    assert_eq!(user.post_with(&key, &body).await.body, first.body);
     assert_eq!(narrow.post(&body).await.status, 403);
 }

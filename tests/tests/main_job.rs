@@ -200,7 +200,7 @@ async fn a_run_that_timed_out_says_so_and_a_repeated_or_late_event_changes_nothi
         json!({"detail": {
             "executionArn": arn, "name": id, "status": status, "redriveCount": 0,
             "startDate": start, "stopDate": start + 60_000,
-            "error": null, "cause": null, "outputDetails": null,
+            "input": "{}", "error": null, "cause": null, "outputDetails": null,
         }})
     };
 

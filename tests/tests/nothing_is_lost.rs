@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use e2e::{Stack, User, eventually, id, receiver::Receiver};
 use relay::{
+    api_key::ApiKeyHash,
     callback::{Callback, NewsType},
+    caller::Actor,
     delivery::{CALLBACK_TARGET, Delivery},
     execution::{Execution, ExecutionId, Rank},
     store::{
@@ -14,6 +16,7 @@ use relay::{
     },
     time::Timestamp,
 };
+use reqwest::Method;
 use serde_json::{Value, json};
 use ulid::Ulid;
 
@@ -40,8 +43,11 @@ async fn accepted(
     });
     row.as_object_mut().unwrap().extend(attributes.as_object().unwrap().clone());
     let execution: Execution = serde_json::from_value(row).unwrap();
-    let callback: Option<Callback> =
-        callback_url.map(|url| serde_json::from_value(json!({"url": url})).unwrap());
+    // By the right of the key that would have started it.
+    let key = ApiKeyHash::of(&user.key).to_hex();
+    let holder = json!({"credential": key, "lineage": key});
+    let callback: Option<Callback> = callback_url
+        .map(|url| serde_json::from_value(json!({"url": url, "holder": holder})).unwrap());
     let input = json!({"messages": [{"role": "user", "content": "lost and found"}], "parameters": {"wait_seconds": 0}});
     let new = NewExecution {
         execution: &execution,
@@ -90,7 +96,7 @@ async fn a_run_whose_launch_died_after_the_claim_or_after_the_start_is_launched_
     let started = accepted(&user, "EchoMachineArn", None, json!({})).await;
     for run in [&claimed, &started] {
         let claim = stack.executions().claim(&run.execution_id).await.unwrap();
-        assert!(matches!(claim, Claim::Claimed(_)));
+        assert!(matches!(claim, Claim::Claimed(..)));
     }
     let input = stack.executions().find_input(&started.execution_id).await.unwrap().unwrap().input;
     stack
@@ -227,7 +233,8 @@ async fn a_cancelled_run_is_never_started_or_is_stopped_and_an_ended_one_says_so
     let slow = user.start(&json!({"agent_name": "slow", "input_message": "x"})).await;
     user.wait_for(&slow, "running").await;
     let past = Timestamp::now();
-    stack.executions().request_cancel(&id(&slow), past).await.unwrap();
+    let actor = Actor { user_id: "someone".to_owned().into(), key_id: "x".to_owned() };
+    stack.executions().request_cancel(&id(&slow), &actor, past).await.unwrap();
     sweep_until_status(&user, &id(&slow), "cancelled").await;
 }
 
@@ -342,4 +349,69 @@ async fn deliveries_are_shown_and_made_again_on_request() {
     assert_eq!(shown["attempts"].as_array().unwrap().len(), 2);
     let received = receiver.received().await;
     assert_eq!(received[0].header("webhook-id"), received[1].header("webhook-id"));
+}
+
+/// A machine of another region, where the launch role may start none.
+fn denied_machine(stack: &Stack) -> String {
+    let machine = stack.output("EchoMachineArn");
+    let region = machine.split(':').nth(3).unwrap();
+    machine.replacen(region, "ap-northeast-3", 1)
+}
+
+#[tokio::test]
+async fn a_run_of_a_machine_that_may_not_be_started_fails_at_once_and_says_why() {
+    let stack = Stack::connect().await;
+    let user = stack.user(EVERYTHING).await;
+    let receiver = Receiver::start().await;
+    let machine = json!({"state_machine_arn": denied_machine(&stack)});
+    let agent = stack.agent("EchoMachineArn", machine).await;
+    let body = json!({"agent_name": agent, "input_message": "x", "callback_url": receiver.url()});
+
+    let id = user.start(&body).await;
+
+    // Nobody sweeps; what is denied by an error would come again only after minutes.
+    let told = receiver.wait_for(1).await[0].body();
+    assert_eq!(told["type"], "execution.failed");
+    assert_eq!(told["data"]["error"]["code"], "launch_denied", "{told}");
+    let failed = user.monitor(&id).await;
+    assert_eq!(failed.text("status"), "failed");
+    let results = user.results(&id).await;
+    assert!(results.body.to_string().contains("AgentStateMachines"), "{results:?}");
+    user.wait_for_parts(&id).await;
+    assert!(user.stack.parts(&id).await["state"].get("launch_answered").is_none(), "one try");
+    let dead = stack.sqs.receive_message().queue_url(stack.output("LaunchDeadLettersUrl"));
+    let dead = dead.max_number_of_messages(10).visibility_timeout(0).send().await.unwrap();
+    assert!(!format!("{:?}", dead.messages).contains(&id), "{dead:?}");
+}
+
+#[tokio::test]
+async fn a_cancelled_run_that_may_not_be_started_ends_unless_a_try_was_not_answered() {
+    let stack = Stack::connect().await;
+    let user = stack.user(EVERYTHING).await;
+    let executions = stack.executions();
+    for is_answered in [true, false] {
+        let later = Timestamp::now().plus(HOUR);
+        let attributes = json!({"state_machine_arn": denied_machine(&stack), "due_at": later});
+        let run = accepted(&user, "EchoMachineArn", None, attributes).await;
+        let id = &run.execution_id;
+        let Claim::Claimed(_, tries) = executions.claim(id).await.unwrap() else { panic!() };
+        let answered = is_answered.then_some(tries.made);
+        executions.delay_launch(id, later, answered).await.unwrap();
+
+        let path = format!("/v1/executions/{id}/cancel");
+        assert_eq!(user.send(Method::POST, &path, &[], "").await.status, 202);
+
+        if is_answered {
+            user.wait_for(id.as_str(), "cancelled").await;
+            user.wait_for_parts(id.as_str()).await;
+        } else {
+            // That one may have started it: it is left to Step Functions' word.
+            eventually("a launch that is denied", async || {
+                let state = &stack.parts(id.as_str()).await["state"];
+                (state["launch_delays"] == 2).then_some(())
+            })
+            .await;
+            assert_eq!(user.monitor(id.as_str()).await.text("status"), "queued");
+        }
+    }
 }

@@ -29,7 +29,7 @@ async fn answers_are_as_described() {
     assert_eq!((document.status, &document.body["openapi"]), (200, &json!("3.1.0")));
     // The engine does not say by which host it was asked, so this is the folder of the document.
     assert_eq!(document.body["servers"], json!([{"url": "."}]));
-    let user = stack.user(&["execute:*", "view:*", "cancel:*"]).await;
+    let user = stack.user(&["execute:*", "view:*", "cancel:*", "manage:*"]).await;
     let nobody = stack.user(&[]).await;
     let receiver = Receiver::start().await;
     let check = |operation: &str, answer: Answer| {
@@ -74,4 +74,27 @@ async fn answers_are_as_described() {
     assert_eq!(check("answerExecution", answer).status, 409);
     let anonymous = stack.request(Method::GET, "/v1/agents", &[], "").await;
     assert_eq!(check("listAgents", anonymous).status, 401);
+}
+
+#[tokio::test]
+async fn each_operation_but_the_description_itself_asks_for_a_key() {
+    let stack = Stack::connect().await;
+    let document = stack.request(Method::GET, "/openapi.json", &[], "").await;
+    let mut asked = 0;
+    for (path, methods) in document.body["paths"].as_object().unwrap() {
+        for (method, operation) in methods.as_object().unwrap() {
+            let method = Method::from_bytes(method.to_uppercase().as_bytes()).unwrap();
+            let path = path.replace(['{', '}'], "");
+            for headers in [&[][..], &[("x-api-key", "relay_wrong")]] {
+                let status = stack.request(method.clone(), &path, headers, "").await.status;
+                let is_open = operation["operationId"] == "getDescription";
+                assert_eq!(status, if is_open { 200 } else { 401 }, "{method} {path}");
+                asked += 1;
+            }
+        }
+    }
+    for path in ["/mcp", "/"] {
+        assert_eq!(stack.request(Method::POST, path, &[], "{}").await.status, 401, "{path}");
+    }
+    assert!(asked > 30, "{asked}");
 }

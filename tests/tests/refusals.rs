@@ -37,7 +37,7 @@ async fn a_refused_start_names_the_field_and_leaves_no_row() {
         (with("surprise", json!(1)), "surprise"),
         (with("parameters", json!("text")), "parameters"),
         (with("parameters", json!({"wait_seconds": "long"})), "parameters.wait_seconds"),
-        (with("parameters", json!({"surprise": 1})), "parameters"),
+        (with("parameters", json!({"surprise": 1})), "parameters.surprise"),
         (with("tags", json!({"a": 1})), "tags.a"),
         (with("callback_url", json!("http://example.com/")), "callback_url"),
         (with("callback_url", json!("https://10.0.0.1/")), "callback_url"),

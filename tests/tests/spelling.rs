@@ -89,7 +89,7 @@ async fn two_keys_that_differ_are_refused() {
                 "resourcePath": "/v1/executions", "httpMethod": "POST", "path": "/live/v1/executions",
                 "stage": "live", "requestId": "r", "apiId": "a", "identity": {},
                 "authorizer": {
-                    "user_id": user.id, "key_id": "12345678",
+                    "user_id": user.id, "key_id": "12345678", "credential": "12345678",
                     "permissions": "[\"execute:*\"]", "rate_limit": "100",
                 },
             },

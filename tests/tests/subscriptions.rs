@@ -5,7 +5,7 @@ use futures_util::future::join_all;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-const EVERYTHING: &[&str] = &["execute:*", "view:*"];
+const EVERYTHING: &[&str] = &["execute:*", "view:*", "manage:*"];
 
 async fn subscribe(user: &User, body: &Value) -> String {
     let answer = user.send(Method::POST, "/v1/subscriptions", &[], body.to_string()).await;

@@ -9,7 +9,7 @@ use aws_lambda_events::{
 use lambda_runtime::{Diagnostic, LambdaEvent};
 use relay::{
     api_key::{ApiKey, ApiKeyHash},
-    caller::UserId,
+    caller::{Credential, UserId},
     error::Error,
     problem,
     store::api_keys::ApiKeys,
@@ -35,7 +35,13 @@ pub(crate) struct Request {
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Context {
     user_id: String,
+    /// For the logs.
     key_id: String,
+    credential: String,
+    lineage: String,
+    /// In milliseconds; of a token alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_at: Option<String>,
     permissions: String,
     rate_limit: String,
 }
@@ -49,15 +55,20 @@ fn unauthorized() -> Diagnostic {
 /// Who calls, whatever they prove it with.
 pub(crate) struct Identity {
     pub(crate) user_id: UserId,
-    pub(crate) key_id: String,
+    pub(crate) credential: Credential,
+    pub(crate) lineage: Credential,
+    /// Of a token.
+    pub(crate) expires_at: Option<Timestamp>,
     pub(crate) permissions: Vec<String>,
     pub(crate) rate_limit: u32,
 }
 
-impl From<ApiKey> for Identity {
-    fn from(key: ApiKey) -> Self {
-        let ApiKey { user_id, key_id, permissions, rate_limit, .. } = key;
-        Self { user_id, key_id, permissions, rate_limit }
+impl Identity {
+    fn of_key(hash: &ApiKeyHash, key: ApiKey) -> Self {
+        let lineage = Credential::from(key.lineage(hash));
+        let ApiKey { user_id, permissions, rate_limit, .. } = key;
+        let credential = Credential::of_key(hash);
+        Self { user_id, credential, lineage, expires_at: None, permissions, rate_limit }
     }
 }
 
@@ -81,15 +92,18 @@ impl Callers {
         let found = found.map_err(|error| unavailable(&error))?;
         metrics.failed = false;
         let identity = found.ok_or_else(unauthorized)?;
-        metrics.key_id = Some(identity.key_id.clone());
-        info!(key.id = identity.key_id, "authorized {}", identity.key_id);
+        let key_id = identity.credential.key_id();
+        metrics.key_id = Some(key_id.to_owned());
+        info!(key.id = key_id, "authorized {key_id}");
         Ok(allow(&request.method_arn, identity))
     }
 
     /// Whose key this is, if it is valid.
     async fn find(&self, key: &str) -> Result<Option<Identity>, Error> {
-        let found = self.keys.find(&ApiKeyHash::of(key)).await?;
-        Ok(found.filter(|key| key.is_valid(Timestamp::now())).map(Identity::from))
+        let hash = ApiKeyHash::of(key);
+        let found = self.keys.find(&hash).await?;
+        let valid = found.filter(|key| key.is_valid(Timestamp::now()));
+        Ok(valid.map(|key| Identity::of_key(&hash, key)))
     }
 }
 
@@ -128,14 +142,18 @@ fn allow(method_arn: &str, identity: Identity) -> ApiGatewayCustomAuthorizerResp
     policy_document.statement = vec![statement];
 
     let mut response = ApiGatewayCustomAuthorizerResponse::default();
-    response.principal_id = Some(identity.user_id.to_string());
+    let Identity { user_id, credential, lineage, expires_at, permissions, rate_limit } = identity;
+    response.principal_id = Some(user_id.to_string());
     response.policy_document = policy_document;
     response.context = Context {
-        user_id: identity.user_id.to_string(),
-        key_id: identity.key_id,
+        user_id: user_id.to_string(),
+        key_id: credential.key_id().to_owned(),
+        credential: credential.into(),
+        lineage: lineage.into(),
+        expires_at: expires_at.map(|at| at.millis().to_string()),
         // A list of texts always serialises.
-        permissions: serde_json::to_string(&identity.permissions).unwrap_or_default(),
-        rate_limit: identity.rate_limit.to_string(),
+        permissions: serde_json::to_string(&permissions).unwrap_or_default(),
+        rate_limit: rate_limit.to_string(),
     };
     response
 }
@@ -184,11 +202,14 @@ mod tests {
     #[test]
     fn the_policy_covers_the_whole_stage_and_the_context_is_text() {
         let key: ApiKey = serde_json::from_value(json!({
-            "key_id": "ab12cd34", "user_id": "someone", "permissions": ["execute:*"], "created_at": 0,
+            "user_id": "someone", "permissions": ["execute:*"], "created_at": 0,
         }))
         .unwrap();
         let arn = "arn:aws:execute-api:eu-west-1:111122223333:api/live/GET/v1/executions/mcp-echo-1/results";
-        let answer = serde_json::to_value(allow(arn, key.into())).unwrap();
+        let hash = ApiKeyHash::of("abc").to_hex();
+        let answer =
+            serde_json::to_value(allow(arn, Identity::of_key(&ApiKeyHash::of("abc"), key)))
+                .unwrap();
 
         assert_eq!(
             answer["policyDocument"]["Statement"][0]["Resource"][0],
@@ -196,7 +217,10 @@ mod tests {
         );
         assert_eq!(
             answer["context"],
-            json!({"user_id": "someone", "key_id": "ab12cd34", "permissions": "[\"execute:*\"]", "rate_limit": "60"})
+            json!({
+                "user_id": "someone", "key_id": "ba7816bf8f01cfea", "credential": hash,
+                "lineage": hash, "permissions": "[\"execute:*\"]", "rate_limit": "60",
+            })
         );
     }
 }

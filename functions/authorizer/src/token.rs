@@ -2,12 +2,14 @@
 //! itself publishes are accepted; what a token says about keys (`jwk`, `jku`, `x5u`) is not read
 //! (RFC 8725).
 
+use std::time::Duration;
+
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, dangerous, decode, decode_header};
 use relay::{
-    api_key::ApiKeyHash,
-    caller::{Permissions, UserId},
+    caller::{Credential, Permissions},
     error::Error,
     issuer::Issuer,
+    time::Timestamp,
 };
 use serde::Deserialize;
 use serde_json::Value;
@@ -41,6 +43,8 @@ struct Issued {
 #[derive(Deserialize)]
 struct Claims {
     sub: String,
+    /// In seconds, perhaps with a fraction.
+    exp: f64,
     #[serde(default)]
     scope: Value,
     #[serde(default)]
@@ -110,8 +114,11 @@ impl Tokens {
             return None;
         }
         let user_id = issuer.user(subject);
+        let credential = Credential::of_token(&user_id);
         Some(Identity {
-            key_id: key_id(&user_id),
+            lineage: credential.clone(),
+            credential,
+            expires_at: Some(end(claims.exp)),
             user_id,
             permissions: self.permissions(&claims),
             rate_limit: self.rate_limit,
@@ -142,9 +149,8 @@ fn words(claim: &Value) -> Vec<&str> {
     }
 }
 
-/// What stands for the user in logs and counts, as the start of its hash does for a key.
-fn key_id(user: &UserId) -> String {
-    let mut hash = ApiKeyHash::of(user.as_str()).to_hex();
-    hash.truncate(8);
-    hash
+/// When a token ends, without the leeway. What is no time that can be is the last there is.
+fn end(seconds: f64) -> Timestamp {
+    let whole = Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX);
+    Timestamp::from_millis(i64::try_from(whole.as_millis()).unwrap_or(i64::MAX))
 }

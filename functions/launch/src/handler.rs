@@ -14,7 +14,7 @@ use relay::{
     step_functions::{Given, Started, StepFunctions},
     store::{
         executions::Consistency,
-        transitions::{Claim, Step},
+        transitions::{Claim, Step, Tries},
     },
     telemetry::{self, Invocation, RunNews},
     time::Timestamp,
@@ -54,15 +54,12 @@ impl Launcher {
             return self.pay_answer(&id, &question).await;
         }
         let executions = &self.settle.executions;
-        let began = Timestamp::now();
         // The input never changes, so it can be read while the claim is made.
         let (claim, input) = tokio::join!(executions.claim(&id), executions.find_input(&id));
         match claim? {
-            Claim::Claimed(execution) => {
+            Claim::Claimed(execution, tries) => {
                 let input = input?.ok_or_else(|| Error::corrupt("an input", "it is missing"))?;
-                // No try was made before this claim, or it was made in the same call.
-                let is_first = execution.claimed_at.is_some_and(|at| at >= began);
-                self.launch(&execution, input.input, trace, is_first).await
+                self.launch(&execution, input.input, trace, tries).await
             }
             Claim::Refused(execution) if execution.status == Status::Running => {
                 self.stop_where_due(&execution).await
@@ -126,7 +123,7 @@ impl Launcher {
         execution: &Execution,
         input: String,
         trace: Option<String>,
-        is_first: bool,
+        tries: Tries,
     ) -> Result<(), Error> {
         let id = &execution.execution_id;
         match self.step_functions.start(execution, input, trace).await? {
@@ -142,17 +139,24 @@ impl Launcher {
                     None => Ok(()),
                 }
             }
-            Started::Delayed(error) => self.delay(execution, &error).await,
-            // An earlier try may have started it: only Step Functions knows, and `sweep` asks.
-            Started::Denied(error) if !is_first => self.delay(execution, &error).await,
-            Started::Denied(error) => {
+            Started::Delayed { error, is_answer } => {
+                let answered = (is_answer && tries.is_alone()).then_some(tries.made);
+                self.delay(execution, &error, answered).await
+            }
+            Started::Denied(error) if tries.is_alone() => {
                 problem::log(&error);
                 let cause = denied(execution);
-                let refused =
-                    Observation::never_ran(execution, Status::Failed, "launch_denied", &cause);
+                // Whoever has cancelled it is told that, as of any run that was never started.
+                let (status, code, cause) = match execution.to_stop(Timestamp::now()) {
+                    Some(reason) => stopped(reason),
+                    None => (Status::Failed, "launch_denied", cause.as_str()),
+                };
+                let refused = Observation::never_ran(execution, status, code, cause);
                 self.settle.apply(&refused).await?;
                 Ok(())
             }
+            // Another try may have started it: only Step Functions knows, and `sweep` asks.
+            Started::Denied(error) => self.delay(execution, &error, None).await,
             Started::Refused { code, cause } => {
                 info!(code, "execution {id} cannot be launched");
                 let refused = Observation::never_ran(execution, Status::Failed, &code, &cause);
@@ -163,13 +167,18 @@ impl Launcher {
     }
 
     /// Step Functions is busy: again after a pause that grows with each time.
-    async fn delay(&self, execution: &Execution, error: &Error) -> Result<(), Error> {
+    async fn delay(
+        &self,
+        execution: &Execution,
+        error: &Error,
+        answered: Option<u32>,
+    ) -> Result<(), Error> {
         let pause = pause_after(execution.launch_delays, &execution.execution_id);
         problem::log(error);
         warn!(delays = execution.launch_delays + 1, "launch again in {} s", pause.as_secs());
         let due_at = Timestamp::now().plus(pause + self.launch_overdue);
         let id = execution.execution_id.clone();
-        self.settle.executions.delay_launch(&id, due_at).await?;
+        self.settle.executions.delay_launch(&id, due_at, answered).await?;
         self.queue.hurry(&LaunchMessage::of(id), &execution.user_id, pause).await;
         Ok(())
     }
@@ -185,10 +194,7 @@ impl Launcher {
         }
         let now = Timestamp::now();
         let (status, code, cause) = match execution.to_stop(now) {
-            Some(reason @ StopReason::Cancel) => (reason.status(), "Cancelled", reason.cause()),
-            Some(reason @ StopReason::Deadline) => {
-                (reason.status(), "States.Timeout", reason.cause())
-            }
+            Some(reason) => stopped(reason),
             None if execution.launch_before <= now => {
                 (Status::Failed, "queue_timeout", "it could not be launched in time")
             }
@@ -214,6 +220,15 @@ impl Launcher {
         }
         Ok(())
     }
+}
+
+/// How a run ends that is to be stopped and was never started: status, code and cause.
+const fn stopped(reason: StopReason) -> (Status, &'static str, &'static str) {
+    let code = match reason {
+        StopReason::Cancel => "Cancelled",
+        StopReason::Deadline => "States.Timeout",
+    };
+    (reason.status(), code, reason.cause())
 }
 
 /// What its caller is told of a run that we may not start.

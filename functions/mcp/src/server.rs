@@ -23,6 +23,7 @@ use rmcp::{
     },
     service::RequestContext,
 };
+use tracing::info;
 
 use crate::{
     message::Written,
@@ -68,13 +69,14 @@ fn written(context: &Context) -> Option<Json> {
     written.map(|Written(json)| json.clone())
 }
 
-/// A refusal for methods other than `tools/call`.
+/// A refusal for methods other than `tools/call`. What it says quotes the request, and is not logged.
 pub(crate) fn refuse(error: &Error) -> ErrorData {
     let problem = Problem::of(error);
     if problem.status >= 500 {
         problem::log(error);
         return ErrorData::internal_error(problem.detail, None);
     }
+    info!(status = problem.status, "refused a method");
     ErrorData::invalid_params(problem.detail, None)
 }
 
@@ -119,10 +121,11 @@ impl ServerHandler for Server {
             context.client_capabilities().is_some_and(|capabilities| capabilities.supports_tasks());
         let arguments =
             written(&context).unwrap_or_else(|| Json::of(&request.arguments.unwrap_or_default()));
-        match tools::call(self, &caller, &request.name, &arguments, as_task).await {
-            Some(answer) => Ok(answer),
-            None => Err(ErrorData::invalid_params(format!("unknown tool: {}", request.name), None)),
-        }
+        let answer = tools::call(self, &caller, &request.name, &arguments, as_task).await;
+        answer.ok_or_else(|| {
+            info!("refused a call of an unknown tool");
+            ErrorData::invalid_params(format!("unknown tool: {}", request.name), None)
+        })
     }
 
     async fn list_resources(

@@ -2,7 +2,7 @@
 //! event where only that is accepted. What rmcp answers in plain text becomes JSON-RPC here; browsers
 //! get the headers that they need.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use futures_util::future::join_all;
 use http_body_util::BodyExt;
@@ -33,8 +33,13 @@ use crate::{
 /// The largest message: what a start may be, and the protocol around it.
 const MAX_BYTES: usize = relay::request::MAX_BYTES + 16 * 1024;
 
-/// The largest batch; the revision that knows batches sets no limit.
+/// The largest batch; the revision that knows batches sets no limit. Its messages share the bytes of
+/// one body.
 const MAX_BATCH: usize = 20;
+
+/// What the answers of a batch may be together, as text within the function's answer, which may have
+/// 6 MB.
+const MAX_ANSWERS: usize = 5 * 1024 * 1024;
 
 const VERSION_HEADER: &str = "mcp-protocol-version";
 const BOTH_TYPES: &str = "application/json, text/event-stream";
@@ -68,10 +73,12 @@ impl<H: ServerHandler + Clone> Transport<H> {
             .with_json_response(true)
             .with_max_request_body_bytes(MAX_BYTES)
             .with_allowed_hosts(hosts)
-            .with_allowed_origins(&origins)
+            .with_allowed_origins(origins.iter().map(|origin| with_port(origin)))
             .enforce_origin_validation();
         let sessions = Arc::new(NeverSessionManager::default());
         let rmcp = StreamableHttpService::new(move || Ok(handler.clone()), sessions, config);
+        // A page's own origin leaves out what its scheme says.
+        let origins = origins.into_iter().map(without_default_port).collect();
         Self { rmcp, origins }
     }
 
@@ -83,12 +90,15 @@ impl<H: ServerHandler + Clone> Transport<H> {
             _ => self.handle(request).await,
         };
         metrics.failed = response.status().is_server_error();
-        if let Some(origin) = origin
-            && self.origins.iter().any(|allowed| allowed.as_bytes() == origin.as_bytes())
-        {
+        if let Some(origin) = origin.filter(|origin| self.may_read(origin)) {
             allow_origin(response.headers_mut(), origin);
         }
         response
+    }
+
+    /// Whether a page of this origin may read answers.
+    fn may_read(&self, origin: &HeaderValue) -> bool {
+        self.origins.iter().any(|allowed| allowed.as_bytes() == origin.as_bytes())
     }
 
     async fn handle(&self, request: Request) -> Response<String> {
@@ -161,10 +171,33 @@ impl<H: ServerHandler + Clone> Transport<H> {
             return refuse(status, &Value::Null, ErrorCode::INVALID_REQUEST, reason);
         }
         let messages: Vec<Json> = messages.into_iter().map(Node::to_json).collect();
-        let answers =
-            join_all(messages.iter().map(|message| self.one(parts.clone(), message))).await;
-        let bodies: Vec<String> =
-            answers.into_iter().map(Response::into_body).filter(|body| !body.is_empty()).collect();
+        // Starts may wait, and do so together. All others come one after the other, since to read a
+        // large result takes a multiple of its size.
+        let (starts, others): (Vec<_>, Vec<_>) =
+            messages.iter().enumerate().partition(|(_, message)| is_start(message));
+        let starts = starts.into_iter().map(|(at, message)| async move {
+            (at, self.one(parts.clone(), message).await.into_body())
+        });
+        let mut answers: BTreeMap<_, _> = join_all(starts).await.into_iter().collect();
+        let mut bytes = 0;
+        for (at, answer) in &mut answers {
+            bytes += within(answer);
+            if bytes > MAX_ANSWERS {
+                *answer = left_out(&messages, *at);
+            }
+        }
+        for (at, message) in others {
+            let mut answer = String::new();
+            if bytes <= MAX_ANSWERS {
+                answer = self.one(parts.clone(), message).await.into_body();
+                bytes += within(&answer);
+            }
+            if bytes > MAX_ANSWERS {
+                answer = left_out(&messages, at);
+            }
+            answers.insert(at, answer);
+        }
+        let bodies: Vec<_> = answers.into_values().filter(|answer| !answer.is_empty()).collect();
         if bodies.is_empty() {
             return respond(StatusCode::ACCEPTED, String::new());
         }
@@ -227,6 +260,55 @@ impl<H: ServerHandler + Clone> Transport<H> {
     }
 }
 
+/// The ports that a scheme says, and an origin leaves out.
+const DEFAULT_PORTS: [(&str, &str); 2] = [("https://", ":443"), ("http://", ":80")];
+
+/// The origin with its port: rmcp takes one without for all ports of the host.
+fn with_port(origin: &str) -> String {
+    // After the bracket of an IPv6 address.
+    let host_and_port = origin.rsplit_once(['/', ']']).map_or(origin, |(_, rest)| rest);
+    let default = DEFAULT_PORTS.iter().find(|(scheme, _)| origin.starts_with(scheme));
+    match default {
+        Some((_, port)) if !host_and_port.contains(':') => format!("{origin}{port}"),
+        _ => origin.to_owned(),
+    }
+}
+
+fn without_default_port(mut origin: String) -> String {
+    for (scheme, port) in DEFAULT_PORTS {
+        if origin.starts_with(scheme) && origin.ends_with(port) {
+            origin.truncate(origin.len() - port.len());
+        }
+    }
+    origin
+}
+
+fn is_start(message: &Json) -> bool {
+    let members = message.node().members();
+    let params = members.get("params").map(Node::members);
+    let tool = params.and_then(|params| params.get("name").and_then(Node::text));
+    tool.as_deref() == Some("start_agent")
+}
+
+/// How many bytes a text takes within JSON.
+fn within(text: &str) -> usize {
+    let escaped = text.bytes().filter(|byte| matches!(byte, b'"' | b'\\' | b'\n' | b'\t' | b'\r'));
+    text.len() + escaped.count()
+}
+
+/// The answer to a message of a batch whose answers are too large; a notification has none.
+fn left_out(messages: &[Json], at: usize) -> String {
+    let id = messages.get(at).map(|message| message::id(&message.node().members()));
+    match id {
+        None | Some(Value::Null) => String::new(),
+        Some(id) => {
+            let reason =
+                "the answers of this batch are too large together: send this one by itself";
+            refuse(StatusCode::OK, &id, ErrorCode::INTERNAL_ERROR, reason).into_body()
+        }
+    }
+}
+
 /// The answer to a browser that asks what it may send.
 fn preflight() -> Response<String> {
     let mut response = Response::new(String::new());
@@ -285,13 +367,20 @@ mod tests {
         ) -> Result<CallToolResponse, ErrorData> {
             let parts = context.extensions.get::<Parts>().unwrap();
             let Written(arguments) = parts.extensions.get::<Written>().unwrap();
+            if arguments.as_str().contains("times") {
+                let text = format!("[{}0]", format!("{},", arguments.as_str()).repeat(400));
+                return Ok(verbatim::result(text).unwrap().into());
+            }
             Ok(verbatim::result(arguments.as_str().to_owned()).unwrap().into())
         }
     }
 
     async fn send(headers: &[(&str, &str)], body: &[u8]) -> Response<String> {
         let hosts = vec!["relay.example.com".to_owned()];
-        let transport = Transport::new(Parrot, hosts, Vec::new(), "");
+        Transport::new(Parrot, hosts, Vec::new(), "").handle(request(headers, body)).await
+    }
+
+    fn request(headers: &[(&str, &str)], body: &[u8]) -> Request {
         let context = serde_json::json!({
             "httpMethod": "POST", "path": "/mcp", "resource": "/mcp",
             "headers": {"host": "relay.example.com"}, "multiValueHeaders": {},
@@ -299,7 +388,7 @@ mod tests {
             "pathParameters": null, "stageVariables": null, "body": null, "isBase64Encoded": false,
             "requestContext": {
                 "resourcePath": "/mcp", "httpMethod": "POST", "path": "/live/mcp", "stage": "live",
-                "authorizer": {"user_id": "alice", "key_id": "k", "permissions": "[]"}, "identity": {},
+                "authorizer": {"user_id": "alice", "key_id": "k", "credential": "k", "permissions": "[]"}, "identity": {},
             },
         });
         let mut request = lambda_http::request::from_str(&context.to_string()).unwrap();
@@ -309,7 +398,7 @@ mod tests {
             let name: lambda_http::http::HeaderName = name.parse().unwrap();
             request.headers_mut().append(name, value.parse().unwrap());
         }
-        transport.handle(request).await
+        request
     }
 
     async fn error(body: &[u8]) -> (u16, i64, Value, String) {
@@ -319,6 +408,43 @@ mod tests {
         let error = &body["error"];
         let message = error["message"].as_str().unwrap().to_owned();
         (status, error["code"].as_i64().unwrap(), body["id"].clone(), message)
+    }
+
+    /// The status of a browser's request of a page of `origin`, and whether that page may read it.
+    async fn of_page(allowed: &str, origin: &str) -> (u16, bool) {
+        let hosts = vec!["relay.example.com".to_owned()];
+        let transport = Transport::new(Parrot, hosts, vec![allowed.to_owned()], "");
+        let response = transport.handle(request(&[("origin", origin)], PING)).await;
+        (response.status().as_u16(), transport.may_read(&origin.parse().unwrap()))
+    }
+
+    #[tokio::test]
+    async fn an_allowed_origin_without_a_port_means_the_port_of_its_scheme() {
+        for (allowed, origin) in [
+            ("https://app.example.com", "https://app.example.com"),
+            ("https://app.example.com:443", "https://app.example.com"),
+            ("http://app.example.com", "http://app.example.com"),
+            ("http://app.example.com:80", "http://app.example.com"),
+            ("https://app.example.com:8443", "https://app.example.com:8443"),
+            ("http://[::1]", "http://[::1]"),
+            ("http://[::1]:3000", "http://[::1]:3000"),
+        ] {
+            assert_eq!(of_page(allowed, origin).await, (200, true), "{allowed} {origin}");
+        }
+        for (allowed, origin) in [
+            ("https://app.example.com", "https://app.example.com:8443"),
+            ("https://app.example.com", "https://app.example.com:80"),
+            ("https://app.example.com", "http://app.example.com"),
+            ("https://app.example.com", "http://app.example.com:443"),
+            ("http://app.example.com", "http://app.example.com:8080"),
+            ("http://app.example.com", "http://app.example.com:443"),
+            ("https://app.example.com:8443", "https://app.example.com"),
+            ("http://[::1]", "http://[::1]:3000"),
+            ("https://app.example.com", "https://app.example.com.evil.com"),
+            ("https://app.example.com", "null"),
+        ] {
+            assert_eq!(of_page(allowed, origin).await, (403, false), "{allowed} {origin}");
+        }
     }
 
     const PING: &[u8] = br#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#;
@@ -379,6 +505,32 @@ mod tests {
         let deep = format!("{deep}1{}", "}".repeat(40_000));
         let (status, code, ..) = error(deep.as_bytes()).await;
         assert_eq!((status, code), (400, -32600));
+    }
+
+    #[tokio::test]
+    async fn the_answers_of_a_batch_are_bounded_together_and_the_others_told_so() {
+        let call = |id: usize, tool: &str, size: usize| {
+            let text = "\\\"".repeat(size);
+            format!(
+                r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/call","params":{{"name":"{tool}","arguments":{{"a":"{text}","times":400}}}}}}"#
+            )
+        };
+        // The parrot says 400 times what it is told.
+        let calls: Vec<_> = (0..20)
+            .map(|id| call(id, if id % 5 == 4 { "start_agent" } else { "x" }, 500))
+            .collect();
+        let answer = send(&[], format!("[{}]", calls.join(",")).as_bytes()).await;
+        assert!(serde_json::to_string(answer.body()).unwrap().len() < 6_000_000);
+        let answers: Vec<Value> = serde_json::from_str(answer.body()).unwrap();
+        let ids: Vec<_> = answers.iter().map(|answer| answer["id"].as_u64().unwrap()).collect();
+        assert_eq!(ids, (0..20).collect::<Vec<_>>());
+        let told = answers.iter().filter(|answer| answer.get("result").is_some()).count();
+        assert!((1..10).contains(&told), "{told}");
+        assert!(answers[4].get("result").is_some() && answers[19]["error"]["code"] == -32603);
+        // Small ones are all answered.
+        let calls: Vec<_> = (0..20).map(|id| call(id, "x", 1)).collect();
+        let answer = send(&[], format!("[{}]", calls.join(",")).as_bytes()).await;
+        assert!(!answer.body().contains("error"));
     }
 
     #[tokio::test]

@@ -104,18 +104,25 @@ impl Rotation {
         if self.keys.find(&hash).await?.is_some() {
             return Ok(());
         }
-        let old = self.row(&self.current(secret).await?).await?;
+        let current = self.current(secret).await?;
+        let old = self.row(&current).await?;
         let now = Timestamp::now();
+        let first = old.lineage(&ApiKeyHash::of(&current.api_key));
         let key = ApiKey {
-            key_id: hash.key_id(),
             created_at: now,
             // A rotation that fails is tried again for as long as an overlap.
             expires_at: Some(now.plus(self.lifetime + 2 * self.overlap)),
             revoked_at: None,
+            lineage: Some(first.clone()),
+            heir: None,
             ..old
         };
+        // Before the row, whose being there says that all of this is done.
+        let first = first.parse().map_err(|error| Error::corrupt("a key's lineage", error))?;
+        self.keys.hand_over(&first, &hash).await?;
         self.keys.put(&hash, &key).await?;
-        info!(key.id = key.key_id, "let the key {} in", key.key_id);
+        let key_id = hash.key_id();
+        info!(key.id = key_id, "let the key {key_id} in");
         Ok(())
     }
 

@@ -13,7 +13,8 @@ use relay::{
 #[derive(Debug)]
 pub(crate) struct Observed {
     pub(crate) observation: Observation,
-    /// The output was too large for the event: it must be asked for.
+    /// The output was too large for the event, or all data is encrypted, and so left out: it must
+    /// be asked for.
     pub(crate) is_truncated: bool,
 }
 
@@ -31,8 +32,16 @@ pub(crate) fn read(event: Node<'_>) -> Result<Option<Observed>, Error> {
         .ok_or_else(|| Error::corrupt("a status event", format!("its status {word:.40} is new")))?;
     let said = |field| detail.get(field).map(as_text);
     let output = said("output").filter(|_| is_included(detail.get("outputDetails")));
+    let is_told = ["error", "cause"].iter().any(|field| said(field).is_some())
+        || (said("input").is_some() && is_included(detail.get("inputDetails")));
+    let is_truncated = match status {
+        Status::Completed => output.is_none(),
+        // A machine with a key of its customer's says nothing at all; one without one, its input.
+        Status::Failed | Status::Timeout | Status::Cancelled => !is_told,
+        Status::Queued | Status::Running | Status::InputRequired => false,
+    };
     Ok(Some(Observed {
-        is_truncated: status == Status::Completed && output.is_none(),
+        is_truncated,
         observation: Observation {
             execution_id,
             execution_arn,
@@ -64,7 +73,7 @@ fn status(word: &str) -> Option<Status> {
     }
 }
 
-/// Whether the event had room for the output. That it says so is optional.
+/// Whether the event had room for the input or output. That it says so is optional.
 fn is_included(details: Option<Node<'_>>) -> bool {
     let members = details.map(Node::members);
     let included = members.as_ref().and_then(|members| members.get("included"));
@@ -154,6 +163,32 @@ mod tests {
 
         assert!(is_truncated);
         assert_eq!(observation.output, None);
+    }
+
+    #[test]
+    fn a_failure_that_says_nothing_at_all_is_noticed() {
+        let left_out = json!({"included": false});
+        for status in ["FAILED", "ABORTED", "TIMED_OUT"] {
+            for (input, details, error, cause, is_truncated) in [
+                (json!(null), json!(null), json!(null), json!(null), true),
+                (json!(null), json!({}), json!(null), json!(null), true),
+                (json!(null), left_out.clone(), json!(null), json!(null), true),
+                (json!("{}"), left_out.clone(), json!(null), json!(null), true),
+                (json!("{}"), json!({"included": true}), json!(null), json!(null), false),
+                (json!("{}"), json!(null), json!(null), json!(null), false),
+                (json!(null), left_out.clone(), json!("E"), json!(null), false),
+                (json!(null), json!(null), json!(null), json!("why"), false),
+                (json!(null), json!(null), json!("E"), json!("why"), false),
+            ] {
+                let said = ours(&succeeded(&json!({
+                    "status": status, "input": input, "inputDetails": details, "output": null,
+                    "outputDetails": null, "error": error, "cause": cause,
+                })));
+                assert_eq!(said.is_truncated, is_truncated, "{status} {input} {details} {error}");
+            }
+        }
+        let running = ours(&succeeded(&json!({"status": "RUNNING", "input": null})));
+        assert!(!running.is_truncated);
     }
 
     #[test]

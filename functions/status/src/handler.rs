@@ -95,7 +95,7 @@ impl StatusHandler {
         Ok(())
     }
 
-    /// What an event says whose output was too large for it. Step Functions answers eventually
+    /// What an event says whose output was too large for it, or whose data is encrypted. Step Functions answers eventually
     /// consistently: while it has not come as far as the event, the event is retried.
     async fn whole(&self, truncated: &Observation) -> Result<Observation, Error> {
         let Observation { execution_id, execution_arn, .. } = truncated;

@@ -255,7 +255,7 @@ mod tests {
         let key = generate_simple_self_signed(["localhost".to_owned()]).unwrap();
         let mut roots = RootCertStore::empty();
         roots.add(key.cert.der().clone()).unwrap();
-        let client = Client::trusting(roots, "localhost".parse().unwrap()).unwrap();
+        let client = Client::trusting(roots, "localhost,127.0.0.1".parse().unwrap()).unwrap();
         let (port, served) = serve(
             &key,
             "HTTP/1.1 201 Created\r\ncontent-type: text/plain\r\nretry-after: 7\r\ncontent-length: 4\r\n\r\ndone",
@@ -286,7 +286,7 @@ mod tests {
     #[tokio::test]
     async fn a_certificate_that_nobody_trusts_ends_the_attempt() {
         let key = generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-        let client = Client::new("localhost".parse().unwrap()).unwrap();
+        let client = Client::new("localhost,127.0.0.1".parse().unwrap()).unwrap();
         let (port, _served) = serve(&key, "").await;
 
         let answer = post(&client, &format!("https://localhost:{port}/")).await;
@@ -305,6 +305,10 @@ mod tests {
             let answer = post(&client, &format!("http://{host}:{port}/")).await;
             assert!(matches!(answer, Err(Unanswered::Forbidden)), "{host}: {answer:?}");
         }
+        // Nor is one that the operator has named, whose record leads to this very host.
+        let named = Client::new("localhost,10.0.0.0/8".parse().unwrap()).unwrap();
+        let answer = post(&named, &format!("http://localhost:{port}/")).await;
+        assert!(matches!(answer, Err(Unanswered::Forbidden)), "{answer:?}");
     }
 
     /// What a receiver does once it has written its answer.

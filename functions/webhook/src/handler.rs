@@ -17,6 +17,7 @@ use relay::{
     master_secret::MasterSecret,
     outcome::Outcome,
     queue::{self, DeliveryMessage, MAX_DELAY, Queue},
+    rights::Rights,
     signature::{Generation, signatures},
     store::{
         deliveries::{Deliveries, Lease, Verdict},
@@ -37,6 +38,7 @@ use crate::{
 pub(crate) struct Courier {
     executions: Executions,
     deliveries: Deliveries,
+    rights: Rights,
     queue: Queue,
     client: Client,
     schedule: Schedule,
@@ -55,6 +57,7 @@ impl Courier {
         Ok(Self {
             executions: Executions::new(dynamodb.clone(), table.clone()),
             deliveries: Deliveries::new(dynamodb, table),
+            rights: Rights::from_env(aws)?,
             queue: Queue::new(aws.sqs.clone(), env::required("WEBHOOK_QUEUE_URL")?),
             client: Client::new(env::parsed("CALLBACK_ALLOW")?)?,
             schedule: env::parsed("RETRY_SCHEDULE")?,
@@ -86,11 +89,22 @@ impl Courier {
                 return Ok(());
             }
         };
+        if self.schedule.is_worn_out(&delivery) {
+            warn!("given up after {} leases", delivery.attempt_count);
+            self.undelivered.fetch_add(1, Ordering::Relaxed);
+            return self.give_up(&delivery, "its attempts came to nothing too often").await;
+        }
         let Delivered { callback, outcome, generation } =
             self.executions.find_delivered(&delivery).await?;
         let Some(callback) = callback else {
-            return self.give_up(&delivery).await;
+            return self.give_up(&delivery, "the subscription is gone").await;
         };
+        // At the time at which it leaves, whatever was so when it was owed.
+        let agent = (delivery.news != NewsType::Test).then_some(&delivery.agent_name);
+        if !self.rights.may_be_told(callback.holder.as_ref(), agent).await? {
+            let reason = "the key that asked for it has ended, or may not view the agent";
+            return self.give_up(&delivery, reason).await;
+        }
         let body = body(&delivery, outcome.as_ref())?;
 
         let at = Timestamp::now();
@@ -104,7 +118,7 @@ impl Courier {
             &answer,
             Circumstances {
                 url: &callback.url,
-                may_have_arrived_before: verdict::may_have_arrived_before(&delivery),
+                may_have_arrived_before: delivery.may_have_arrived(),
                 now,
             },
         );
@@ -147,15 +161,15 @@ impl Courier {
         Ok(())
     }
 
-    /// Where it was to go is no more: a subscription that was removed since.
-    async fn give_up(&self, delivery: &Delivery) -> Result<(), Error> {
-        info!("nowhere to deliver to: the subscription is gone");
+    /// Ends a delivery without a POST: not because of its receiver, so this is no alarm.
+    async fn give_up(&self, delivery: &Delivery, reason: &str) -> Result<(), Error> {
+        info!("not delivered: {reason}");
         let attempt = Attempt {
             at: Timestamp::now(),
             duration_ms: 0,
             status: None,
             may_have_arrived: false,
-            detail: "the subscription is gone".to_owned(),
+            detail: reason.to_owned(),
         };
         self.deliveries.record(delivery, &attempt, Verdict::Undelivered).await?;
         Ok(())

@@ -164,13 +164,6 @@ fn retry_after(text: &str, now: Timestamp) -> Option<Duration> {
     Some(pause.min(MAX_RETRY_AFTER))
 }
 
-/// Whether an earlier attempt may have arrived. One that died unrecorded may have, too.
-pub(crate) fn may_have_arrived_before(delivery: &Delivery) -> bool {
-    let recorded = u32::try_from(delivery.attempts.len()).unwrap_or(u32::MAX);
-    delivery.attempts.iter().any(|attempt| attempt.may_have_arrived)
-        || delivery.attempt_count.saturating_sub(1) > recorded
-}
-
 /// The pause before the next attempt, or `None` if there is none.
 ///
 /// A failure takes the next step of the schedule. "Not yet" takes no step, since the receiver is
@@ -185,21 +178,15 @@ pub(crate) fn pause(
     now: Timestamp,
 ) -> Option<Duration> {
     let step = |failures| schedule.pause_after(failures, &delivery.webhook_id);
-    // Those before the delivery was owed again do not count.
-    let earlier = usize::try_from(delivery.attempt_count.saturating_sub(1)).unwrap_or(usize::MAX);
-    let not_yet =
-        delivery.attempts.iter().rev().take(earlier).map(|it| (it.status == Some(409), it.at));
     let pause = match judgement.outcome {
         Outcome::Delivered | Outcome::GiveUp => return None,
-        Outcome::Retry => {
-            let stepless = not_yet.filter(|(not_yet, _)| *not_yet).count();
-            step(
-                delivery.attempt_count.saturating_sub(u32::try_from(stepless).unwrap_or(u32::MAX)),
-            )?
-        }
+        Outcome::Retry => step(delivery.failures())?,
         Outcome::RetrySoon => {
-            let since =
-                not_yet.take_while(|(not_yet, _)| *not_yet).last().map_or(now, |(_, at)| at);
+            // Those before the delivery was owed again do not count.
+            let earlier = usize::try_from(delivery.attempt_count.saturating_sub(1));
+            let since_owed = delivery.attempts.iter().rev().take(earlier.unwrap_or(usize::MAX));
+            let not_yet = since_owed.take_while(|attempt| attempt.is_not_yet());
+            let since = not_yet.last().map_or(now, |attempt| attempt.at);
             let lasted = Duration::from_millis(now.millis_since(since));
             let whole: Duration = (1..).map_while(step).sum();
             step(1).filter(|_| lasted < whole)?.max(lasted / 2)
@@ -608,12 +595,12 @@ mod tests {
     #[test]
     fn an_attempt_may_have_arrived_if_it_says_so_or_was_never_recorded() {
         let mut delivery = delivery(&[(2000, None), (1000, Some(409))]);
-        assert!(!may_have_arrived_before(&delivery));
+        assert!(!delivery.may_have_arrived());
         delivery.attempt_count += 1;
-        assert!(may_have_arrived_before(&delivery));
+        assert!(delivery.may_have_arrived());
         delivery.attempt_count = 1;
-        assert!(!may_have_arrived_before(&delivery));
+        assert!(!delivery.may_have_arrived());
         delivery.attempts[0].may_have_arrived = true;
-        assert!(may_have_arrived_before(&delivery));
+        assert!(delivery.may_have_arrived());
     }
 }

@@ -6,12 +6,12 @@ use anyhow::{Context as _, anyhow, bail};
 use aws_sdk_sfn::{
     Client,
     operation::describe_state_machine::DescribeStateMachineError,
-    types::{StateMachineStatus, StateMachineType},
+    types::{EncryptionConfiguration, EncryptionType, StateMachineStatus, StateMachineType},
 };
 use clap::{Args, Subcommand};
 use relay::{
     agent::{Agent, AgentName, AgentStatus, StateMachineArn},
-    schema::Schema,
+    schema::{InvalidSchema, Schema},
     store::transitions::Step,
 };
 use serde_json::json;
@@ -72,7 +72,10 @@ pub(crate) async fn run(stack: &Stack, command: Command) -> anyhow::Result<Reply
             let agent = declared(*put)?;
             check(stack, &agent).await?;
             agents.put(&agent).await?;
-            Reply::new(&agent, format!("Agent {} is registered.", agent.agent_name))
+            let warning = warning(stack, &agent).await.map(|it| format!("\n{it}"));
+            let name = &agent.agent_name;
+            let text = format!("Agent {name} is registered.{}", warning.unwrap_or_default());
+            Reply::new(&agent, text)
         }
         Command::List => list(stack).await,
         Command::Import(arguments) => import::run(stack, arguments).await,
@@ -115,8 +118,10 @@ pub(crate) fn read(file: &str) -> anyhow::Result<String> {
 /// Refuses an agent that no start could run.
 pub(crate) async fn check(stack: &Stack, agent: &Agent) -> anyhow::Result<()> {
     if let Some(schema) = &agent.parameters_schema {
-        Schema::parse(schema)
-            .map_err(|error| anyhow!("parameters_schema is no JSON Schema: {error}"))?;
+        Schema::parse(schema).map_err(|error| match error {
+            InvalidSchema::NoSchema(_) => anyhow!("parameters_schema is no JSON Schema: {error}"),
+            InvalidSchema::TooCostly(_) => anyhow!("parameters_schema is too costly: {error}"),
+        })?;
     }
     check_machine(stack, &agent.state_machine_arn).await
 }
@@ -153,6 +158,28 @@ pub(crate) async fn check_machine(stack: &Stack, machine: &StateMachineArn) -> a
     Ok(())
 }
 
+/// What to say of an agent whose machine encrypts by a key that the stack does not know. Whatever
+/// cannot be asked is no reason to refuse an agent, nor to warn of it.
+async fn warning(stack: &Stack, agent: &Agent) -> Option<String> {
+    let client = Client::new(&stack.aws);
+    let arn = agent.state_machine_arn.as_str();
+    let described = client.describe_state_machine().state_machine_arn(arn).send().await.ok()?;
+    let keys = stack.parameter("AgentKeyArns").ok()?;
+    unknown_key(described.encryption_configuration()?, keys).then(|| {
+        format!(
+            "Warning: the machine of {} encrypts by a customer-managed key that is not in the stack's \
+             AgentKeyArns. Its runs' results cannot be read: see \"Keys of agents\" in docs/operate.md.",
+            agent.agent_name
+        )
+    })
+}
+
+/// Whether a machine encrypts by a key of its customer's that is none of these, parted by commas.
+fn unknown_key(encryption: &EncryptionConfiguration, keys: &str) -> bool {
+    encryption.r#type == EncryptionType::CustomerManagedKmsKey
+        && !keys.split(',').any(|key| Some(key.trim()) == encryption.kms_key_id())
+}
+
 /// As IAM reads a pattern: `*` is anything, `?` one character.
 fn fits(pattern: &[u8], text: &[u8]) -> bool {
     match (pattern.split_first(), text.split_first()) {
@@ -187,12 +214,35 @@ async fn list(stack: &Stack) -> anyhow::Result<Reply> {
         })
         .collect();
     let titles = ["AGENT", "STATUS", "VERSION", "AVERAGE", "STATE MACHINE", "DESCRIPTION"];
-    Reply::new(&json!({"agents": agents}), table(titles, &rows))
+    let mut lines = vec![table(titles, &rows)];
+    for agent in agents.iter().filter(|agent| agent.status == AgentStatus::Active) {
+        lines.extend(warning(stack, agent).await);
+    }
+    Reply::new(&json!({"agents": agents}), lines.join("\n"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_key_of_a_machine_is_warned_of_unless_the_stack_names_it() {
+        let of = |kind| EncryptionConfiguration::builder().r#type(kind);
+        let theirs = of(EncryptionType::CustomerManagedKmsKey);
+        let theirs = theirs.kms_key_id("arn:key/1").build().unwrap();
+        let aws = of(EncryptionType::AwsOwnedKey).build().unwrap();
+
+        for (keys, is_unknown) in [
+            ("", true),
+            ("arn:key/2", true),
+            ("arn:key/12", true),
+            ("arn:key/1", false),
+            ("arn:key/2, arn:key/1", false),
+        ] {
+            assert_eq!(unknown_key(&theirs, keys), is_unknown, "{keys}");
+            assert!(!unknown_key(&aws, keys), "{keys}");
+        }
+    }
 
     #[test]
     fn a_pattern_fits_as_iam_reads_it() {

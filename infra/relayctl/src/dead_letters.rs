@@ -94,7 +94,22 @@ impl Letters {
         let (name, more) = match self {
             Self::Launch => (named("/execution_id"), None),
             Self::Webhook => (named("/execution_id"), named("/part")),
-            Self::Status | Self::StatusRule => (named("/detail/name"), named("/detail/status")),
+            Self::Status | Self::StatusRule if named("/detail/name").is_some() => {
+                (named("/detail/name"), named("/detail/status"))
+            }
+            // An agent names its execution by its ARN, and of progress by its name as well.
+            Self::Status | Self::StatusRule => {
+                let text = |pointer| content.as_ref()?.pointer(pointer)?.as_str();
+                let arn = text("/detail/execution_arn").and_then(|arn| arn.rsplit(':').next());
+                let name = arn.or_else(|| text("/detail/execution_name")).map(identifier);
+                // Its kind has spaces in it, and is one of two.
+                let kind = match text("/detail-type") {
+                    Some("Agent Input Required") => Some("question".to_owned()),
+                    Some("Agent Progress") => Some("progress".to_owned()),
+                    _ => None,
+                };
+                (name, kind)
+            }
         };
         match name {
             Some(name) => [Some(name), more].into_iter().flatten().collect::<Vec<_>>().join(" "),
@@ -287,6 +302,18 @@ mod tests {
 
         assert_eq!(told(Letters::StatusRule, &event), "mcp-echo-1 SUCCEEDED");
         assert_eq!(told(Letters::Status, &record), "mcp-echo-1 SUCCEEDED");
+        let arn = "arn:aws:states:eu-west-1:1:execution:approval:mcp-approval-1";
+        let asks = json!({"detail-type": "Agent Input Required", "source": "agent",
+            "detail": {"execution_arn": arn, "task_token": "secret", "question": "secret"}});
+        let failed = json!({"requestPayload": asks});
+        assert_eq!(told(Letters::StatusRule, &asks), "mcp-approval-1 question");
+        assert_eq!(told(Letters::Status, &failed), "mcp-approval-1 question");
+        for named in [json!({"execution_arn": arn}), json!({"execution_name": "mcp-approval-1"})] {
+            let reports = json!({"detail-type": "Agent Progress", "detail": named});
+            assert_eq!(told(Letters::StatusRule, &reports), "mcp-approval-1 progress");
+        }
+        let other = json!({"detail-type": "secret", "detail": {"execution_arn": "a:b secret"}});
+        assert_eq!(told(Letters::Status, &json!({"requestPayload": other})), "b");
         assert_eq!(told(Letters::Launch, &hint), "mcp-echo-1");
         assert_eq!(told(Letters::Webhook, &hint), "mcp-echo-1 delivery#completed#0#callback");
         assert_eq!(told(Letters::Launch, &json!({"execution_id": "mcp a secret"})), "mcp");

@@ -9,15 +9,21 @@ use clap::{Args, Subcommand, value_parser};
 use relay::{
     api_key::{self, ApiKey, ApiKeyHash},
     caller::{Grant, UserId},
+    error::Error,
     store::{api_keys::ApiKeys, transitions::Step},
+    subscription::Listed,
     time::Timestamp,
 };
 use serde_json::{Value, json};
 
 use crate::{
     output::{self, Reply, minute, table},
+    runs,
     stack::{Stack, refusal},
 };
+
+/// So that nobody ends a key by a slip.
+const SHORTEST_PREFIX: usize = 8;
 
 /// Ten years.
 const MOST_DAYS: i64 = 3650;
@@ -43,7 +49,7 @@ pub(crate) enum Command {
         #[arg(long, default_value_t = 90, value_parser = value_parser!(u32).range(1..=MOST_DAYS))]
         days: u32,
     },
-    /// End a key now, for good.
+    /// End a key now, for good, and say what it has left behind.
     Revoke { key_id: String },
 }
 
@@ -52,12 +58,13 @@ pub(crate) struct Create {
     /// Whom the runs belong to that are started with this key.
     #[arg(long, value_parser = user_id)]
     user: UserId,
-    /// What it permits, as action:agent; may be repeated. The actions are execute, view and
-    /// cancel, either side may be *, and *:* sees everybody's runs.
+    /// What it permits, as action:agent; may be repeated. The actions are execute, view, cancel
+    /// and manage (manage:* is for the signing secret, and the subscriptions of the user's other
+    /// keys), either side may be *, and *:* sees everybody's runs.
     #[arg(
         long = "permission",
         value_name = "ACTION:AGENT",
-        default_values = ["execute:*", "view:*", "cancel:*"]
+        default_values = ["execute:*", "view:*", "cancel:*", "manage:*"]
     )]
     permissions: Vec<Grant>,
     /// Starts a minute.
@@ -92,10 +99,10 @@ pub(crate) async fn run(stack: &Stack, command: Command) -> anyhow::Result<Reply
                 let overlap: u32 = stack.number("KeyOverlapDays")?;
                 let rotation: u32 = stack.number("KeyRotationDays")?;
                 let end = in_days(rotation + 2 * overlap);
-                let key = create(&keys, user, permissions, rate_limit, end).await?;
+                let key = create(&keys, user, permissions, rate_limit, end, None).await?;
                 return manage(stack, &keys, &key, rotation).await;
             }
-            let key = create(&keys, user, permissions, rate_limit, in_days(days)).await?;
+            let key = create(&keys, user, permissions, rate_limit, in_days(days), None).await?;
             shown_once(&key, &[])
         }
         Command::List { user } => list(&keys, user.as_deref()).await,
@@ -107,11 +114,43 @@ pub(crate) async fn run(stack: &Stack, command: Command) -> anyhow::Result<Reply
             if keys.revoke(&hash).await? == Step::Stale {
                 bail!("the key {key_id} is gone");
             }
-            let text =
-                format!("The key {key_id} of {} is revoked.", output::plain(key.user_id.as_str()));
-            Reply::new(&json!({"key_id": key_id, "user_id": key.user_id, "revoked": true}), text)
+            revoked(stack, &hash, &key).await
         }
     }
+}
+
+/// What a key that was just revoked has left behind, none of which gets anything any more.
+async fn revoked(stack: &Stack, hash: &ApiKeyHash, key: &ApiKey) -> anyhow::Result<Reply> {
+    let user = &key.user_id;
+    let listed = stack.subscriptions()?.list(user).await?.into_iter();
+    let made = |listed: &Listed| listed.holder.as_ref().is_some_and(|it| it.is_key(hash));
+    let subscriptions: Vec<_> = listed.filter(made).map(|listed| listed.id).collect();
+    let key_id = hash.key_id();
+    let open = runs::open_of(stack, user, &key_id).await?;
+    let callbacks = open.iter().filter(|run| !run.callback_events.is_empty()).count();
+    let runs: Vec<_> = open.iter().map(|run| &run.execution_id).collect();
+    let mut lines = vec![
+        format!("The key {key_id} of {} is revoked.", output::plain(user.as_str())),
+        format!(
+            "It left {} subscriptions, which are told nothing any more within a minute, and {} open \
+             runs, of which {callbacks} have a callback that is told nothing any more.",
+            subscriptions.len(),
+            runs.len()
+        ),
+    ];
+    if !subscriptions.is_empty() {
+        lines.push("Remove them: relayctl subscriptions remove --user USER ID".to_owned());
+        lines.extend(subscriptions.iter().map(|id| format!("  {id}")));
+    }
+    if !runs.is_empty() {
+        lines.push("They go on unless you end them: relayctl runs cancel ID".to_owned());
+        lines.extend(runs.iter().map(|id| format!("  {id}")));
+    }
+    let json = json!({
+        "key_id": key_id, "user_id": user, "revoked": true,
+        "left": {"subscriptions": subscriptions, "open_runs": runs, "callbacks": callbacks},
+    });
+    Reply::new(&json, lines.join("\n"))
 }
 
 /// A key that was just made: nobody will read it again.
@@ -128,17 +167,24 @@ pub(crate) async fn create(
     permissions: Vec<String>,
     rate_limit: u32,
     expires_at: Timestamp,
+    lineage: Option<String>,
 ) -> anyhow::Result<NewKey> {
     let secret = api_key::generate()?;
     let hash = ApiKeyHash::of(&secret);
+    // What is shown of it must name it alone.
+    let key_id = hash.key_id();
+    if keys.list().await?.iter().any(|(other, _)| other.key_id() == key_id) {
+        bail!("another key is called {key_id}: make one again");
+    }
     let row = ApiKey {
-        key_id: hash.key_id(),
         user_id,
         permissions,
         rate_limit,
         created_at: Timestamp::now(),
         expires_at: Some(expires_at),
         revoked_at: None,
+        lineage,
+        heir: None,
     };
     keys.put(&hash, &row).await?;
     Ok(NewKey { secret, hash, row })
@@ -148,7 +194,7 @@ pub(crate) async fn create(
 /// read is not left behind.
 async fn manage(stack: &Stack, keys: &ApiKeys, key: &NewKey, days: u32) -> anyhow::Result<Reply> {
     let secrets = aws_sdk_secretsmanager::Client::new(&stack.aws);
-    let name = format!("{}/keys/{}", stack.name, key.row.key_id);
+    let name = format!("{}/keys/{}", stack.name, key.hash.key_id());
     let created = secrets
         .create_secret()
         .name(&name)
@@ -174,7 +220,7 @@ async fn manage(stack: &Stack, keys: &ApiKeys, key: &NewKey, days: u32) -> anyho
         .await
         .map_err(refusal)
         .with_context(|| format!("the secret {arn} is made, but not rotated"))?;
-    let mut json = shown(&key.row);
+    let mut json = shown(&key.hash, &key.row);
     json["secret_arn"] = Value::from(arn.as_str());
     Reply::new(&json, arn)
 }
@@ -189,21 +235,21 @@ fn shown_once(key: &NewKey, notes: &[String]) -> anyhow::Result<Reply> {
     let user = &key.row.user_id;
     output::note(&format!(
         "Key {} of {user}, until {expires}. It is shown this once:",
-        key.row.key_id
+        key.hash.key_id()
     ));
     for note in notes {
         output::note(note);
     }
-    let mut json = shown(&key.row);
+    let mut json = shown(&key.hash, &key.row);
     if let Some(fields) = json.as_object_mut() {
         fields.insert("key".to_owned(), Value::from(key.secret.as_str()));
     }
     Reply::new(&json, key.secret.clone())
 }
 
-fn shown(key: &ApiKey) -> Value {
+fn shown(hash: &ApiKeyHash, key: &ApiKey) -> Value {
     json!({
-        "key_id": key.key_id, "user_id": key.user_id, "permissions": key.permissions,
+        "key_id": hash.key_id(), "user_id": key.user_id, "permissions": key.permissions,
         "rate_limit": key.rate_limit, "created_at": key.created_at.rfc3339(),
         "expires_at": key.expires_at.map(Timestamp::rfc3339),
         "revoked_at": key.revoked_at.map(Timestamp::rfc3339),
@@ -220,17 +266,17 @@ fn state(key: &ApiKey) -> &'static str {
 }
 
 async fn list(keys: &ApiKeys, user: Option<&str>) -> anyhow::Result<Reply> {
-    let all = keys.list().await?.into_iter().map(|(_, key)| key);
-    let mut wanted: Vec<ApiKey> =
-        all.filter(|key| user.is_none_or(|user| key.user_id.as_str() == user)).collect();
-    wanted.sort_by(|a, b| {
+    let all = keys.list().await?.into_iter();
+    let mut wanted: Vec<(ApiKeyHash, ApiKey)> =
+        all.filter(|(_, key)| user.is_none_or(|user| key.user_id.as_str() == user)).collect();
+    wanted.sort_by(|(_, a), (_, b)| {
         (a.user_id.as_str(), a.created_at).cmp(&(b.user_id.as_str(), b.created_at))
     });
     let rows: Vec<_> = wanted
         .iter()
-        .map(|key| {
+        .map(|(hash, key)| {
             [
-                key.key_id.clone(),
+                hash.key_id(),
                 key.user_id.to_string(),
                 state(key).to_owned(),
                 minute(key.created_at),
@@ -241,7 +287,7 @@ async fn list(keys: &ApiKeys, user: Option<&str>) -> anyhow::Result<Reply> {
         })
         .collect();
     let titles = ["KEY", "USER", "STATE", "CREATED", "EXPIRES", "STARTS/MIN", "PERMISSIONS"];
-    let json: Vec<_> = wanted.iter().map(shown).collect();
+    let json: Vec<_> = wanted.iter().map(|(hash, key)| shown(hash, key)).collect();
     Reply::new(&json!({"keys": json}), table(titles, &rows))
 }
 
@@ -256,8 +302,22 @@ async fn rotate(
         bail!("the key {key_id} is revoked: make a new one by `keys create`");
     }
     // The new one first: whatever fails then, its user is not locked out.
-    let new = create(keys, old.user_id, old.permissions, old.rate_limit, in_days(days)).await?;
+    let first = old.lineage(&hash);
+    let lineage = Some(first.clone());
+    let ApiKey { user_id, permissions, rate_limit, .. } = old;
+    let new = create(keys, user_id, permissions, rate_limit, in_days(days), lineage).await?;
     let until = in_days(overlap_days);
+    let handed_over = match first.parse() {
+        Ok(first) => keys.hand_over(&first, &new.hash).await,
+        Err(error) => Err(Error::corrupt("a key's lineage", error)),
+    };
+    let inherits = match handed_over {
+        Ok(Step::Applied) => "Its subscriptions and callbacks go on with the new key.".to_owned(),
+        Ok(Step::Stale) => {
+            "Its subscriptions end with it: the first of its line is gone.".to_owned()
+        }
+        Err(error) => format!("Its subscriptions end with it ({error})."),
+    };
     let ended = keys.expire(&hash, until).await;
     let note = match ended {
         Ok(Step::Stale) => format!("The old key {key_id} was revoked meanwhile."),
@@ -268,17 +328,19 @@ async fn rotate(
         // The new key must be shown all the same, since nobody can read it again.
         Err(error) => format!("The old key {key_id} could not be ended ({error}): revoke it."),
     };
-    shown_once(&new, &[note])
+    shown_once(&new, &[note, inherits])
 }
 
-/// The one key that is called so. An id is 32 bits of a hash: two keys of one are unlikely, but
-/// then the wrong one must not be ended.
+/// The one key whose hash is this, or begins with it: the wrong one must not be ended.
 async fn find(keys: &ApiKeys, key_id: &str) -> anyhow::Result<(ApiKeyHash, ApiKey)> {
     let all = keys.list().await?.into_iter();
-    let mut found = all.filter(|(_, key)| key.key_id == key_id);
+    if key_id.len() < SHORTEST_PREFIX {
+        bail!("a key is named by its hash, or by {SHORTEST_PREFIX} characters of it at least");
+    }
+    let mut found = all.filter(|(hash, _)| hash.to_hex().starts_with(key_id));
     let first = found.next().with_context(|| format!("there is no key {key_id}"))?;
     if found.next().is_some() {
-        bail!("several keys are called {key_id}");
+        bail!("several keys begin with {key_id}: give more of its hash");
     }
     Ok(first)
 }

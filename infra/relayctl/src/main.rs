@@ -11,6 +11,7 @@ mod output;
 mod registry;
 mod runs;
 mod stack;
+mod subscriptions;
 
 use std::process::ExitCode;
 
@@ -58,6 +59,9 @@ enum Operation {
     /// What was started, and what became of it.
     #[command(subcommand)]
     Runs(runs::Command),
+    /// Where the news of a user's runs goes.
+    #[command(subcommand)]
+    Subscriptions(subscriptions::Command),
     /// Messages and events that could not be processed.
     #[command(subcommand)]
     DeadLetters(dead_letters::Command),
@@ -86,6 +90,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Operation::Keys(command) => keys::run(&stack, command).await?,
         Operation::Agents(command) => agents::run(&stack, command).await?,
         Operation::Runs(command) => runs::run(&stack, command, cli.json).await?,
+        Operation::Subscriptions(command) => subscriptions::run(&stack, command).await?,
         Operation::DeadLetters(command) => dead_letters::run(&stack, command).await?,
         Operation::Doctor(arguments) => doctor::run(&stack, arguments).await?,
     };

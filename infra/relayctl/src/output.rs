@@ -1,6 +1,7 @@
 //! What the tool says: a reply as text for people or as JSON, tables, and notes beside it.
 
 use std::{
+    fmt::Write as _,
     io::{self, Write},
     process::ExitCode,
 };
@@ -19,7 +20,7 @@ pub(crate) struct Reply {
 
 impl Reply {
     pub(crate) fn new(json: &impl Serialize, text: String) -> anyhow::Result<Self> {
-        Ok(Self { json: serde_json::to_string_pretty(json)?, text, is_good: true })
+        Ok(Self { json: escaped(&serde_json::to_string_pretty(json)?), text, is_good: true })
     }
 
     /// The same with the exit code 1, unless `is_good`.
@@ -55,7 +56,33 @@ pub(crate) fn overwrite(line: &str) {
 
 /// Text from elsewhere on one line: what controls a terminal does not reach it.
 pub(crate) fn plain(text: &str) -> String {
-    text.chars().map(|char| if char.is_control() { ' ' } else { char }).collect()
+    text.chars().map(|char| if steers(char) { ' ' } else { char }).collect()
+}
+
+/// Whether it moves a terminal's cursor, ends a line, or has what follows shown in another order
+/// (Unicode's `Bidi_Control`, UAX #9) than it stands.
+fn steers(char: char) -> bool {
+    char.is_control()
+        || matches!(char, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}')
+        || matches!(char, '\u{2066}'..='\u{2069}')
+}
+
+/// The same JSON, in which what steers a terminal is escaped. It can only stand in texts: the line ends
+/// between them are ours.
+fn escaped(json: &str) -> String {
+    let mut safe = String::with_capacity(json.len());
+    for char in json.chars() {
+        if char != '\n' && steers(char) {
+            let mut units = [0; 2];
+            for unit in char.encode_utf16(&mut units) {
+                // Writing to a string does not fail.
+                let _ = write!(safe, "\\u{unit:04x}");
+            }
+        } else {
+            safe.push(char);
+        }
+    }
+    safe
 }
 
 /// The start of a text.
@@ -112,6 +139,30 @@ mod tests {
     fn json_is_shown_with_each_digit() {
         let json = [Json::parse("18446744073709551616").unwrap()];
         assert_eq!(Reply::new(&json, String::new()).unwrap().json, "[\n  18446744073709551616\n]");
+    }
+
+    #[test]
+    fn json_is_the_same_without_what_steers_a_terminal() {
+        let steering: String =
+            (0..=0x3000_u32).filter_map(char::from_u32).filter(|char| steers(*char)).collect();
+        assert_eq!(steering.chars().count(), 65 + 3 + 7 + 4);
+        // As `serde_json` writes it, and as an agent has written it.
+        let json = [
+            Json::of(&steering),
+            Json::parse("{\"\u{9b}2J\": \"\u{202e}\u{7f}\\u009b é 😀\"}").unwrap(),
+        ];
+
+        let shown = Reply::new(&json, String::new()).unwrap().json;
+
+        assert!(!shown.chars().any(|char| char != '\n' && steers(char)), "{shown:?}");
+        assert!(
+            shown.contains(r#""\u009b2J""#) && shown.contains("\\u202e\\u007f\\u009b é 😀"),
+            "{shown}"
+        );
+        let read: serde_json::Value = serde_json::from_str(&shown).unwrap();
+        assert_eq!(read[0], steering.as_str());
+        assert_eq!(read[1]["\u{9b}2J"], "\u{202e}\u{7f}\u{9b} é 😀");
+        assert_eq!(plain(&steering).trim(), "");
     }
 
     #[test]

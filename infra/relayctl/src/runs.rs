@@ -9,9 +9,9 @@ use clap::{Args, Subcommand, value_parser};
 use relay::{
     agent::AgentName,
     answer::{DeliveryView, Monitor, Results},
-    caller::UserId,
+    caller::{Actor, UserId},
     env,
-    execution::{ExecutionId, SHARDS, Status},
+    execution::{Execution, ExecutionId, SHARDS, Status},
     json::Json,
     request::StartBody,
     service::read::ListRequest,
@@ -158,6 +158,29 @@ async fn open(stack: &Stack, list: &List) -> anyhow::Result<Vec<Monitor>> {
     Ok(runs)
 }
 
+/// A user's runs that have not ended and that this key has started.
+pub(crate) async fn open_of(
+    stack: &Stack,
+    user: &UserId,
+    key_id: &str,
+) -> anyhow::Result<Vec<Execution>> {
+    let table = stack.output("ExecutionsTable")?.to_owned();
+    let due = Due::new(aws_sdk_dynamodb::Client::new(&stack.aws), table);
+    let forever = Timestamp::from_millis(i64::MAX);
+    let by_it = |run: &Execution| run.started_by.as_ref().is_some_and(|by| by.key_id == key_id);
+    let mut runs = Vec::new();
+    for shard in 0..SHARDS {
+        let items = due.overdue(shard, forever, MOST_OWED).await?.into_iter();
+        for item in items.filter(|item| !item.part.contains('#')) {
+            let Some(Debt::Run(run)) = due.find(&item).await? else { continue };
+            if run.user_id == *user && !run.status.is_end() && by_it(&run) {
+                runs.push(*run);
+            }
+        }
+    }
+    Ok(runs)
+}
+
 /// A run as JSON.
 #[derive(Serialize)]
 struct Shown<'a> {
@@ -183,6 +206,11 @@ async fn show(stack: &Stack, id: &ExecutionId) -> anyhow::Result<Reply> {
     if let Some(metadata) = &results.metadata {
         lines.push(format!("user      {}", plain(metadata.user_id.as_str())));
         lines.push(format!("machine   {}", metadata.execution_arn));
+        let by = |actor: &Actor| plain(&format!("{} by key {}", actor.user_id, actor.key_id));
+        lines.extend(metadata.started_by.as_ref().map(|it| format!("started   {}", by(it))));
+        lines.extend(metadata.cancelled_by.as_ref().map(|it| format!("cancelled {}", by(it))));
+        let answers = metadata.answered_by.iter();
+        lines.extend(answers.map(|it| format!("answered  {} {}", it.question_id, by(&it.actor))));
         let tags = metadata.tags.iter().map(|(key, value)| plain(&format!("{key}={value}")));
         lines.extend(tags.map(|tag| format!("tag       {tag}")));
     }
@@ -209,7 +237,7 @@ fn shown(deliveries: &[DeliveryView]) -> String {
             news,
             delivery.target.clone(),
             state,
-            delivery.attempts.len().to_string(),
+            delivery.attempt_count.to_string(),
             last.unwrap_or_default(),
         ]);
     }

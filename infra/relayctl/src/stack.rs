@@ -7,7 +7,7 @@ use aws_config::{BehaviorVersion, SdkConfig};
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use relay::{
     aws::on_demand,
-    caller::{Caller, Permissions, UserId},
+    caller::{Caller, Credential, Permissions, UserId},
     queue::Queue,
     service::{change::Change, read::Reader},
     store::{
@@ -92,6 +92,11 @@ impl Stack {
         Ok(ApiKeys::new(self.dynamodb(), self.output("ApiKeysTable")?.to_owned()))
     }
 
+    pub(crate) fn subscriptions(&self) -> anyhow::Result<Subscriptions> {
+        let table = self.output("ExecutionsTable")?.to_owned();
+        Ok(Subscriptions::new(self.dynamodb(), table))
+    }
+
     pub(crate) fn agents(&self) -> anyhow::Result<Agents> {
         Ok(Agents::new(self.dynamodb(), self.output("AgentsTable")?.to_owned()))
     }
@@ -140,8 +145,10 @@ where
 pub(crate) fn operator() -> Caller {
     Caller {
         user_id: UserId::from("relayctl".to_owned()),
-        key_id: "relayctl".to_owned(),
+        credential: Credential::from("relayctl".to_owned()),
+        lineage: Credential::from("relayctl".to_owned()),
         permissions: ["*:*"].into_iter().collect::<Permissions>(),
         rate_limit: 0,
+        expires_at: None,
     }
 }

@@ -78,8 +78,17 @@ async fn a_key_is_shown_once_and_a_revoked_one_stops_within_30_seconds() {
         assert!(!list.contains(key) && !list.contains(&hash));
     }
 
+    let body = json!({"url": "https://example.com/hook"}).to_string();
+    let headers = [("x-api-key", key)];
+    let added = stack.request(reqwest::Method::POST, "/v1/subscriptions", &headers, body).await;
+    let subscription = added.text("id");
+    let listed = RELAYCTL.told(&["subscriptions", "list", "--user", &user]).await;
+    assert!(listed.contains(&subscription) && listed.contains(key_id), "{listed}");
+    assert!(!listed.contains("/hook"), "{listed}");
+
     let revoked = Instant::now();
-    RELAYCTL.told(&["keys", "revoke", key_id]).await;
+    let left = RELAYCTL.told(&["keys", "revoke", key_id]).await;
+    assert!(left.contains("1 subscriptions") && left.contains(&subscription), "{left}");
     eventually("the key to stop", async || (status().await == 401).then_some(())).await;
     assert!(revoked.elapsed() < Duration::from_secs(30));
     // Again is harmless, and leaves the time at which it stopped.
@@ -93,6 +102,11 @@ async fn a_key_is_shown_once_and_a_revoked_one_stops_within_30_seconds() {
         "nobody gets back what was revoked"
     );
     assert!(!RELAYCTL.run(&["keys", "revoke", "00000000"]).await.ok);
+    assert!(!RELAYCTL.run(&["keys", "revoke", &hash[..7]]).await.ok, "a slip ends no key");
+    RELAYCTL.told(&["keys", "revoke", &hash]).await;
+    let remove = ["subscriptions", "remove", "--user", &user, &subscription];
+    RELAYCTL.told(&remove).await;
+    assert!(!RELAYCTL.run(&remove).await.ok, "it is gone");
 }
 
 #[tokio::test]

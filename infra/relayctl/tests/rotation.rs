@@ -106,6 +106,11 @@ async fn a_key_in_a_secret_gets_a_successor_and_stays_valid_for_an_overlap() {
     assert!(managed.works(&old).await && managed.works(new).await);
     let row = managed.keys().find(&ApiKeyHash::of(new)).await.unwrap().unwrap();
     assert_eq!((row.user_id.as_str(), row.permissions), (user.as_str(), vec!["view:*".to_owned()]));
+    // What the old one has made is the new one's from the old one's end on.
+    let first = ApiKeyHash::of(&old);
+    assert_eq!(row.lineage, Some(first.to_hex()));
+    let old = managed.keys().find(&first).await.unwrap().unwrap();
+    assert_eq!(old.heir, Some(ApiKeyHash::of(new).to_hex()));
 }
 
 #[tokio::test]

@@ -6,7 +6,6 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::read::permitted;
 use crate::{
     answer::DeliveryView,
     caller::{Action, Caller},
@@ -15,6 +14,7 @@ use crate::{
     json::Json,
     question::{Answer, Question, QuestionId, QuestionState},
     queue::{DeliveryMessage, LaunchMessage, Queue},
+    rights::permitted,
     store::{
         deliveries::Deliveries,
         executions::{Consistency, Executions},
@@ -73,7 +73,7 @@ impl Change {
             return Err(ended(&execution));
         }
         let due_at = Timestamp::now().plus(self.launch_overdue);
-        if self.executions.request_cancel(id, due_at).await? == Step::Stale {
+        if self.executions.request_cancel(id, &caller.actor(), due_at).await? == Step::Stale {
             // It has ended since it was read.
             let found = self.executions.find(id, Consistency::Strong).await?;
             return Err(found.as_ref().map_or(Error::NotFound("execution"), ended));
@@ -103,7 +103,9 @@ impl Change {
             question.check(&answer)?;
             let due_at = Timestamp::now().plus(self.launch_overdue);
             let question_id = &question.question_id;
-            if self.executions.answer(id, question_id, &answer, due_at).await? == Step::Stale {
+            if self.executions.answer(id, question_id, &answer, &caller.actor(), due_at).await?
+                == Step::Stale
+            {
                 // Somebody else was first, or its time is up.
                 self.look_again(&execution, question_id, &answer).await?;
             }
@@ -144,7 +146,7 @@ impl Change {
             .find(|delivery| delivery.webhook_id == webhook_id)
             .ok_or(Error::NotFound("delivery"))?;
         let due_at = Timestamp::now().plus(self.delivery_overdue);
-        if self.deliveries.owe_again(&delivery, due_at).await? == Step::Stale {
+        if self.deliveries.owe_again(&delivery, &caller.actor(), due_at).await? == Step::Stale {
             return Err(Error::Conflict("the delivery is still owed".into()));
         }
         let message = DeliveryMessage { execution_id: id.clone(), part: delivery.part.clone() };

@@ -132,6 +132,8 @@ impl Settle {
         if before.open_questions.len() >= MAX_OPEN {
             return Err(Error::Conflict(format!("{MAX_OPEN} questions are open already").into()));
         }
+        // Last, since it is the dearest: whoever may put events need not have a run.
+        ask.check_schema().map_err(|reason| Error::corrupt("an agent's event", reason))?;
         let now = Timestamp::now();
         let question = Question::asked(ask, before, now);
         let after = asking(before, &id, now);
@@ -165,7 +167,14 @@ impl Settle {
             };
             let after = closing(&before, question, reason, Timestamp::now());
             if after.shown_status() != before.shown_status() {
-                self.bus.publish(&StatusChange::between(&before, &after)).await?;
+                let answers = match reason {
+                    QuestionState::Answered => self.executions.answered_by(id).await?,
+                    _ => Vec::new(),
+                };
+                let by = answers.iter().find(|(answered, _)| answered == question);
+                let mut change = StatusChange::between(&before, &after);
+                change.answered_by = by.map(|(_, actor)| actor);
+                self.bus.publish(&change).await?;
             }
             let turn = self.executions.close_question(&before, &after, question, reason, ttl);
             if turn.await? == Turn::Done {

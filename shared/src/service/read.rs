@@ -8,17 +8,19 @@ use tracing::warn;
 use crate::{
     agent::{AgentName, AgentStatus},
     answer::{
-        AgentView, DeliveryView, ExecutionList, Metadata, Monitor, QuestionView, Receipt, Results,
+        AgentView, AnsweredBy, DeliveryView, ExecutionList, Metadata, Monitor, QuestionView,
+        Receipt, Results,
     },
     caller::{Action, Caller, UserId},
     error::Error,
     execution::{Execution, ExecutionId, Status},
     json::{Node, mend},
     outcome,
+    rights::{self, permitted},
     store::{
         agents::Agents,
         deliveries::Deliveries,
-        executions::{Consistency, Executions, Filter, Finished, PageKey},
+        executions::{After, Consistency, Executions, Filter, Finished, PageKey},
         limits::Limits,
         subscriptions::Subscriptions,
     },
@@ -101,7 +103,7 @@ impl Reader {
         let questions = self.asked(&execution).await?;
         let (execution, questions) = match wait {
             Some(wait) if !execution.status.is_end() && questions.is_empty() => {
-                self.wait_for_news(id, wait).await?.unwrap_or((execution, questions))
+                self.wait_for_news(caller, id, wait).await?.unwrap_or((execution, questions))
             }
             _ => (execution, questions),
         };
@@ -134,6 +136,7 @@ impl Reader {
             telemetry::record(&execution.execution_id, agent, RunNews::ResultsRetrieved);
         }
         if with_metadata {
+            let answered = self.executions.answered_by(&execution.execution_id).await?.into_iter();
             let raw = outcome.and_then(|outcome| outcome.output);
             results.metadata = Some(Metadata {
                 execution_arn: execution.execution_arn(),
@@ -141,6 +144,11 @@ impl Reader {
                 input_message: input.as_deref().and_then(input_message),
                 tags: execution.tags,
                 raw_output: raw.as_deref().map(outcome::raw),
+                started_by: execution.started_by,
+                cancelled_by: execution.cancelled_by,
+                answered_by: answered
+                    .map(|(question_id, actor)| AnsweredBy { question_id, actor })
+                    .collect(),
             });
         }
         Ok(results)
@@ -163,7 +171,7 @@ impl Reader {
     /// already, so whatever fails here leaves the receipt as it is.
     pub async fn started(&self, caller: &Caller, receipt: Receipt, wait: Duration) -> Started {
         let id = &receipt.execution_id;
-        let Ok(Some((execution, questions))) = self.wait_for_news(id, wait).await else {
+        let Ok(Some((execution, questions))) = self.wait_for_news(caller, id, wait).await else {
             return Started::Goes(receipt);
         };
         if execution.status.is_end() {
@@ -179,15 +187,16 @@ impl Reader {
     }
 
     /// Holds the caller until the run ends or its agent asks something, at most `wait`. `None` when
-    /// neither came in time, or at once when as many callers are held as may be.
+    /// neither came in time, or at once when as many callers are held as may be, of this user or in all.
     async fn wait_for_news(
         &self,
+        caller: &Caller,
         id: &ExecutionId,
         wait: Duration,
     ) -> Result<Option<(Execution, Vec<QuestionView>)>, Error> {
         let until = Instant::now() + wait;
-        let hold = wait + Duration::from_secs(5);
-        let Some(slot) = self.limits.take_slot(self.max_waiters, hold).await? else {
+        let taken = self.limits.take_slot(&caller.user_id, self.max_waiters, wait).await?;
+        let Some(slot) = taken else {
             return Ok(None);
         };
         let news = self.watch(id, until).await;
@@ -242,32 +251,38 @@ impl Reader {
         if !caller.may_know(&owner) {
             return Err(Error::Forbidden("*:*".to_owned()));
         }
-        let mut after = request.cursor.as_deref().map(decode_cursor).transpose()?;
+        let start = request.cursor.as_deref().map(decode_cursor).transpose()?;
         let filter =
             Filter { user_id: owner, agent_name: request.agent_name, status: request.status };
         let limit = request.limit.clamp(1, ListRequest::MAX_LIMIT);
-        let filtered = filter.agent_name.is_some() || filter.status.is_some();
+        let filtered = filter.agent_name.is_some()
+            || filter.status.is_some()
+            || !caller.permissions.allow_all(Action::View);
         let page_size = if filtered { ListRequest::MAX_LIMIT } else { limit };
 
         let mut executions: Vec<Execution> = Vec::new();
-        for _ in 0..MAX_PAGES {
+        let mut after = start.clone();
+        for pages in 1.. {
             let page_size = i32::try_from(page_size).unwrap_or(i32::MAX);
             let (page, next) = self.executions.list(&filter, page_size, after.as_ref()).await?;
             executions.extend(
-                page.into_iter()
-                    .filter(|it| caller.permissions.allow(Action::View, &it.agent_name)),
+                page.into_iter().filter(|it| rights::may_view(&caller.permissions, &it.agent_name)),
             );
-            after = next;
-            if executions.len() >= limit || after.is_none() {
+            after = next.map(After::Run);
+            let Some(reached) = &after else { break };
+            // A cursor that may not name its run names its time, which must be another one than
+            // the list has begun at, or it would never end.
+            let moved = start.as_ref().is_none_or(|it| it.created_at() != reached.created_at());
+            if executions.len() >= limit || (pages >= MAX_PAGES && moved) {
                 break;
             }
         }
-        if executions.len() > limit {
-            executions.truncate(limit);
-            after = executions.last().map(|last| PageKey {
-                execution_id: last.execution_id.clone(),
-                created_at: last.created_at,
-            });
+        let is_cut = executions.len() > limit;
+        executions.truncate(limit);
+        if is_cut {
+            after = executions.last().map(After::of);
+        } else {
+            after = after.map(|reached| reached.shown_to(executions.last()));
         }
         let now = Timestamp::now();
         Ok(ExecutionList {
@@ -279,9 +294,11 @@ impl Reader {
         })
     }
 
-    /// The caller's subscriptions, oldest first.
+    /// The caller's subscriptions, oldest first; with `manage`, those of all keys of its user.
     pub async fn subscriptions(&self, caller: &Caller) -> Result<Vec<SubscriptionView>, Error> {
-        self.subscriptions.list(&caller.user_id).await
+        let listed = self.subscriptions.list(&caller.user_id).await?.into_iter();
+        let seen = listed.filter(|listed| listed.may_be_seen(caller));
+        Ok(seen.map(SubscriptionView::from).collect())
     }
 
     /// One of them.
@@ -290,7 +307,7 @@ impl Reader {
         caller: &Caller,
         id: &SubscriptionId,
     ) -> Result<SubscriptionView, Error> {
-        let mut found = self.subscriptions.list(&caller.user_id).await?.into_iter();
+        let mut found = self.subscriptions(caller).await?.into_iter();
         found.find(|it| it.id == *id).ok_or(Error::NotFound("subscription"))
     }
 
@@ -299,24 +316,10 @@ impl Reader {
         let agents = self.agents.list(AgentStatus::Active).await?;
         Ok(agents
             .into_iter()
-            .filter(|agent| caller.permissions.allow(Action::View, &agent.agent_name))
+            .filter(|agent| rights::may_view(&caller.permissions, &agent.agent_name))
             .map(AgentView::from)
             .collect())
     }
-}
-
-/// A run with which the caller may do this. Somebody else's is not found, like one that does not
-/// exist.
-pub(super) fn permitted(
-    caller: &Caller,
-    action: Action,
-    found: Option<Execution>,
-) -> Result<Execution, Error> {
-    let execution = found
-        .filter(|execution| caller.may_know(&execution.user_id))
-        .ok_or(Error::NotFound("execution"))?;
-    caller.require(action, &execution.agent_name)?;
-    Ok(execution)
 }
 
 /// The caller's message, out of the frozen input.
@@ -327,12 +330,28 @@ fn input_message(input: &str) -> Option<String> {
     messages.first()?.members().get("content")?.text()
 }
 
-fn encode_cursor(key: &PageKey) -> Result<String, Error> {
+impl After {
+    fn of(run: &Execution) -> Self {
+        Self::Run(PageKey { execution_id: run.execution_id.clone(), created_at: run.created_at })
+    }
+
+    /// The same place without the name of a run that the caller was not shown: behind the last
+    /// that it was shown, if that is of this time, or else before all of this time.
+    fn shown_to(self, last: Option<&Execution>) -> Self {
+        let created_at = self.created_at();
+        match last {
+            Some(last) if last.created_at == created_at => Self::of(last),
+            _ => Self::Time { until: created_at },
+        }
+    }
+}
+
+fn encode_cursor(key: &After) -> Result<String, Error> {
     let text = serde_json::to_vec(key).map_err(|error| Error::corrupt("a cursor", error))?;
     Ok(URL_SAFE_NO_PAD.encode(text))
 }
 
-fn decode_cursor(cursor: &str) -> Result<PageKey, Error> {
+fn decode_cursor(cursor: &str) -> Result<After, Error> {
     let text = URL_SAFE_NO_PAD.decode(cursor).ok();
     text.and_then(|text| serde_json::from_slice(&text).ok())
         .ok_or_else(|| Error::invalid("cursor", "must be the next_cursor of an earlier answer"))
@@ -362,10 +381,11 @@ mod tests {
             execution_id: "mcp-echo-1".parse().unwrap(),
             created_at: Timestamp::from_millis(5),
         };
-        let cursor = encode_cursor(&key).unwrap();
-        let back = decode_cursor(&cursor).unwrap();
+        let time = After::Time { until: key.created_at };
+        let cursor = encode_cursor(&After::Run(key.clone())).unwrap();
 
-        assert_eq!((back.execution_id, back.created_at), (key.execution_id, key.created_at));
+        assert_eq!(decode_cursor(&cursor).unwrap(), After::Run(key));
+        assert_eq!(decode_cursor(&encode_cursor(&time).unwrap()).unwrap(), time);
         for wrong in ["", "x", "%%%", "e30", &cursor[1..]] {
             assert!(decode_cursor(wrong).is_err(), "{wrong}");
         }

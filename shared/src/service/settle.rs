@@ -11,6 +11,7 @@ use crate::{
     execution::{Execution, ExecutionId, Position, Rank, Status},
     outcome::Outcome,
     queue::{DeliveryMessage, Queue},
+    rights::Rights,
     store::{
         executions::{Consistency, Executions},
         subscriptions::Subscriptions,
@@ -90,6 +91,7 @@ const MAX_ERROR_CODE: usize = 256;
 pub struct Settle {
     pub executions: Executions,
     pub subscriptions: Subscriptions,
+    pub rights: Rights,
     pub bus: Bus,
     pub webhook_queue: Queue,
     /// How long a run is kept after its end.
@@ -149,7 +151,7 @@ impl Settle {
         self.owed(news, after, |to| Delivery::owed(after, news, to, overdue, retention)).await
     }
 
-    /// A delivery to each target that wants to have this news of the run.
+    /// A delivery to each target that wants to have this news of the run, and may.
     pub(super) async fn owed(
         &self,
         news: NewsType,
@@ -157,14 +159,17 @@ impl Settle {
         delivery: impl Fn(&str) -> Delivery,
     ) -> Result<Vec<Delivery>, Error> {
         let interests = self.subscriptions.interests(&after.user_id).await?;
-        let wanted = interests.iter().filter(|interest| interest.wants(news, after));
-        let targets = after
-            .callback_events
-            .contains(&news)
-            .then_some(CALLBACK_TARGET)
-            .into_iter()
-            .chain(wanted.map(|interest| interest.id.as_str()));
-        Ok(targets.map(delivery).collect())
+        // The callback is owed in any case: `webhook` ends it in the open where its right has ended.
+        let callback = after.callback_events.contains(&news).then_some(CALLBACK_TARGET);
+        let mut owed: Vec<Delivery> = callback.into_iter().map(&delivery).collect();
+        for interest in interests.iter().filter(|interest| interest.wants(news, after)) {
+            let agent = Some(&after.agent_name);
+            // Most runs have no subscriber, and need not carry the room for this.
+            if Box::pin(self.rights.may_be_told(interest.holder.as_ref(), agent)).await? {
+                owed.push(delivery(interest.id.as_str()));
+            }
+        }
+        Ok(owed)
     }
 
     /// Whether `observed` would move its row.
@@ -226,6 +231,7 @@ pub(super) fn moved(
     // What was asked of an earlier redrive is done with.
     if position.redrive_count > before.redrive_count {
         after.cancel_requested_at = None;
+        after.cancelled_by = None;
         after.deadline = None;
         after.stop_reason = None;
         after.progress = None;

@@ -7,6 +7,7 @@ use tracing::{info, warn};
 use crate::{
     agent::{Agent, AgentStatus},
     answer::Receipt,
+    callback::Callback,
     caller::{Action, Caller},
     error::Error,
     execution::{Execution, ExecutionId, Rank, Status},
@@ -14,6 +15,7 @@ use crate::{
     network::CallbackAllow,
     queue::{LaunchMessage, Queue},
     request::{IdempotencyKey, StartBody, StartRequest},
+    rights::Holder,
     schema::{Misfit, Schema},
     store::{
         agents::Agents,
@@ -23,6 +25,10 @@ use crate::{
     telemetry::{self, RunNews},
     time::Timestamp,
 };
+
+/// How many replays a minute even a key is allowed that may start little or nothing: what was
+/// accepted once must be found again.
+const MIN_REPLAYS: u32 = 60;
 
 #[derive(Debug)]
 pub struct Start {
@@ -60,19 +66,33 @@ impl Start {
         key: Option<&IdempotencyKey>,
     ) -> Result<Accepted, Error> {
         let request = body.check(&self.callback_allow)?;
+        // Permission first, so that nobody can probe for agents, or for what others have started.
+        caller.require(Action::Execute, &request.agent_name)?;
         let item = key.map(|key| key.item(&caller.user_id));
+        // What was accepted before stays accepted, whatever speaks against a new start: a replay
+        // does not fail because of a limit of starts or an agent that has changed since.
+        if let Some(item) = &item
+            && let Some(replayed) = self.replay(caller, item, &request).await?
+        {
+            return Ok(replayed);
+        }
+        // A callback is a way of reading the results.
+        if request.callback.is_some() {
+            caller.require(Action::View, &request.agent_name)?;
+        }
         let refusal = match self.accept(caller, &request, item.as_deref()).await {
             Ok(Some(accepted)) => return Ok(accepted),
             // The key is taken.
             Ok(None) => Error::Busy("store an execution"),
             Err(refusal) => refusal,
         };
-        // Whatever speaks against a new start, what was accepted before stays accepted: a replay
-        // is free, and does not fail because of a limit or an agent that has changed since.
-        match item {
-            Some(item) => self.replay(&item, &request, refusal).await,
-            None => Err(refusal),
+        // Another request with this key may have been first since.
+        if let Some(item) = item
+            && let Ok(Some(replayed)) = self.replay(caller, &item, &request).await
+        {
+            return Ok(replayed);
         }
+        Err(refusal)
     }
 
     /// Stores a new start; `None` when its idempotency key is taken.
@@ -82,8 +102,6 @@ impl Start {
         request: &StartRequest,
         idempotency_item: Option<&str>,
     ) -> Result<Option<Accepted>, Error> {
-        // Permission first, so that nobody can probe for agents.
-        caller.require(Action::Execute, &request.agent_name)?;
         let agent = self.agents.find(&request.agent_name).await?.ok_or(Error::NotFound("agent"))?;
         if agent.status == AgentStatus::Inactive {
             return Err(Error::Conflict(Cow::Owned(format!(
@@ -96,11 +114,14 @@ impl Start {
         let input = request.input(&caller.user_id, now)?;
 
         let execution = self.new_execution(caller, request, &agent, idempotency_item, now);
-        let counted = self.limits.count_start(&caller.key_id, caller.rate_limit, now).await?;
+        let counted = self.limits.count_start(&caller.credential, caller.rate_limit, now).await?;
+        let callback = request.callback.clone();
+        let callback =
+            callback.map(|callback| Callback { holder: Some(Holder::for_run(caller)), ..callback });
         let new = NewExecution {
             execution: &execution,
             input: &input,
-            callback: request.callback.as_ref(),
+            callback: callback.as_ref(),
             request_hash: &request.hash,
         };
         let stored = self.executions.accept(new).await;
@@ -116,7 +137,7 @@ impl Start {
         let Execution { execution_id, agent_name, estimated_ms, user_id, .. } = execution;
         let message = LaunchMessage::of(execution_id.clone());
         self.launch_queue.hurry(&message, &user_id, Duration::ZERO).await;
-        info!(execution.id = %execution_id, key.id = caller.key_id, "accepted execution {execution_id}");
+        info!(execution.id = %execution_id, key.id = caller.key_id(), "accepted execution {execution_id}");
         let receipt = Receipt::new(execution_id, agent_name, estimated_ms);
         Ok(Some(Accepted { receipt, created_at: now, replayed: false }))
     }
@@ -156,6 +177,8 @@ impl Start {
             launch_before: now.plus(request.queue_timeout.unwrap_or(self.queue_timeout)),
             launch_delays: 0,
             cancel_requested_at: None,
+            cancelled_by: None,
+            started_by: Some(caller.actor()),
             deadline: request.timeout.map(|timeout| now.plus(timeout)),
             stop_reason: None,
             due_at: None,
@@ -167,24 +190,24 @@ impl Start {
     }
 
     /// The first answer again, if the key was used for this same request; 422 for another one;
-    /// the refusal as it is when the key is new.
+    /// `None` when the key is new.
     async fn replay(
         &self,
+        caller: &Caller,
         item: &str,
         request: &StartRequest,
-        refusal: Error,
-    ) -> Result<Accepted, Error> {
-        match self.executions.find_idempotency(item).await {
-            Ok(Some(first)) if first.request_hash == request.hash => Ok(Accepted {
-                receipt: Receipt::new(first.accepted_id, first.agent_name, first.estimated_ms),
-                created_at: first.created_at,
-                replayed: true,
-            }),
-            Ok(Some(_)) => {
-                Err(Error::invalid("Idempotency-Key", "was used for another request before"))
-            }
-            Ok(None) | Err(_) => Err(refusal),
+    ) -> Result<Option<Accepted>, Error> {
+        let Some(first) = self.executions.find_idempotency(item).await? else { return Ok(None) };
+        let limit = caller.rate_limit.max(MIN_REPLAYS);
+        self.limits.count_replay(&caller.credential, limit, Timestamp::now()).await?;
+        if first.request_hash != request.hash {
+            return Err(Error::invalid("Idempotency-Key", "was used for another request before"));
         }
+        Ok(Some(Accepted {
+            receipt: Receipt::new(first.accepted_id, first.agent_name, first.estimated_ms),
+            created_at: first.created_at,
+            replayed: true,
+        }))
     }
 }
 
@@ -201,7 +224,7 @@ fn check_parameters(agent: &Agent, request: &StartRequest) -> Result<(), Error> 
     let Some(parameters) = request.parameters.to_value() else {
         return Err(Error::invalid("parameters", json::NOT_CHECKED));
     };
-    schema.check(&parameters).map_err(|Misfit { path, reason }| {
+    schema.check(parameters).map_err(|Misfit { path, reason }| {
         Error::invalid(format!("parameters{path}"), format!("does not fit the agent: {reason}"))
     })
 }

@@ -6,11 +6,12 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::{
-    caller::Caller,
+    caller::{Action, Caller, UserId},
     delivery::Delivery,
     error::Error,
     network::CallbackAllow,
     queue::{DeliveryMessage, Queue},
+    rights::Holder,
     signature::{Generation, SigningSecret},
     store::{
         deliveries::Deliveries, generations::Generations, subscriptions::Subscriptions,
@@ -60,8 +61,14 @@ impl Subscribe {
         caller: &Caller,
         body: SubscribeBody,
     ) -> Result<SubscriptionView, Error> {
-        let subscription = body.check(&self.callback_allow)?;
-        match self.subscriptions.add(&caller.user_id, &subscription).await? {
+        let subscription = body.check(caller, &self.callback_allow)?;
+        let user = &caller.user_id;
+        let mut added = self.subscriptions.add(user, &subscription).await?;
+        // Those whose token has ended have no place to take.
+        if added == Step::Stale && self.remove_ended(user).await? {
+            added = self.subscriptions.add(user, &subscription).await?;
+        }
+        match added {
             Step::Applied => Ok(subscription.into()),
             Step::Stale => {
                 let reason = format!("there are {MAX_SUBSCRIPTIONS} subscriptions already");
@@ -70,8 +77,30 @@ impl Subscribe {
         }
     }
 
+    /// Removes a user's subscriptions whose token has ended; whether there were any.
+    async fn remove_ended(&self, user: &UserId) -> Result<bool, Error> {
+        let now = Timestamp::now();
+        let mut any = false;
+        for listed in self.subscriptions.list(user).await? {
+            let until = listed.holder.as_ref().and_then(Holder::until);
+            if until.is_some_and(|until| until <= now) {
+                any |= self.subscriptions.remove(user, &listed.id).await? == Step::Applied;
+            }
+        }
+        Ok(any)
+    }
+
+    /// One that the caller may change.
+    async fn permitted(&self, caller: &Caller, id: &SubscriptionId) -> Result<(), Error> {
+        let found = self.subscriptions.list(&caller.user_id).await?.into_iter();
+        let found = found.filter(|listed| listed.may_be_seen(caller));
+        let mut found = found.filter(|listed| listed.id == *id);
+        found.next().map(drop).ok_or(Error::NotFound("subscription"))
+    }
+
     /// Removes one: deliveries to it that are still owed end undelivered.
     pub async fn remove(&self, caller: &Caller, id: &SubscriptionId) -> Result<(), Error> {
+        self.permitted(caller, id).await?;
         match self.subscriptions.remove(&caller.user_id, id).await? {
             Step::Applied => Ok(()),
             Step::Stale => Err(Error::NotFound("subscription")),
@@ -80,10 +109,7 @@ impl Subscribe {
 
     /// Owes a subscription a delivery of the type `subscription.test`.
     pub async fn test(&self, caller: &Caller, id: &SubscriptionId) -> Result<TestView, Error> {
-        let found = self.subscriptions.list(&caller.user_id).await?;
-        if !found.iter().any(|subscription| subscription.id == *id) {
-            return Err(Error::NotFound("subscription"));
-        }
+        self.permitted(caller, id).await?;
         let delivery = Delivery::test(&caller.user_id, id.as_str(), self.delivery_overdue);
         self.deliveries.owe(&delivery).await?;
         let Delivery { execution_id, part, webhook_id, user_id, .. } = delivery;
@@ -94,12 +120,14 @@ impl Subscribe {
 
     /// The caller's signing secret, and the one before it while that still signs.
     pub async fn secret(&self, caller: &Caller, master: &[u8]) -> Result<SecretView, Error> {
+        caller.require_all(Action::Manage)?;
         let generation = self.generations.find(&caller.user_id).await?;
         Ok(secret_view(caller, master, generation))
     }
 
     /// A new one; the one before it signs, too, for a week.
     pub async fn rotate_secret(&self, caller: &Caller, master: &[u8]) -> Result<SecretView, Error> {
+        caller.require_all(Action::Manage)?;
         let generation = self.generations.rotate(&caller.user_id).await?;
         Ok(secret_view(caller, master, generation))
     }

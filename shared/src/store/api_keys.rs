@@ -1,26 +1,41 @@
 //! The `api_keys` table.
 
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
 use aws_sdk_dynamodb::{
     Client, operation::update_item::UpdateItemError, types::ReturnValuesOnConditionCheckFailure,
 };
 
-use super::{Write, from_item, number, text, to_item, transitions::Step};
+use super::{Write, from_item, is_refused, number, text, to_item, transitions::Step};
 use crate::{
     api_key::{ApiKey, ApiKeyHash},
     error::Error,
     time::Timestamp,
 };
 
+/// How long the end of a key may go unnoticed where news leaves by its right.
+const CACHED_FOR: Duration = Duration::from_mins(1);
+
+/// How many keys are kept: what is over it is read again.
+const MOST_CACHED: usize = 1_000;
+
+type Cache = HashMap<ApiKeyHash, (Instant, Option<ApiKey>)>;
+
 #[derive(Debug, Clone)]
 pub struct ApiKeys {
     client: Client,
     table: String,
+    cache: Arc<Mutex<Cache>>,
 }
 
 impl ApiKeys {
     #[must_use]
     pub fn new(client: Client, table: String) -> Self {
-        Self { client, table }
+        Self { client, table, cache: Arc::default() }
     }
 
     /// Reads consistently, so that a revoked key stops at once.
@@ -35,6 +50,44 @@ impl ApiKeys {
             .await
             .map_err(Error::aws("read an API key"))?;
         found.item.map(from_item).transpose()
+    }
+
+    /// The same, at most a minute old.
+    pub async fn recent(&self, hash: &ApiKeyHash) -> Result<Option<ApiKey>, Error> {
+        // A thread that panicked with the lock held leaves a cache that is still whole.
+        let cache = || self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((read_at, key)) = cache().get(hash)
+            && read_at.elapsed() < CACHED_FOR
+        {
+            return Ok(key.clone());
+        }
+        let key = self.find(hash).await?;
+        let mut cache = cache();
+        if cache.len() >= MOST_CACHED {
+            cache.clear();
+        }
+        cache.insert(hash.clone(), (Instant::now(), key.clone()));
+        Ok(key)
+    }
+
+    /// Notes that `heir` takes the place of the last key of this line, whose first is `first`: what
+    /// keys of it have left behind is its from then on. `Stale` when the first one is gone.
+    pub async fn hand_over(&self, first: &ApiKeyHash, heir: &ApiKeyHash) -> Result<Step, Error> {
+        let updated = self
+            .client
+            .update_item()
+            .table_name(&self.table)
+            .key("api_key_hash", text(first.to_hex()))
+            .update_expression("SET heir = :heir")
+            .condition_expression("attribute_exists(api_key_hash)")
+            .expression_attribute_values(":heir", text(heir.to_hex()))
+            .write()
+            .await;
+        match updated {
+            Ok(_) => Ok(Step::Applied),
+            Err(error) if is_refused(&error) => Ok(Step::Stale),
+            Err(error) => Err(Error::aws("hand over an API key")(error)),
+        }
     }
 
     /// Reads a key that is not there, to have made a call: see [`crate::aws::prepare`].

@@ -14,6 +14,7 @@ use super::{
     transitions::Step,
 };
 use crate::{
+    caller::Actor,
     delivery::{Attempt, Delivery, DeliveryState, PART_PREFIX},
     error::Error,
     execution::ExecutionId,
@@ -90,7 +91,12 @@ impl Deliveries {
 
     /// Owes a delivery again that is over, from the first step of its schedule, with the same
     /// `webhook-id`. `Stale` when it is still owed.
-    pub async fn owe_again(&self, delivery: &Delivery, due_at: Timestamp) -> Result<Step, Error> {
+    pub async fn owe_again(
+        &self,
+        delivery: &Delivery,
+        by: &Actor,
+        due_at: Timestamp,
+    ) -> Result<Step, Error> {
         let token = Ulid::generate().to_string();
         let updated = self
             .client
@@ -100,7 +106,8 @@ impl Deliveries {
             .key("part", text(&delivery.part))
             .update_expression(
                 "SET #state = :pending, attempt_count = :zero, next_attempt_at = :now, \
-                 due_at = :due_at, #shard = :shard, redelivery = :token REMOVE leased_until",
+                 due_at = :due_at, #shard = :shard, redelivery = :token, redelivered_by = :by \
+                 REMOVE leased_until",
             )
             // The token stays: what was delivered meanwhile is not owed again by a repetition.
             .condition_expression(
@@ -115,6 +122,7 @@ impl Deliveries {
             .expression_attribute_values(":due_at", number(due_at.millis()))
             .expression_attribute_values(":shard", number(delivery.execution_id.shard()))
             .expression_attribute_values(":token", text(&token))
+            .expression_attribute_values(":by", AttributeValue::M(to_item(by)?))
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .write()
             .await;
@@ -186,7 +194,10 @@ impl Deliveries {
         verdict: Verdict,
     ) -> Result<bool, Error> {
         let token = delivery.lease.as_deref().unwrap_or_default();
-        let attempt = AttributeValue::M(to_item(attempt)?);
+        // The whole list: it is ours alone under the lease, and has its bound.
+        let (attempts, earlier) = delivery.with(attempt.clone());
+        let attempts: Result<Vec<_>, Error> =
+            attempts.iter().map(|attempt| Ok(AttributeValue::M(to_item(attempt)?))).collect();
         let update = self
             .client
             .update_item()
@@ -196,7 +207,7 @@ impl Deliveries {
         let update = match verdict {
             Verdict::Again { next_attempt_at, due_at } => update
                 .update_expression(
-                    "SET attempts = list_append(attempts, :attempt), next_attempt_at = :next, due_at = :due_at \
+                    "SET attempts = :attempts, earlier = :earlier, next_attempt_at = :next, due_at = :due_at \
                      REMOVE leased_until",
                 )
                 .expression_attribute_values(":next", number(next_attempt_at.millis()))
@@ -207,7 +218,8 @@ impl Deliveries {
         let recorded = update
             .condition_expression("lease = :token AND attribute_exists(leased_until)")
             .expression_attribute_values(":token", text(token))
-            .expression_attribute_values(":attempt", AttributeValue::L(vec![attempt]))
+            .expression_attribute_values(":attempts", AttributeValue::L(attempts?))
+            .expression_attribute_values(":earlier", AttributeValue::M(to_item(&earlier)?))
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .write()
             .await;
@@ -240,7 +252,7 @@ fn ended(
     };
     update
         .update_expression(
-            "SET attempts = list_append(attempts, :attempt), #state = :state \
+            "SET attempts = :attempts, earlier = :earlier, #state = :state \
              REMOVE leased_until, due_at, #shard",
         )
         .expression_attribute_names("#state", "state")

@@ -109,10 +109,30 @@ pub struct Filter {
 }
 
 /// Where a page ended.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PageKey {
     pub execution_id: ExecutionId,
     pub created_at: Timestamp,
+}
+
+/// From where a list goes on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum After {
+    /// Behind this run.
+    Run(PageKey),
+    /// With the runs of this time.
+    Time { until: Timestamp },
+}
+
+impl After {
+    #[must_use]
+    pub const fn created_at(&self) -> Timestamp {
+        match self {
+            Self::Run(key) => key.created_at,
+            Self::Time { until } => *until,
+        }
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -335,7 +355,7 @@ impl Executions {
         &self,
         filter: &Filter,
         limit: i32,
-        after: Option<&PageKey>,
+        after: Option<&After>,
     ) -> Result<(Vec<Execution>, Option<PageKey>), Error> {
         let Projection { expression, names } = Projection::of::<Execution>();
         let mut query = self
@@ -345,7 +365,6 @@ impl Executions {
             .index_name("owner")
             .projection_expression(expression)
             .set_expression_attribute_names(Some(names))
-            .key_condition_expression("user_id = :user_id")
             .expression_attribute_values(":user_id", text(filter.user_id.as_str()))
             .scan_index_forward(false)
             .limit(limit);
@@ -367,7 +386,13 @@ impl Executions {
         if !conditions.is_empty() {
             query = query.filter_expression(conditions.join(" AND "));
         }
-        if let Some(after) = after {
+        let mut which = "user_id = :user_id";
+        if let Some(After::Time { until }) = after {
+            which = "user_id = :user_id AND created_at <= :until";
+            query = query.expression_attribute_values(":until", number(until.millis()));
+        }
+        query = query.key_condition_expression(which);
+        if let Some(After::Run(after)) = after {
             let mut start = key(after.execution_id.as_str(), STATE);
             start.insert("user_id".to_owned(), text(filter.user_id.as_str()));
             start.insert("created_at".to_owned(), number(after.created_at.millis()));

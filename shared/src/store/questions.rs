@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use serde::Deserialize;
+
 use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem, Update, builders::UpdateBuilder};
 
 use super::{
@@ -9,10 +11,11 @@ use super::{
     executions::{Executions, key},
     from_item, is_refused, number,
     projection::Projection,
-    text,
+    text, to_item,
     transitions::{Change, Step},
 };
 use crate::{
+    caller::Actor,
     delivery::Delivery,
     error::Error,
     execution::{Execution, ExecutionId, Rank},
@@ -183,6 +186,37 @@ impl Executions {
         Ok(questions)
     }
 
+    /// Who has answered which question of a run.
+    pub async fn answered_by(&self, id: &ExecutionId) -> Result<Vec<(QuestionId, Actor)>, Error> {
+        #[derive(Deserialize)]
+        struct Answered {
+            question_id: QuestionId,
+            answered_by: Option<Actor>,
+        }
+
+        let Projection { expression, names } = Projection::of::<Answered>();
+        let mut answered = Vec::new();
+        let mut items = self
+            .client
+            .query()
+            .table_name(&self.table)
+            .key_condition_expression("execution_id = :id AND begins_with(part, :prefix)")
+            .expression_attribute_values(":id", text(id.as_str()))
+            .expression_attribute_values(":prefix", text(PART_PREFIX))
+            .projection_expression(expression)
+            .set_expression_attribute_names(Some(names))
+            .consistent_read(true)
+            .into_paginator()
+            .items()
+            .send();
+        while let Some(item) = items.next().await {
+            let Answered { question_id, answered_by } =
+                from_item(item.map_err(Error::aws("list answers"))?)?;
+            answered.extend(answered_by.map(|actor| (question_id, actor)));
+        }
+        Ok(answered)
+    }
+
     /// One question as it is stored, with token and answer: no reader of runs asks for it so.
     pub async fn find_question(
         &self,
@@ -207,6 +241,7 @@ impl Executions {
         id: &ExecutionId,
         question: &QuestionId,
         answer: &Answer,
+        by: &Actor,
         due_at: Timestamp,
     ) -> Result<Step, Error> {
         let updated = self
@@ -215,7 +250,8 @@ impl Executions {
             .table_name(&self.table)
             .set_key(Some(key(id.as_str(), &question.part())))
             .update_expression(
-                "SET answer = :answer, answer_hash = :hash, due_at = :due_at, #shard = :shard",
+                "SET answer = :answer, answer_hash = :hash, answered_by = :by, due_at = :due_at, \
+                 #shard = :shard",
             )
             .condition_expression("#state = :open AND attribute_not_exists(answer_hash)")
             .expression_attribute_names("#state", "state")
@@ -223,6 +259,7 @@ impl Executions {
             .expression_attribute_values(":open", text(QuestionState::Open.as_str()))
             .expression_attribute_values(":answer", text(answer.text()))
             .expression_attribute_values(":hash", text(&answer.hash))
+            .expression_attribute_values(":by", AttributeValue::M(to_item(by)?))
             .expression_attribute_values(":due_at", number(due_at.millis()))
             .expression_attribute_values(":shard", number(id.shard()))
             .write()

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     caller::UserId,
     error::Error,
-    subscription::{Interest, MAX_SUBSCRIPTIONS, Subscription, SubscriptionId, SubscriptionView},
+    subscription::{Interest, Listed, MAX_SUBSCRIPTIONS, Subscription, SubscriptionId},
 };
 
 const COUNT: &str = "count";
@@ -97,7 +97,7 @@ impl Subscriptions {
     }
 
     /// All of a user's, oldest first, without the headers they are sent with.
-    pub async fn list(&self, user: &UserId) -> Result<Vec<SubscriptionView>, Error> {
+    pub async fn list(&self, user: &UserId) -> Result<Vec<Listed>, Error> {
         self.query(user).await
     }
 

@@ -19,6 +19,7 @@ use super::{
     found, from_item, is_refused, is_written, number, text, to_item, transact,
 };
 use crate::{
+    caller::Actor,
     delivery::Delivery,
     error::Error,
     execution::{Execution, ExecutionId, Position, Rank, Status, StopReason},
@@ -34,10 +35,29 @@ const MAY_FOLLOW: &str =
 #[derive(Debug)]
 pub enum Claim {
     /// The run is ours to launch; claiming it again is harmless.
-    Claimed(Box<Execution>),
+    Claimed(Box<Execution>, Tries),
     /// It is launched already, has ended, or may not be launched any more.
     Refused(Box<Execution>),
     Unknown,
+}
+
+/// What is known of the tries to launch a run, each of which begins with a claim.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tries {
+    /// Whether this claim is the one that stands: no try was made before.
+    pub is_first: bool,
+    /// How many have begun, with this one, and at least: a repeated claim counts twice.
+    pub made: u32,
+    /// All of the first so many were answered, and none of them by a start.
+    pub answered: u32,
+}
+
+impl Tries {
+    /// Whether no other try may have started the run, or may yet.
+    #[must_use]
+    pub const fn is_alone(self) -> bool {
+        self.is_first || (self.answered > 0 && self.made == self.answered + 1)
+    }
 }
 
 /// What became of a conditional step.
@@ -56,13 +76,16 @@ pub const CLAIM_GRACE: Duration = Duration::from_mins(15);
 impl Executions {
     /// Claims a queued run for launching. From the first claim on, only Step Functions settles
     /// it. An unclaimed run is not claimed after its `launch_before` or its deadline, nor when its
-    /// caller has cancelled it. Repeating it is harmless, so a lost reply is too. It leaves
+    /// caller has cancelled it. Repeating it is harmless, so a lost reply is too: the worst is that
+    /// a try is counted which was none. It leaves
     /// `due_at` alone, which costs two writes of the index to move: its launch moves it at once.
     pub async fn claim(&self, id: &ExecutionId) -> Result<Claim, Error> {
         let now = Timestamp::now();
         let claimed = self
             .update(id)
-            .update_expression("SET claimed_at = if_not_exists(claimed_at, :now)")
+            .update_expression(
+                "SET claimed_at = if_not_exists(claimed_at, :now) ADD launch_tries :one",
+            )
             .condition_expression(
                 "#status = :queued AND ((attribute_exists(claimed_at) AND launch_before > :grace) \
                  OR (attribute_not_exists(claimed_at) AND launch_before > :now \
@@ -72,6 +95,7 @@ impl Executions {
             .expression_attribute_names("#status", "status")
             .expression_attribute_values(":queued", text(Status::Queued.as_str()))
             .expression_attribute_values(":now", number(now.millis()))
+            .expression_attribute_values(":one", number(1))
             .expression_attribute_values(":grace", number(now.minus(CLAIM_GRACE).millis()))
             .return_values(ReturnValue::AllNew)
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
@@ -79,7 +103,14 @@ impl Executions {
             .await;
         match claimed {
             Ok(output) => {
-                Ok(Claim::Claimed(Box::new(from_item(output.attributes.unwrap_or_default())?)))
+                let item = output.attributes.unwrap_or_default();
+                let count = |name| item.get(name).and_then(|it| it.as_n().ok()?.parse().ok());
+                let tries = Tries {
+                    is_first: item.get("claimed_at") == Some(&number(now.millis())),
+                    made: count("launch_tries").unwrap_or_default(),
+                    answered: count("launch_answered").unwrap_or_default(),
+                };
+                Ok(Claim::Claimed(Box::new(from_item(item)?), tries))
             }
             Err(error) => match error.as_service_error() {
                 Some(UpdateItemError::ConditionalCheckFailedException(refused)) => {
@@ -134,12 +165,24 @@ impl Executions {
         }
     }
 
-    /// Counts that Step Functions could not take the launch yet; `due_at` is when `sweep` looks
-    /// after it.
-    pub async fn delay_launch(&self, id: &ExecutionId, due_at: Timestamp) -> Result<(), Error> {
-        let updated = self
-            .update(id)
-            .update_expression("SET due_at = :due_at ADD launch_delays :one")
+    /// Counts that Step Functions did not take the launch yet; `due_at` is when `sweep` looks
+    /// after it. `answered` is how many tries are known not to have started it, if all are.
+    pub async fn delay_launch(
+        &self,
+        id: &ExecutionId,
+        due_at: Timestamp,
+        answered: Option<u32>,
+    ) -> Result<(), Error> {
+        let update = self.update(id);
+        let update = match answered {
+            Some(answered) => update
+                .update_expression(
+                    "SET due_at = :due_at, launch_answered = :answered ADD launch_delays :one",
+                )
+                .expression_attribute_values(":answered", number(answered)),
+            None => update.update_expression("SET due_at = :due_at ADD launch_delays :one"),
+        };
+        let updated = update
             .condition_expression("#status = :queued")
             .expression_attribute_names("#status", "status")
             .expression_attribute_values(":queued", text(Status::Queued.as_str()))
@@ -156,15 +199,22 @@ impl Executions {
     }
 
     /// Records that the caller wants an end, if the run has not ended. Repeating it is harmless.
-    pub async fn request_cancel(&self, id: &ExecutionId, due_at: Timestamp) -> Result<Step, Error> {
+    pub async fn request_cancel(
+        &self,
+        id: &ExecutionId,
+        by: &Actor,
+        due_at: Timestamp,
+    ) -> Result<Step, Error> {
         let updated = self
             .update(id)
             .update_expression(
-                "SET cancel_requested_at = if_not_exists(cancel_requested_at, :now), due_at = :due_at",
+                "SET cancel_requested_at = if_not_exists(cancel_requested_at, :now), \
+                 cancelled_by = if_not_exists(cancelled_by, :by), due_at = :due_at",
             )
             .condition_expression("#rank < :ended")
             .expression_attribute_names("#rank", "rank")
             .expression_attribute_values(":ended", number(Rank::Ended as u8))
+            .expression_attribute_values(":by", AttributeValue::M(to_item(by)?))
             .expression_attribute_values(":now", number(Timestamp::now().millis()))
             .expression_attribute_values(":due_at", number(due_at.millis()))
             .write()
@@ -365,7 +415,14 @@ impl Change {
         }
         // What was asked of an earlier redrive is done with.
         if redrive_count > before.redrive_count {
-            let done = ["cancel_requested_at", "deadline", "stop_reason", "progress", "message"];
+            let done = [
+                "cancel_requested_at",
+                "cancelled_by",
+                "deadline",
+                "stop_reason",
+                "progress",
+                "message",
+            ];
             removed.extend(done.map(|name| format!("#{name}")));
             names.extend(done.map(|name| (format!("#{name}"), name.to_owned())));
         }

@@ -4,7 +4,7 @@ use hyper::body::Bytes;
 use serde_json::{Value, json};
 
 use crate::{
-    content::{CALLBACK_PART, MACHINE, RUN, Stage},
+    content::{CALLBACK_PART, CREDENTIAL, MACHINE, RUN, Stage},
     runtime_api::Answer,
 };
 
@@ -103,7 +103,7 @@ fn start_arguments() -> Value {
 }
 
 /// As API Gateway sends it, to a function or to the authorizer.
-fn request(method: &str, resource: &str, parameters: &Value, body: &str) -> Value {
+pub(crate) fn request(method: &str, resource: &str, parameters: &Value, body: &str) -> Value {
     let path = resource.replace("{execution_id}", RUN);
     let headers = json!({
         "Host": "abc123.execute-api.eu-west-1.amazonaws.com", "User-Agent": "curl/8.5.0",
@@ -132,7 +132,8 @@ fn request(method: &str, resource: &str, parameters: &Value, body: &str) -> Valu
             "domainName": "abc123.execute-api.eu-west-1.amazonaws.com", "requestId": "r", "apiId": "abc123",
             "identity": {"sourceIp": "203.0.113.9", "userAgent": "curl/8.5.0"},
             "authorizer": {
-                "principalId": "somebody", "user_id": "somebody", "key_id": "ab12cd34",
+                "principalId": "somebody", "user_id": "somebody", "key_id": "ab12cd34ab12cd34",
+                "credential": CREDENTIAL, "lineage": CREDENTIAL,
                 "permissions": r#"["execute:*","view:*"]"#, "rate_limit": "60", "integrationLatency": 5,
             },
         },
@@ -141,7 +142,7 @@ fn request(method: &str, resource: &str, parameters: &Value, body: &str) -> Valu
 }
 
 /// A tool's call to `/mcp`.
-fn call(tool: &str, arguments: &Value) -> Value {
+pub(crate) fn call(tool: &str, arguments: &Value) -> Value {
     let params = json!({"name": tool, "arguments": arguments});
     let message = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params});
     request("POST", "/mcp", &Value::Null, &message.to_string())

@@ -7,6 +7,9 @@ use serde_json::{Value, json};
 pub(crate) const RUN: &str = "mcp-echo-01jf0z6v3m9q8k7w5x4y2z1abc";
 pub(crate) const MACHINE: &str = "arn:aws:states:eu-west-1:111122223333:stateMachine:echo";
 pub(crate) const CALLBACK_PART: &str = "delivery#completed#0#callback";
+/// A key, by its whole hash.
+pub(crate) const CREDENTIAL: &str =
+    "ab12cd34ab12cd34ab12cd34ab12cd34ab12cd34ab12cd34ab12cd34ab12cd34";
 /// In milliseconds.
 const CREATED: u64 = 1_767_225_600_000;
 /// Far ahead: whatever must not have come yet.
@@ -17,6 +20,7 @@ const LATER: u64 = 4_102_444_800_000;
 pub(crate) enum Stage {
     Queued,
     Launched,
+    Running,
     Completed,
 }
 
@@ -25,6 +29,10 @@ pub(crate) struct Content {
     pub(crate) stage: Stage,
     /// Of the run's result.
     pub(crate) result_bytes: usize,
+    /// All of what the agent has given, in place of a result.
+    pub(crate) output: Option<String>,
+    /// What the agent's parameters must fit.
+    pub(crate) schema: Option<Value>,
     /// Where the run is called back.
     pub(crate) callback_url: String,
 }
@@ -82,22 +90,30 @@ impl Content {
     fn item(&self, table: &Value, key: &Value) -> Option<Value> {
         match table.as_str()? {
             "api_keys" => Some(json!({
-                "key_id": "ab12cd34", "user_id": "somebody", "rate_limit": 60, "created_at": CREATED,
+                "user_id": "somebody", "rate_limit": 60, "created_at": CREATED,
                 "permissions": ["execute:*", "view:*", "cancel:*"],
             })),
-            "agents" => Some(json!({
-                "agent_name": "echo", "status": "active", "state_machine_arn": MACHINE,
-                "description": "Answers with what it was told.", "version": "1.0.0", "tools": [],
-                "average_execution_time": 2.05,
-            })),
+            "agents" => Some(with_schema(
+                self.schema.as_ref(),
+                json!({
+                    "agent_name": "echo", "status": "active", "state_machine_arn": MACHINE,
+                    "description": "Answers with what it was told.", "version": "1.0.0", "tools": [],
+                    "average_execution_time": 2.05,
+                }),
+            )),
             _ => match key["part"]["S"].as_str()? {
                 "state" => Some(self.state()),
                 "input" => {
                     Some(json!({"input": r#"{"messages":[{"role":"user","content":"Hello"}]}"#}))
                 }
-                "callback" => Some(json!({"url": self.callback_url})),
+                "callback" => Some(json!({
+                    "url": self.callback_url,
+                    "holder": {"credential": CREDENTIAL, "lineage": CREDENTIAL},
+                })),
                 "output" => Some(json!({
-                    "output": json!({"result": "r".repeat(self.result_bytes)}).to_string(),
+                    "output": self.output.clone().unwrap_or_else(|| {
+                        json!({"result": "r".repeat(self.result_bytes)}).to_string()
+                    }),
                     "redrive_count": 0,
                 })),
                 CALLBACK_PART => Some(Self::delivery()),
@@ -110,6 +126,7 @@ impl Content {
         let (status, rank) = match self.stage {
             Stage::Queued => ("queued", 0),
             Stage::Launched => ("running", 10),
+            Stage::Running => ("running", 20),
             Stage::Completed => ("completed", 90),
         };
         let mut state = json!({
@@ -124,7 +141,7 @@ impl Content {
         }
         match self.stage {
             Stage::Completed => state["completed_at"] = json!(CREATED + 2_100),
-            Stage::Queued | Stage::Launched => {
+            Stage::Queued | Stage::Launched | Stage::Running => {
                 state["due_at"] = json!(LATER);
                 state["shard"] = json!(7);
             }
@@ -142,6 +159,13 @@ impl Content {
             "shard": 7, "ttl": LATER / 1000,
         })
     }
+}
+
+fn with_schema(schema: Option<&Value>, mut agent: Value) -> Value {
+    if let Some(schema) = schema {
+        agent["parameters_schema"] = schema.clone();
+    }
+    agent
 }
 
 /// An item in DynamoDB's own words.

@@ -1,8 +1,10 @@
 //! Runs each function as Lambda would, beside the least that a function can be, and measures what
 //! it takes: `bench BINARIES STATE [--check]`. The results go to standard output as tables, and to
-//! `STATE/../bench.json`. With `--check` it measures less, and fails if a function takes much more than
+//! `STATE/../bench.json`. With `--bombs` it only does what might take a function's memory, which debug
+//! builds stand, too. With `--check` it measures less, and fails if a function takes much more than
 //! it should.
 
+mod bombs;
 mod cases;
 mod content;
 mod process;
@@ -57,12 +59,18 @@ fn main() {
     let mut arguments = env::args().skip(1);
     let mut folder = || PathBuf::from(arguments.next().expect("bench BINARIES STATE [--check]"));
     let folders = Folders { binaries: folder(), state: folder() };
-    let is_check = arguments.any(|it| it == "--check");
+    let options: Vec<String> = arguments.collect();
+    let [is_check, is_bombs] =
+        ["--check", "--bombs"].map(|name| options.iter().any(|it| it == name));
     let rounds = if is_check { CHECK } else { ALL };
     fs::create_dir_all(&folders.state).unwrap();
     let tls = self_signed(&folders);
     let bench =
         Bench { folders, runtime: server::thread("runtime-api"), aws: server::thread("aws") };
+    if is_bombs {
+        bombs::set_off(&bench);
+        return;
+    }
     let cases = cases::all();
 
     let mut report = Report { cold: bench.cold(&cases, rounds.cold), ..Default::default() };
@@ -78,6 +86,7 @@ fn main() {
         report.warm.push(Operation { case, at_once, late });
     }
     report.print();
+    bombs::set_off(&bench);
     let json = bench.folders.state.with_file_name("bench.json");
     fs::write(json, format!("{:#}\n", report.to_json())).unwrap();
     let missed = report.missed(is_check);
@@ -99,6 +108,8 @@ impl Bench {
             stage: case.stage,
             result_bytes: case.result_bytes,
             callback_url: String::new(),
+            output: None,
+            schema: None,
         };
         let receiver =
             StandIn::start(&self.aws, &["RECEIVER"], content.clone(), Duration::ZERO, None);
@@ -107,7 +118,15 @@ impl Bench {
     }
 
     fn start(&self, case: &Case, aws: &StandIn) -> Process {
-        Process::start(case.function, &self.folders, &self.runtime, aws)
+        self.start_function(case.function, aws)
+    }
+
+    fn start_function(&self, function: &str, aws: &StandIn) -> Process {
+        Process::start(function, &self.folders, &self.runtime, aws)
+    }
+
+    fn aws_with(&self, content: Content, latency: Duration) -> StandIn {
+        StandIn::start(&self.aws, &SERVICES, content, latency, None)
     }
 
     /// Cold starts, of all functions in turn, so that whatever disturbs the machine disturbs all.

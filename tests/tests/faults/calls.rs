@@ -53,6 +53,14 @@ impl Call {
         Self { is_owned: false, ..self }
     }
 
+    /// All that this call may suffer.
+    #[cfg(feature = "all")]
+    pub(crate) fn faults(&self) -> impl Iterator<Item = Fault> {
+        const WRITES: [&str; 4] = ["PutItem", "UpdateItem", "DeleteItem", "TransactWriteItems"];
+        let writes = self.service == "dynamodb" && WRITES.contains(&self.operation);
+        Fault::ALL.iter().copied().chain(writes.then_some(Fault::Conflict))
+    }
+
     /// How often this happens, so that the call fails for its function.
     pub(crate) const fn times(&self, fault: Fault) -> u64 {
         if self.is_repeated { fault.times() } else { 1 }
@@ -83,7 +91,7 @@ impl Call {
         if !self.says.is_empty() {
             body.push(mentions(self.says));
         }
-        let (effect, value) = fault.effect(self.service);
+        let (effect, value) = fault.effect(self.service, self.operation);
         let mut rule = serde_json::json!({
             "service": self.service, "operation": self.operation,
             "headers": {"user-agent": format!("app/{}", self.function)}, effect: value,
@@ -341,7 +349,7 @@ const GIVE: Call = Call {
 const STATUS_SEND: Call = delivery_message("status", "send");
 
 /// What follows the answer of a receiver.
-pub(crate) const RECORD: Call = update("webhook", "record", "list_append");
+pub(crate) const RECORD: Call = update("webhook", "record", "SET attempts = :attempts");
 
 const ACCEPT: &str = "attribute_not_exists(execution_id) OR #ttl";
 const ADVANCE: &str = "#rank = :rank";
@@ -356,7 +364,7 @@ pub(crate) const RUNS: &[(Call, Scenario)] = &[
     (dynamodb("start", "accept", "TransactWriteItems").says(ACCEPT), Scenario::Unkeyed),
     (START_SEND, Scenario::Completes),
     (START_SEND, Scenario::Unkeyed),
-    (update("start", "replay: uncount", "ADD n :minus_one"), Scenario::Replayed),
+    (update("start", "replay: count", "rate#replay"), Scenario::Replayed),
     (dynamodb("start", "replay: find", "GetItem").part("idem"), Scenario::Replayed),
     (dynamodb("start", "cancel: find", "GetItem").part("state"), Scenario::Cancelled),
     (update("start", "cancel: request", "cancel_requested_at"), Scenario::Cancelled),
@@ -365,7 +373,7 @@ pub(crate) const RUNS: &[(Call, Scenario)] = &[
     (update("mcp", "count", "ADD n :one"), Scenario::Enveloped),
     (dynamodb("mcp", "accept", "TransactWriteItems").says(ACCEPT), Scenario::Enveloped),
     (launch_message("mcp", "send"), Scenario::Enveloped),
-    (update("mcp", "replay: uncount", "ADD n :minus_one"), Scenario::ReplayedEnveloped),
+    (update("mcp", "replay: count", "rate#replay"), Scenario::ReplayedEnveloped),
     (dynamodb("mcp", "replay: find", "GetItem").part("idem"), Scenario::ReplayedEnveloped),
     (dynamodb("mcp", "cancel: find", "GetItem").part("state"), Scenario::Stopped),
     (update("mcp", "cancel: request", "cancel_requested_at"), Scenario::Stopped),
@@ -420,6 +428,7 @@ pub(crate) const RUNS: &[(Call, Scenario)] = &[
     (dynamodb("status", "progress", "TransactWriteItems").says(PROGRESS), Scenario::Reported),
     (dynamodb("status", "question: find", "GetItem").part("question"), Scenario::Asks),
     (dynamodb("status", "ask", "TransactWriteItems").says("ADD open_questions"), Scenario::Asks),
+    (call("webhook", "find key", "dynamodb", "GetItem"), Scenario::Completes),
     (update("webhook", "lease", "attempt_count"), Scenario::Completes),
     (dynamodb("webhook", "batch get", "BatchGetItem"), Scenario::Completes),
     (RECORD, Scenario::Completes),

@@ -91,13 +91,13 @@ async fn no_operation_makes_one_call_more_than_it_says() {
             (rank == Some(Rank::Running as u64)).then_some(())
         })
         .await;
-        // The start reads an agent that it has not seen for a minute.
+        // The start looks for the idempotency key, and reads an agent that it has not seen for a minute.
         counter
             .expect(
                 "running",
                 &[
                     AUTHORIZED,
-                    ("start GetItem", 1),
+                    ("start GetItem", 2),
                     ("start UpdateItem", 1),
                     ("start TransactWriteItems", 1),
                     ("start SendMessage", 1),
@@ -137,6 +137,7 @@ async fn no_operation_makes_one_call_more_than_it_says() {
                     ("status UpdateItem", 1),
                     ("webhook UpdateItem", 2),
                     ("webhook BatchGetItem", 1),
+                    ("webhook GetItem", 1),
                 ],
             )
             .await;

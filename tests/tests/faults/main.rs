@@ -8,6 +8,7 @@
 //! each kind, `make test-all` has all.
 
 mod calls;
+mod conflicts;
 mod counts;
 mod mapping;
 mod messages;
@@ -30,7 +31,7 @@ use futures_util::{FutureExt, StreamExt, future::join_all, stream};
 use mapping::Mapping;
 use messages::Copies;
 use proxy::{Fault, Proxy};
-use run::{Run, executions, make_due, settle};
+use run::{Run, SWEEPS, executions, make_due, settle};
 use serde_json::json;
 use tokio::sync::Mutex;
 
@@ -47,6 +48,8 @@ struct Row {
     run: Run,
     /// The rule that fails the call.
     rule: u64,
+    /// The rule that counts how often it is made after a conflict.
+    repeated: Option<u64>,
     /// Those that bring about the scenario.
     besides: Vec<u64>,
 }
@@ -70,13 +73,18 @@ impl Row {
         // The first that fits applies.
         let mut rules: Vec<_> = besides.collect();
         rules.push(call.rule(stack, &owners, fault, Some(call.times(fault))));
+        if fault == Fault::Conflict {
+            // To be late by nothing is to be counted.
+            rules.push(call.rule(stack, &owners, Fault::Late(0), None));
+        }
         let mut besides = proxy.add(&rules).await;
+        let repeated = if fault == Fault::Conflict { besides.pop() } else { None };
         let rule = besides.pop().unwrap();
         // What a function does when it begins it does for nobody in particular.
         if scenario == Scenario::Cold {
             mapping::recycle(stack, "WebhookFunctionName").await;
         }
-        Self { call, fault, run, rule, besides }
+        Self { call, fault, run, rule, repeated, besides }
     }
 
     fn is(&self, scenario: Scenario) -> bool {
@@ -109,8 +117,14 @@ impl Row {
     }
 }
 
-/// Runs these rows side by side, prints them, and counts those with something wrong.
-async fn run(stack: &Stack, matrix: Vec<((Call, Scenario), Fault)>, pause: Duration) -> usize {
+/// Runs these rows side by side, prints them, and counts those with something wrong, or that took
+/// more than so many sweeps.
+async fn run(
+    stack: &Stack,
+    matrix: Vec<((Call, Scenario), Fault)>,
+    pause: Duration,
+    most_sweeps: usize,
+) -> usize {
     let proxy = Proxy::connect();
     let receiver = Arc::new(Receiver::start().await);
     let rows = matrix.into_iter().enumerate().map(async |(number, (call, fault))| {
@@ -141,6 +155,12 @@ async fn run(stack: &Stack, matrix: Vec<((Call, Scenario), Fault)>, pause: Durat
         // have failed in one process.
         if times == 0 {
             wrong.push("the call was never made".to_owned());
+        }
+        if row.repeated.is_some_and(|rule| fired.get(&rule).is_none_or(|times| *times == 0)) {
+            wrong.push("the call was not repeated".to_owned());
+        }
+        if row.run.sweeps.is_some_and(|sweeps| sweeps > most_sweeps) {
+            wrong.push("too many sweeps".to_owned());
         }
         bad += usize::from(!wrong.is_empty());
         print(
@@ -231,13 +251,15 @@ async fn alone(work: impl AsyncFnOnce(&Stack)) {
     outcome.unwrap_or_else(|panic| resume_unwind(panic));
 }
 
+/// A row of the matrix.
+fn one(function: &str, name: &str, fault: Fault) -> ((Call, Scenario), Fault) {
+    let found =
+        RUNS.iter().find(|(call, _)| call.function == function && call.name == name).unwrap();
+    (*found, fault)
+}
+
 #[tokio::test]
 async fn a_fault_of_each_kind_costs_nothing() {
-    let one = |function: &str, name: &str, fault| {
-        let found =
-            RUNS.iter().find(|(call, _)| call.function == function && call.name == name).unwrap();
-        (*found, fault)
-    };
     let mut rows = vec![
         one("launch", "StartExecution", Fault::Throttled),
         one("status", "advance to the end", Fault::Failed),
@@ -253,7 +275,8 @@ async fn a_fault_of_each_kind_costs_nothing() {
     rows.retain(|(_, fault)| Fault::ALL.contains(fault));
     alone(async |stack| {
         print_head();
-        assert_eq!(run(stack, rows, Duration::from_secs(5)).await, 0, "rows with something wrong");
+        let bad = run(stack, rows, Duration::from_secs(5), SWEEPS).await;
+        assert_eq!(bad, 0, "rows with something wrong");
     })
     .await;
 }
@@ -286,16 +309,17 @@ async fn no_fault_of_any_call_costs_anything() {
 
     alone(async |stack| {
         print_head();
-        let rows = RUNS.iter().flat_map(|call| Fault::ALL.iter().map(|fault| (*call, *fault)));
+        let rows = RUNS.iter().flat_map(|row| row.0.faults().map(|fault| (*row, fault)));
         let (cold, rows): (Vec<_>, Vec<_>) =
             rows.partition(|((_, scenario), _)| *scenario == Scenario::Cold);
         // A killed sweep would hide what another fault does to it.
         let (kills, rows): (Vec<_>, Vec<_>) = rows
             .into_iter()
             .partition(|(_, fault)| [Fault::KilledBefore, Fault::KilledAfter].contains(fault));
-        let mut bad = run(stack, rows, PAUSE).await + run(stack, kills, SHORT_PAUSE).await;
+        let mut bad = run(stack, rows, PAUSE, SWEEPS).await;
+        bad += run(stack, kills, SHORT_PAUSE, SWEEPS).await;
         for row in cold {
-            bad += run(stack, vec![row], SHORT_PAUSE).await;
+            bad += run(stack, vec![row], SHORT_PAUSE, SWEEPS).await;
         }
         assert_eq!(bad, 0, "rows with something wrong");
     })

@@ -71,7 +71,7 @@ async fn a_hundred_runs_survive_everything_at_once() {
             let mut rule = RECORD.of_anybody().rule(stack, &[], fault, None);
             rule["probability"] = probability.into();
             rules.insert(0, rule);
-            let (effect, value) = fault.effect("");
+            let (effect, value) = fault.effect("", "");
             rules.extend(FUNCTIONS.map(|function| {
                 let agent = format!("app/{function}");
                 json!({"headers": {"user-agent": agent}, effect: value, "probability": probability})

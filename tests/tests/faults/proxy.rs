@@ -14,6 +14,9 @@ pub(crate) enum Fault {
     LostOnce,
     /// The same three times: the function believes that it failed.
     Lost,
+    /// A transaction holds the item of a write; a transaction is throttled in part. The SDK repeats
+    /// neither.
+    Conflict,
     /// The Lambda is killed instead.
     KilledBefore,
     /// It is done, and the Lambda is killed before it hears of it.
@@ -24,7 +27,7 @@ pub(crate) enum Fault {
 }
 
 impl Fault {
-    /// All that a call may suffer here: the proxy finds a process only by Linux's `/proc`.
+    /// All that any call may suffer here: the proxy finds a process only by Linux's `/proc`.
     pub(crate) const ALL: &[Self] = if cfg!(target_os = "linux") {
         &[
             Self::Throttled,
@@ -42,7 +45,11 @@ impl Fault {
     /// How often it happens, so that the call fails for its function: the SDK makes it three times.
     pub(crate) const fn times(self) -> u64 {
         match self {
-            Self::LostOnce | Self::KilledBefore | Self::KilledAfter | Self::Late(_) => 1,
+            Self::LostOnce
+            | Self::Conflict
+            | Self::KilledBefore
+            | Self::KilledAfter
+            | Self::Late(_) => 1,
             Self::Throttled | Self::Failed | Self::Reset | Self::Lost => 3,
         }
     }
@@ -50,14 +57,25 @@ impl Fault {
     /// Whether the call is not done at all.
     pub(crate) const fn prevents(self) -> bool {
         match self {
-            Self::Throttled | Self::Failed | Self::Reset | Self::KilledBefore => true,
+            Self::Throttled | Self::Failed | Self::Reset | Self::Conflict | Self::KilledBefore => {
+                true
+            }
             Self::LostOnce | Self::Lost | Self::KilledAfter | Self::Late(_) => false,
         }
     }
 
     /// The same, in the words of the proxy.
-    pub(crate) fn effect(self, service: &str) -> (&'static str, Value) {
+    pub(crate) fn effect(self, service: &str, operation: &str) -> (&'static str, Value) {
         match self {
+            Self::Conflict if operation == "TransactWriteItems" => {
+                let reasons = json!([{"Code": "None"}, {"Code": "ThrottlingError"}]);
+                let fields = json!({"CancellationReasons": reasons});
+                let code = "TransactionCanceledException";
+                ("error", json!({"code": code, "status": 400, "fields": fields}))
+            }
+            Self::Conflict => {
+                ("error", json!({"code": "TransactionConflictException", "status": 400}))
+            }
             Self::Throttled if service == "sqs" => {
                 ("error", json!({"code": "RequestThrottled", "status": 403}))
             }
@@ -80,6 +98,7 @@ impl fmt::Display for Fault {
             Self::Reset => "reset",
             Self::LostOnce => "reply lost once",
             Self::Lost => "reply lost",
+            Self::Conflict => "conflict",
             Self::KilledBefore => "killed before",
             Self::KilledAfter => "killed after",
             Self::Late(_) => "late",

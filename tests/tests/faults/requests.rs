@@ -30,7 +30,7 @@ struct Asker {
 
 impl Asker {
     async fn new(stack: &Stack, request: Request) -> Self {
-        let user = stack.user(&["execute:*", "view:*", "cancel:*"]).await;
+        let user = stack.user(&["execute:*", "view:*", "cancel:*", "manage:*"]).await;
         let (machine, status) = match request {
             Request::Questions | Request::ToolQuestions => ("ApprovalMachineArn", "input_required"),
             _ => ("EchoMachineArn", "completed"),
@@ -205,8 +205,8 @@ async fn fail(stack: &Stack, proxy: &Proxy, call: Call, request: Request) -> usi
     let mut asker = Asker::new(stack, request).await;
     let owners = [asker.agent.clone(), asker.user.id.clone(), asker.subscription.clone()];
     let mut bad = 0;
-    for (turn, fault) in Fault::ALL.iter().enumerate() {
-        let rule = call.rule(stack, &owners, *fault, Some(fault.times()));
+    for (turn, fault) in call.faults().enumerate() {
+        let rule = call.rule(stack, &owners, fault, Some(fault.times()));
         let rule = proxy.add(&[rule]).await[0];
         let failed = async || proxy.fired().await.get(&rule).copied().unwrap_or_default();
         asker.prepare(call, request, turn).await;
@@ -220,6 +220,9 @@ async fn fail(stack: &Stack, proxy: &Proxy, call: Call, request: Request) -> usi
             asked += 1;
         }
         let mut wrong = Vec::new();
+        if fault == Fault::Conflict && asked > 1 {
+            wrong.push(format!("asked {asked} times, although it is repeated at once"));
+        }
         if !asker.is_right(request, &answer) {
             wrong.push(format!("answered {answer:?}"));
         } else if !asker.is_done(request, &answer).await {

@@ -18,7 +18,7 @@ use tokio::{sync::OnceCell, time::timeout};
 use crate::{SIDE_BY_SIDE, calls::Scenario, sweep};
 
 /// After so many sweeps nothing may be owed any more.
-const SWEEPS: usize = 3;
+pub(crate) const SWEEPS: usize = 3;
 
 /// How often a request is made that is not accepted.
 const TRIES: usize = 8;

@@ -33,7 +33,7 @@ pub(super) async fn api(stack: &Stack, arguments: &Arguments, findings: &mut Fin
         };
         let user = UserId::from("relayctl-doctor".to_owned());
         let until = Timestamp::now().plus(KEY_LIFE);
-        anyhow::Ok((keys::create(&keys, user, permissions, 1, until).await?, keys))
+        anyhow::Ok((keys::create(&keys, user, permissions, 1, until, None).await?, keys))
     };
     let (key, keys) = match made.await {
         Ok(made) => made,

@@ -1,3 +1,5 @@
+import { createHash } from 'node:crypto';
+
 import type {
 	IDataObject,
 	IHookFunctions,
@@ -9,7 +11,9 @@ import type {
 import { NodeConnectionTypes } from 'n8n-workflow';
 
 import { ask, find, getAgentsOrAll, remove } from '../shared/api';
-import { isRecent, isSigned } from './signature';
+import { heardWith } from './heard';
+import type { Heard } from './heard';
+import { isRecent, isSigned, looksSigned } from './signature';
 
 const subscriptions = '/v1/subscriptions';
 
@@ -89,12 +93,13 @@ export class AgentRelayTrigger implements INodeType {
 				const data = this.getWorkflowStaticData('node');
 				if (data.id) await remove(this, `${subscriptions}/${data.id as string}`);
 				delete data.id;
+				delete data.heard;
 				return true;
 			},
 		},
 	};
 
-	/** Starts the workflow with what agent-relay has signed, and with nothing else. */
+	/** Starts the workflow once with what agent-relay has signed, and with nothing else. */
 	async webhook(this: IWebhookFunctions): Promise<IWebhookResponseData> {
 		const headers = this.getHeaderData();
 		const text = (name: string) => headers[name] as string | undefined;
@@ -104,9 +109,17 @@ export class AgentRelayTrigger implements INodeType {
 			signature: text('webhook-signature'),
 			body: this.getRequestObject().rawBody,
 		};
+		const now = Date.now();
 		// Nobody makes us ask for secrets who does not even look like agent-relay.
-		if (!isRecent(signed, Date.now()) || !isSigned(signed, await secrets(this))) {
+		const isOurs =
+			looksSigned(signed) && isRecent(signed, now) && isSigned(signed, await secrets(this, now));
+		if (!isOurs) {
 			this.getResponseObject().status(401).json({ message: 'The signature is not right' });
+			return { noWebhookResponse: true };
+		}
+		if (isRepeated(this, signed.id as string, now)) {
+			// As good as the first time: what sends it is not to try again.
+			this.getResponseObject().status(200).json({ message: 'This was heard before' });
 			return { noWebhookResponse: true };
 		}
 		const { type, timestamp, data } = this.getBodyData() as IDataObject & { data?: IDataObject };
@@ -115,8 +128,44 @@ export class AgentRelayTrigger implements INodeType {
 	}
 }
 
-/** What signs now, and what did until lately. */
-async function secrets(context: IWebhookFunctions): Promise<string[]> {
+/** What was heard here, by node: of requests that come together, each has its own copy of the static data. */
+const here = new Map<string, Heard>();
+
+/** Whether this news has started the workflow already; from now on it has. */
+function isRepeated(context: IWebhookFunctions, id: string, now: number): boolean {
+	const data = context.getWorkflowStaticData('node');
+	const node = `${context.getWorkflow().id}/${context.getNode().id}`;
+	const stored = { ...(data.heard as Heard | undefined), ...here.get(node) };
+	const heard = heardWith(stored, id, now);
+	if (!heard) return true;
+	here.set(node, heard);
+	data.heard = heard;
+	return false;
+}
+
+const KEPT_MS = 60 * 1000;
+/** The same where they could not be had: whoever sends much makes us ask little. */
+const KEPT_FAILED_MS = 5 * 1000;
+
+/** The secrets of each credential, and until when they are kept. */
+const kept = new Map<string, { until: number; secrets: Promise<string[]> }>();
+
+/** What signs now, and what did until lately; for a minute as it was, since a new secret signs beside the old. */
+async function secrets(context: IWebhookFunctions, now: number): Promise<string[]> {
+	const credential = await context.getCredentials<{ url: string; apiKey: string }>('agentRelayApi');
+	const whose = createHash('sha256')
+		.update(`${credential.url}\n${credential.apiKey}`)
+		.digest('hex');
+	const known = kept.get(whose);
+	if (known && now < known.until) return await known.secrets;
+	for (const [other, { until }] of kept) if (until <= now) kept.delete(other);
+	const entry = { until: now + KEPT_MS, secrets: readSecrets(context) };
+	kept.set(whose, entry);
+	entry.secrets.catch(() => (entry.until = now + KEPT_FAILED_MS));
+	return await entry.secrets;
+}
+
+async function readSecrets(context: IWebhookFunctions): Promise<string[]> {
 	const { secret, previous_secret: previous } = await ask(context, 'GET', '/v1/webhook-secret');
 	return [secret, previous].filter((it): it is string => typeof it === 'string');
 }

@@ -34,7 +34,7 @@ export async function ask(
 	request: Request = {},
 ): Promise<IDataObject> {
 	const answer = await send(context, method, path, request);
-	if (answer.statusCode >= 400) throw refused(context, answer);
+	if (isRefusal(answer)) throw refused(context, answer);
 	return (answer.body ?? {}) as IDataObject;
 }
 
@@ -42,14 +42,14 @@ export async function ask(
 export async function find(context: Context, path: string): Promise<IDataObject | undefined> {
 	const answer = await send(context, 'GET', path, {});
 	if (answer.statusCode === 404) return undefined;
-	if (answer.statusCode >= 400) throw refused(context, answer);
+	if (isRefusal(answer)) throw refused(context, answer);
 	return answer.body as IDataObject;
 }
 
 /** Removes what may be gone already. */
 export async function remove(context: Context, path: string): Promise<void> {
 	const answer = await send(context, 'DELETE', path, {});
-	if (answer.statusCode >= 400 && answer.statusCode !== 404) throw refused(context, answer);
+	if (isRefusal(answer) && answer.statusCode !== 404) throw refused(context, answer);
 }
 
 interface Answer {
@@ -72,6 +72,8 @@ async function send(
 		headers,
 		json: true,
 		returnFullResponse: true,
+		// A redirect would take the key along, to wherever it leads.
+		disableFollowRedirect: true,
 		// A refusal says more in its body than in its status.
 		ignoreHttpStatusErrors: true,
 	};
@@ -84,6 +86,11 @@ async function send(
 	} catch (error) {
 		throw new NodeApiError(context.getNode(), error as JsonObject);
 	}
+}
+
+/** A redirect is one, too: agent-relay gives none. */
+function isRefusal({ statusCode }: Answer): boolean {
+	return statusCode >= 300;
 }
 
 function refused(context: Context, { statusCode, body }: Answer): NodeApiError {
