@@ -129,7 +129,7 @@ async fn every_command_of_every_page_works() {
         if here.is_empty() {
             continue;
         }
-        let user = stack.user(&["execute:*", "view:*", "cancel:*"]).await;
+        let user = stack.user(&["execute:*", "view:*", "cancel:*", "manage:*"]).await;
         let outputs = Folder::new("page", user).run(&page.path, &here).await;
         assert_eq!(outputs.len(), here.len(), "{}", page.path.display());
         for (block, output) in here.iter().zip(&outputs) {
