@@ -124,6 +124,8 @@ pub(crate) enum Scenario {
     Completes,
     /// It ends in an error of its own.
     Fails,
+    /// It completes, and its user has a subscription.
+    Subscribed,
     /// It was started by the envelope.
     Enveloped,
     /// It is started without an `Idempotency-Key`.
@@ -137,7 +139,7 @@ pub(crate) enum Scenario {
     Delayed,
     /// Its launch message is lost besides.
     Unlaunched,
-    /// All its status events are lost besides.
+    /// All its status events are lost besides, and its user has a subscription.
     Unheard,
     /// The same, and it is cancelled when a sweep has seen that it runs.
     Silent,
@@ -147,7 +149,7 @@ pub(crate) enum Scenario {
     Retried,
     /// Nobody has delivered anything yet.
     Cold,
-    /// Its machine does not exist.
+    /// Its machine does not exist, and its user has a subscription.
     Refused,
     /// It is cancelled while it runs, through another door than it was started by.
     Cancelled,
@@ -208,6 +210,11 @@ impl Scenario {
         matches!(self, Self::Reports | Self::Reported)
     }
 
+    /// Whether its end is owed to a subscription, too.
+    pub(crate) const fn subscribes(self) -> bool {
+        matches!(self, Self::Subscribed | Self::Unheard | Self::Refused)
+    }
+
     /// What its caller wants to be told besides its end.
     pub(crate) const fn news(self) -> Option<&'static str> {
         match self {
@@ -222,7 +229,7 @@ impl Scenario {
         match self {
             // Of its three reports one that comes late is let be.
             Self::Reported => 2..=4,
-            _ if self.asks() => 2..=2,
+            _ if self.asks() || self.subscribes() => 2..=2,
             _ => 1..=1,
         }
     }
@@ -310,6 +317,10 @@ const fn agents(function: &'static str, name: &'static str, operation: &'static 
     Call { about: "AgentsTable", ..call(function, name, "dynamodb", operation) }
 }
 
+const fn api_keys(function: &'static str, name: &'static str) -> Call {
+    Call { about: "ApiKeysTable", ..call(function, name, "dynamodb", "GetItem") }
+}
+
 const fn launch_message(function: &'static str, name: &'static str) -> Call {
     Call { about: "LaunchQueueUrl", ..call(function, name, "sqs", "SendMessage") }
 }
@@ -348,6 +359,11 @@ const GIVE: Call = Call {
 };
 const STATUS_SEND: Call = delivery_message("status", "send");
 
+/// Of two starts with one key at once, one takes its count back. That cannot be brought about, and a
+/// start that stays counted costs no more.
+pub(crate) const BY_CHANCE: &[Call] =
+    &[update("start", "uncount", "ADD n :minus_one"), update("mcp", "uncount", "ADD n :minus_one")];
+
 /// What follows the answer of a receiver.
 pub(crate) const RECORD: Call = update("webhook", "record", "SET attempts = :attempts");
 
@@ -357,7 +373,7 @@ const PROGRESS: &str = "#progress < :progress";
 
 /// The calls that carry a run from its start to its callback.
 pub(crate) const RUNS: &[(Call, Scenario)] = &[
-    (call("authorizer", "find key", "dynamodb", "GetItem"), Scenario::Completes),
+    (api_keys("authorizer", "find key"), Scenario::Completes),
     (agents("start", "find agent", "GetItem"), Scenario::Completes),
     (update("start", "count", "ADD n :one"), Scenario::Completes),
     (dynamodb("start", "accept", "TransactWriteItems").says(ACCEPT), Scenario::Completes),
@@ -397,6 +413,7 @@ pub(crate) const RUNS: &[(Call, Scenario)] = &[
     (launch_message("launch", "send again"), Scenario::Delayed),
     (dynamodb("launch", "refused: find", "GetItem").part("state"), Scenario::Refused),
     (dynamodb("launch", "refused: subscribers", "Query"), Scenario::Refused),
+    (api_keys("launch", "refused: subscriber's key"), Scenario::Refused),
     (dynamodb("launch", "refused: outcome", "PutItem"), Scenario::Refused),
     (call("launch", "refused: PutEvents", "events", "PutEvents"), Scenario::Refused),
     (dynamodb("launch", "refused: advance", "TransactWriteItems").says(ADVANCE), Scenario::Refused),
@@ -416,6 +433,7 @@ pub(crate) const RUNS: &[(Call, Scenario)] = &[
     (update("launch", "forget", "#state = :open"), Scenario::Forgotten),
     (STATUS_FIND, Scenario::Completes),
     (dynamodb("status", "subscribers", "Query"), Scenario::Completes),
+    (api_keys("status", "subscriber's key"), Scenario::Subscribed),
     (dynamodb("status", "outcome", "PutItem"), Scenario::Completes),
     (call("status", "PutEvents", "events", "PutEvents"), Scenario::Completes),
     (STATUS_RUNNING, Scenario::Completes),
@@ -428,7 +446,7 @@ pub(crate) const RUNS: &[(Call, Scenario)] = &[
     (dynamodb("status", "progress", "TransactWriteItems").says(PROGRESS), Scenario::Reported),
     (dynamodb("status", "question: find", "GetItem").part("question"), Scenario::Asks),
     (dynamodb("status", "ask", "TransactWriteItems").says("ADD open_questions"), Scenario::Asks),
-    (call("webhook", "find key", "dynamodb", "GetItem"), Scenario::Completes),
+    (api_keys("webhook", "find key"), Scenario::Completes),
     (update("webhook", "lease", "attempt_count"), Scenario::Completes),
     (dynamodb("webhook", "batch get", "BatchGetItem"), Scenario::Completes),
     (RECORD, Scenario::Completes),
@@ -445,6 +463,7 @@ pub(crate) const RUNS: &[(Call, Scenario)] = &[
     (launch_message("sweep", "send a launch"), Scenario::Unlaunched),
     (call("sweep", "describe", "stepfunctions", "DescribeExecution"), Scenario::Unheard),
     (dynamodb("sweep", "subscribers", "Query").says("begins_with(part"), Scenario::Unheard),
+    (api_keys("sweep", "subscriber's key"), Scenario::Unheard),
     (dynamodb("sweep", "outcome", "PutItem"), Scenario::Unheard),
     (call("sweep", "PutEvents", "events", "PutEvents"), Scenario::Unheard),
     (

@@ -82,11 +82,25 @@ impl Run {
 
     /// Starts it as a workflow would: again, with the same key, until it is accepted.
     pub(crate) async fn start(&mut self) {
+        if self.scenario.subscribes() {
+            self.subscribe().await;
+        }
         self.request_start().await;
         if matches!(self.scenario, Scenario::Replayed | Scenario::ReplayedEnveloped) {
             let first = self.id.clone();
             self.request_start().await;
             assert_eq!(self.id, first, "a replay is answered with the first run");
+        }
+    }
+
+    async fn subscribe(&mut self) {
+        let body = json!({"url": self.receiver.url()}).to_string();
+        for _ in 0..TRIES {
+            let made = self.user.send(Method::POST, "/v1/subscriptions", &[], body.clone()).await;
+            if made.status == 201 {
+                return;
+            }
+            self.refused.push(made.status);
         }
     }
 
