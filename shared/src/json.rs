@@ -313,7 +313,13 @@ impl<'a> Members<'a> {
     /// One that is there, and is not null, which says that a thing is not known.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<Node<'a>> {
-        self.0.get(name).map(|value| Node(value)).filter(|node| !node.is_null())
+        self.find(name).filter(|node| !node.is_null())
+    }
+
+    /// One that is there, even if it is null.
+    #[must_use]
+    pub fn find(&self, name: &str) -> Option<Node<'a>> {
+        self.0.get(name).map(|value| Node(value))
     }
 
     /// Whether there is one of this name, even if it is null.

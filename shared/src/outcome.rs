@@ -12,6 +12,7 @@ mod openai_chat;
 mod openai_responses;
 #[cfg(test)]
 mod tests;
+mod tokens;
 
 use std::borrow::Cow;
 
