@@ -4,9 +4,8 @@ use std::{fmt, str::FromStr};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
-use crate::execution::ExecutionId;
+use crate::{execution::ExecutionId, json::Json};
 
 /// Invariant: 1 to 80 characters of `[A-Za-z0-9_-]`.
 #[derive(
@@ -159,9 +158,9 @@ pub struct Agent {
     /// In US dollars a run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cost_estimate: Option<f64>,
-    /// A JSON Schema that a start's `parameters` must satisfy.
+    /// A JSON Schema that a start's `parameters` must satisfy, as it was written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub parameters_schema: Option<Value>,
+    pub parameters_schema: Option<Json>,
 }
 
 impl Agent {

@@ -1,6 +1,6 @@
 //! `agents`: which state machines may be run, and under which names.
 
-use std::{fs, io};
+use std::{collections::BTreeMap, fs, io};
 
 use anyhow::{Context as _, anyhow, bail};
 use aws_sdk_sfn::{
@@ -11,6 +11,7 @@ use aws_sdk_sfn::{
 use clap::{Args, Subcommand};
 use relay::{
     agent::{Agent, AgentName, AgentStatus, StateMachineArn},
+    json::{self, Json},
     schema::{InvalidSchema, Schema},
     store::transitions::Step,
 };
@@ -92,7 +93,9 @@ pub(crate) async fn run(stack: &Stack, command: Command) -> anyhow::Result<Reply
 
 fn declared(put: Put) -> anyhow::Result<Agent> {
     let schema = put.parameters_schema.map(|file| {
-        serde_json::from_str(&read(&file)?).with_context(|| format!("{file} is no JSON"))
+        let text = read(&file)?;
+        let text = json::mend(text.strip_prefix('\u{feff}').unwrap_or(&text));
+        serde_json::from_str(&text).with_context(|| format!("{file} is no JSON"))
     });
     Ok(Agent {
         agent_name: put.name,
@@ -118,12 +121,17 @@ pub(crate) fn read(file: &str) -> anyhow::Result<String> {
 /// Refuses an agent that no start could run.
 pub(crate) async fn check(stack: &Stack, agent: &Agent) -> anyhow::Result<()> {
     if let Some(schema) = &agent.parameters_schema {
-        Schema::parse(schema).map_err(|error| match error {
-            InvalidSchema::NoSchema(_) => anyhow!("parameters_schema is no JSON Schema: {error}"),
-            InvalidSchema::TooCostly(_) => anyhow!("parameters_schema is too costly: {error}"),
-        })?;
+        check_schema(schema)?;
     }
     check_machine(stack, &agent.state_machine_arn).await
+}
+
+fn check_schema(schema: &Json) -> anyhow::Result<()> {
+    Schema::parse(schema).map(|_| ()).map_err(|error| match error {
+        InvalidSchema::NoSchema(_) => anyhow!("parameters_schema is no JSON Schema: {error}"),
+        InvalidSchema::TooCostly(_) => anyhow!("parameters_schema is too costly: {error}"),
+        InvalidSchema::Rounded { .. } => anyhow!("parameters_schema{error}"),
+    })
 }
 
 /// Refuses a machine that is not there, that the stack may not start, or that would never tell how a run ended.
@@ -218,7 +226,7 @@ async fn list(stack: &Stack) -> anyhow::Result<Reply> {
     for agent in agents.iter().filter(|agent| agent.status == AgentStatus::Active) {
         lines.extend(warning(stack, agent).await);
     }
-    Reply::new(&json!({"agents": agents}), lines.join("\n"))
+    Reply::new(&BTreeMap::from([("agents", agents)]), lines.join("\n"))
 }
 
 #[cfg(test)]
@@ -241,6 +249,25 @@ mod tests {
         ] {
             assert_eq!(unknown_key(&theirs, keys), is_unknown, "{keys}");
             assert!(!unknown_key(&aws, keys), "{keys}");
+        }
+    }
+
+    #[test]
+    fn a_schema_that_would_not_be_checked_as_it_is_written_is_refused_by_its_place() {
+        let said = |schema: &str| {
+            check_schema(&Json::parse(schema).unwrap()).map_err(|error| error.to_string())
+        };
+
+        assert_eq!(said(r#"{"properties": {"amount": {"maximum": 1.10}}}"#), Ok(()));
+        assert_eq!(
+            said(r#"{"properties": {"amount": {"maximum": 12345678901234567890.10}}}"#)
+                .unwrap_err(),
+            "parameters_schema/properties/amount/maximum is 12345678901234567890.10, which would be \
+             checked as 12345678901234567000"
+        );
+        let deep = format!("{}1{}", "[".repeat(200), "]".repeat(200));
+        for odd in [&deep, "1", "\"none\"", r#"{"type": "dance"}"#, r#"{"maximum": 1e999}"#] {
+            assert!(said(odd).unwrap_err().starts_with("parameters_schema"), "{odd}");
         }
     }
 

@@ -4,12 +4,10 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context as _, anyhow, bail};
-use aws_sdk_dynamodb::types::AttributeValue;
 use relay::{
     json::{self, Json, Node},
-    store::Item,
+    store::{Item, to_json},
 };
-use serde_json::Value;
 
 use crate::output::start;
 
@@ -58,7 +56,7 @@ pub(crate) struct Row {
     pub(crate) llm_provider: Option<String>,
     pub(crate) llm_model: Option<String>,
     pub(crate) cost_estimate: Option<f64>,
-    pub(crate) parameters_schema: Option<Value>,
+    pub(crate) parameters_schema: Option<Json>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -132,7 +130,7 @@ impl Found {
     }
 
     pub(crate) fn in_item(item: &Item) -> Self {
-        let found = FIELDS.into_iter().filter_map(|field| Some((field, plain(item.get(field)?))));
+        let found = FIELDS.into_iter().filter_map(|field| Some((field, to_json(item.get(field)?))));
         Self(found.collect())
     }
 
@@ -174,12 +172,7 @@ impl Found {
             llm_provider: self.text("llm_provider")?,
             llm_model: self.text("llm_model")?,
             cost_estimate: self.cost()?,
-            parameters_schema: match self.unquoted("parameters_schema")? {
-                None => None,
-                Some(schema) => Some(schema.to_value().context(
-                    "parameters_schema is nested too deep, or has a number that is too large",
-                )?),
-            },
+            parameters_schema: self.unquoted("parameters_schema")?,
         })
     }
 
@@ -258,9 +251,7 @@ fn used(tool: Node<'_>) -> Option<String> {
 
 /// A number as it is written, with all its digits: a version may be 1.10.
 fn number(node: Node<'_>) -> Option<String> {
-    let json = node.to_json();
-    let text = json.as_str();
-    text.starts_with(|char: char| char == '-' || char.is_ascii_digit()).then(|| text.to_owned())
+    node.is_number().then(|| node.as_str().to_owned())
 }
 
 fn is_typed(node: Node<'_>) -> bool {
@@ -273,44 +264,16 @@ fn is_typed(node: Node<'_>) -> bool {
 fn untyped(node: Node<'_>) -> Option<Json> {
     let json = node.to_json();
     let typed: serde_dynamo::AttributeValue = serde_json::from_str(json.as_str()).ok()?;
-    plain(&typed.into())
-}
-
-/// A value without its type; `None` for one that is no JSON, as bytes are unless they are text. Of
-/// what is within another such is left out, since nobody has asked for it by its name.
-fn plain(value: &AttributeValue) -> Option<Json> {
-    Some(match value {
-        AttributeValue::S(text) => Json::string(text),
-        // DynamoDB's numbers are JSON's.
-        AttributeValue::N(digits) => {
-            Json::parse(digits.trim()).filter(|it| number(it.node()).is_some())?
-        }
-        AttributeValue::Bool(bool) => Json::of(bool),
-        AttributeValue::Null(_) => Json::null(),
-        AttributeValue::M(members) => {
-            let members = members.iter().filter_map(|(name, value)| Some((name, plain(value)?)));
-            Json::of(&members.collect::<BTreeMap<_, _>>())
-        }
-        AttributeValue::L(items) => Json::of(&items.iter().filter_map(plain).collect::<Vec<_>>()),
-        AttributeValue::Ss(texts) => Json::of(texts),
-        AttributeValue::Ns(numbers) => {
-            Json::of(&numbers.iter().filter_map(|digits| Json::parse(digits)).collect::<Vec<_>>())
-        }
-        AttributeValue::B(bytes) => Json::string(std::str::from_utf8(bytes.as_ref()).ok()?),
-        AttributeValue::Bs(items) => {
-            let texts = items.iter().map(|bytes| std::str::from_utf8(bytes.as_ref()).ok());
-            Json::of(&texts.collect::<Option<Vec<_>>>()?)
-        }
-        _ => return None,
-    })
+    to_json(&typed.into())
 }
 
 #[cfg(test)]
 mod tests {
     use std::collections::HashMap;
 
+    use aws_sdk_dynamodb::types::AttributeValue;
     use proptest::{prelude::*, sample::select};
-    use serde_json::{Map, json};
+    use serde_json::{Map, Value, json};
 
     use super::*;
 
@@ -426,7 +389,10 @@ mod tests {
         }
         let deep = format!("{}1{}", "[".repeat(200), "]".repeat(200));
         let row = |field: &str| format!(r#"{{"agent_name": "a", "{field}": {deep}}}"#);
-        assert!(one(&row("parameters_schema")).unwrap_err().contains("parameters_schema"));
+        assert_eq!(
+            one(&row("parameters_schema")).unwrap().parameters_schema.unwrap().as_str(),
+            deep
+        );
         assert!(one(&row("system_prompt")).is_ok(), "what is not ours is not read");
         assert_eq!(one("7").unwrap_err(), "is no object");
     }
@@ -441,7 +407,7 @@ mod tests {
         .unwrap();
 
         assert_eq!(row.state_machine_arn.as_deref(), Some("arn"));
-        assert_eq!(row.parameters_schema, Some(json!({"type": "object"})));
+        assert_eq!(row.parameters_schema.unwrap().as_str(), r#"{"type": "object"}"#);
         assert_eq!(row.tools, ["x", "y", "w"]);
         for (tools, names) in [
             (json!(["x"]), vec!["x"]),
@@ -497,7 +463,7 @@ mod tests {
                 );
                 let schema =
                     json!({"maxProperties": 3, "a": true, "required": ["q", null], "n": [1]});
-                assert_eq!(row.parameters_schema, Some(schema));
+                assert_eq!(row.parameters_schema.unwrap().to_value(), Some(schema));
             }
         }
         let listed = json!({"agents": [{"agent_name": "a", "status": "inactive"}]});
