@@ -10,7 +10,7 @@ use crate::{
     api_key::hex,
     caller::UserId,
     error::Error,
-    execution::Execution,
+    execution::{Execution, LONGEST_RUN},
     json::{self, Json},
     request::MAX_BYTES,
     schema::{Misfit, Schema},
@@ -28,9 +28,6 @@ pub const MAX_OPEN: usize = 20;
 const MAX_TOKEN: usize = 2048;
 const MAX_QUESTION: usize = 2000;
 const MAX_SCHEMA: usize = 32 * 1024;
-
-/// The longest that a standard execution runs, and with it what it has asked.
-const KEPT_FOR: Duration = Duration::from_hours(366 * 24);
 
 /// What Step Functions takes an answer by. It is a credential: no reader of runs loads it, and it
 /// is never logged or returned.
@@ -245,7 +242,8 @@ impl Question {
             tries: 0,
             due_at: expires_at,
             shard: expires_at.map(|_| execution.execution_id.shard()),
-            ttl: now.plus(KEPT_FOR).seconds(),
+            // As long as its run may run.
+            ttl: now.plus(LONGEST_RUN).seconds(),
         }
     }
 
@@ -397,6 +395,24 @@ mod tests {
                 format!("schema has a number that would be rounded to be checked, at {place}")
             );
         }
+    }
+
+    #[test]
+    fn the_largest_question_and_answer_fit_into_an_item() {
+        let text = "😀".repeat(MAX_QUESTION);
+        let schema = |title: usize| format!(r#"{{"title": "{}"}}"#, "é".repeat(title));
+        let schema = Json::parse(&schema((MAX_SCHEMA - schema(0).len()) / 2)).unwrap();
+        let ask =
+            Ask::new("t".repeat(MAX_TOKEN).into(), text, schema, Some(Duration::MAX)).unwrap();
+        let answer = Answer::new(Json::string(&"x".repeat(MAX_BYTES - 2))).unwrap();
+        let question = Question {
+            answer: Some(answer.text().to_owned()),
+            answer_hash: Some(answer.hash),
+            ..Question::asked(&ask, &execution(), Timestamp::from_millis(i64::MAX / 2))
+        };
+
+        let bytes = crate::store::bytes(&crate::store::to_item(&question).unwrap());
+        assert!((290 * 1024..390 * 1024).contains(&bytes), "{bytes}");
     }
 
     #[test]

@@ -78,6 +78,34 @@ pub fn to_json(value: &AttributeValue) -> Option<Json> {
     })
 }
 
+/// The bytes of an item by DynamoDB's count, of which it may have 400 KB
+/// (<https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/CapacityUnitCalculations.html>).
+#[must_use]
+pub fn bytes(item: &Item) -> usize {
+    item.iter().map(|(name, value)| name.len() + value_bytes(value)).sum()
+}
+
+fn value_bytes(value: &AttributeValue) -> usize {
+    const AROUND: usize = 3;
+    match value {
+        AttributeValue::S(text) => text.len(),
+        // At most: two digits are a byte.
+        AttributeValue::N(digits) => digits.len() + 1,
+        AttributeValue::Ss(texts) => texts.iter().map(String::len).sum(),
+        AttributeValue::Ns(numbers) => numbers.iter().map(|digits| digits.len() + 1).sum(),
+        AttributeValue::B(bytes) => bytes.as_ref().len(),
+        AttributeValue::Bs(items) => items.iter().map(|bytes| bytes.as_ref().len()).sum(),
+        AttributeValue::M(members) => {
+            let members = members.iter().map(|(name, it)| name.len() + value_bytes(it) + 1);
+            AROUND + members.sum::<usize>()
+        }
+        AttributeValue::L(items) => {
+            AROUND + items.iter().map(|it| value_bytes(it) + 1).sum::<usize>()
+        }
+        _ => 1,
+    }
+}
+
 fn text(value: impl Into<String>) -> AttributeValue {
     AttributeValue::S(value.into())
 }
