@@ -1,12 +1,14 @@
 //! An agent: a Step Functions state machine that callers may run by name.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, str::FromStr, time::Duration};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
-use crate::execution::ExecutionId;
+use crate::{
+    execution::{ExecutionId, LONGEST_RUN},
+    json::Json,
+};
 
 /// Invariant: 1 to 80 characters of `[A-Za-z0-9_-]`.
 #[derive(
@@ -159,25 +161,42 @@ pub struct Agent {
     /// In US dollars a run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cost_estimate: Option<f64>,
-    /// A JSON Schema that a start's `parameters` must satisfy.
+    /// A JSON Schema that a start's `parameters` must satisfy, as it was written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub parameters_schema: Option<Value>,
+    pub parameters_schema: Option<Json>,
 }
 
 impl Agent {
-    /// The average execution time in milliseconds, where it is known.
+    /// The average execution time in milliseconds, where it is known: one that no run can have taken
+    /// is none.
     #[must_use]
     pub fn average_ms(&self) -> Option<u64> {
         let seconds = self.average_execution_time.filter(|seconds| *seconds > 0.0)?;
-        // Fails for a time longer than a u64 can say, which is then unknown.
-        let average = std::time::Duration::try_from_secs_f64(seconds).ok()?;
-        u64::try_from(average.as_millis()).ok()
+        let average = Duration::try_from_secs_f64(seconds).ok()?;
+        u64::try_from(average.as_millis()).ok().filter(|_| average <= LONGEST_RUN)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_average_that_no_run_can_have_taken_is_none() {
+        let of = |average: f64| {
+            let agent: Agent = serde_json::from_value(serde_json::json!({
+                "agent_name": "echo", "status": "active", "state_machine_arn": "arn",
+                "average_execution_time": average,
+            }))
+            .unwrap();
+            agent.average_ms()
+        };
+
+        assert_eq!((of(2.05), of(31_536_000.0)), (Some(2_050), Some(31_536_000_000)));
+        for odd in [0.0, -1.0, 32_000_000.0, 1_599_103_744.233, 1e300] {
+            assert_eq!(of(odd), None, "{odd}");
+        }
+    }
 
     #[test]
     fn the_execution_arn_follows_from_the_machine_and_the_name() {

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use crate::{
     agent::{Agent, AgentName},
@@ -122,18 +121,18 @@ pub struct QuestionView {
     pub id: QuestionId,
     pub question: String,
     /// The JSON Schema that an answer must fit.
-    pub schema: Value,
+    pub schema: Json,
     #[serde(serialize_with = "Timestamp::as_rfc3339")]
     pub asked_at: Timestamp,
 }
 
 impl From<&Question> for QuestionView {
     fn from(question: &Question) -> Self {
-        let schema = question.schema.as_deref().and_then(|text| serde_json::from_str(text).ok());
+        let schema = question.schema.as_deref().and_then(Json::parse);
         Self {
             id: question.question_id.clone(),
             question: question.question.clone(),
-            schema: schema.unwrap_or(Value::Bool(true)),
+            schema: schema.unwrap_or_else(|| Json::of(&true)),
             asked_at: question.asked_at,
         }
     }

@@ -142,7 +142,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::question::Ask;
+    use crate::{json::Json, question::Ask};
 
     #[test]
     fn events_are_what_is_described_to_subscribers() {
@@ -158,12 +158,16 @@ mod tests {
         }))
         .unwrap();
         let token = "secret".to_owned().into();
-        let ask = Ask::new(token, "Why?".to_owned(), &json!({"type": "string"}), None).unwrap();
+        let schema = Json::parse(r#"{"type": "number", "maximum": 1.10}"#).unwrap();
+        let ask = Ask::new(token, "Why?".to_owned(), schema, None).unwrap();
         let question = Question::asked(&ask, &before, Timestamp::from_millis(3_000));
         let mut after = Execution { sequence: 1, ..before.clone() };
         after.open_questions.insert(question.question_id.clone());
 
-        let asked = json!(StatusChange::asking(&before, &after, &question));
+        let asked = StatusChange::asking(&before, &after, &question);
+        let written = serde_json::to_string(&asked).unwrap();
+        assert!(written.contains(r#""schema":{"type": "number", "maximum": 1.10}"#), "{written}");
+        let asked = json!(asked);
         let mut answered = StatusChange::between(&after, &before);
         answered.answered_by = before.started_by.as_ref();
         let answered = json!(answered);

@@ -245,6 +245,13 @@ impl Position {
     }
 }
 
+/// The longest that a standard execution runs, and a day.
+pub const LONGEST_RUN: Duration = Duration::from_hours(366 * 24);
+
+/// How far the clock of Step Functions may be behind the one that dated the row, and ahead of ours.
+pub const CLOCK_LAG: Duration = Duration::from_mins(5);
+pub const CLOCK_LEAD: Duration = Duration::from_secs(5);
+
 /// The `state` part of an execution: small, and all that monitor and list read.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Execution {
@@ -350,6 +357,16 @@ impl Execution {
             return Some(StopReason::Cancel);
         }
         self.deadline.filter(|deadline| *deadline <= now).map(|_| StopReason::Deadline)
+    }
+
+    /// A time of this run that somebody else's clock tells, or `None` where it cannot be: what one odd
+    /// event says must neither be told as the time that a run took nor go into an average. It is not
+    /// before the row was made, and not later than now.
+    #[must_use]
+    pub fn believed(&self, told: Timestamp, now: Timestamp) -> Option<Timestamp> {
+        let created = self.created_at;
+        let can_be = created.minus(CLOCK_LAG)..=now.max(created).plus(CLOCK_LEAD);
+        can_be.contains(&told).then(|| told.max(created))
     }
 
     /// When to look after this run again: after `pause`, but not later than its deadline. A look

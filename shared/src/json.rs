@@ -15,7 +15,7 @@ use serde::{
 use serde_json::{Value, value::RawValue};
 use sha2::{Digest, Sha256};
 
-use crate::{api_key::hex, error::Error};
+use crate::{api_key::hex, decimal::is_exact, error::Error};
 
 /// How deep a value may be nested where we have to look into it.
 pub const MAX_DEPTH: usize = 1_000;
@@ -87,6 +87,18 @@ impl Json {
             deepest = deepest.max(level + scalar);
         }
         deepest
+    }
+
+    /// Each number in it, as it is written.
+    #[must_use]
+    pub fn numbers(&self) -> Numbers<'_> {
+        Numbers { tokens: Tokens(self.as_str()), open: Vec::new() }
+    }
+
+    /// Whether an `f64` holds each of its numbers as it is written.
+    #[must_use]
+    pub fn is_exact_in_floats(&self) -> bool {
+        self.numbers().all(|number| number.parse().is_ok_and(|float| is_exact(number, float)))
     }
 
     /// SHA-256 in hex of what it says: the order of an object's members, spaces and escapes make no
@@ -172,6 +184,11 @@ impl<'a> Node<'a> {
     #[must_use]
     pub fn is_list(self) -> bool {
         self.starts_with('[')
+    }
+
+    #[must_use]
+    pub fn is_number(self) -> bool {
+        is_number(self.0.get())
     }
 
     #[must_use]
@@ -313,7 +330,13 @@ impl<'a> Members<'a> {
     /// One that is there, and is not null, which says that a thing is not known.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<Node<'a>> {
-        self.0.get(name).map(|value| Node(value)).filter(|node| !node.is_null())
+        self.find(name).filter(|node| !node.is_null())
+    }
+
+    /// One that is there, even if it is null.
+    #[must_use]
+    pub fn find(&self, name: &str) -> Option<Node<'a>> {
+        self.0.get(name).map(|value| Node(value))
     }
 
     /// Whether there is one of this name, even if it is null.
@@ -441,6 +464,83 @@ fn string_length(bytes: &[u8]) -> usize {
         }
     }
     bytes.len()
+}
+
+/// A step from a value to one within it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    Member(String),
+    Item(usize),
+}
+
+/// Goes through the numbers of a value.
+pub struct Numbers<'a> {
+    tokens: Tokens<'a>,
+    open: Vec<Level<'a>>,
+}
+
+/// Where one stands in an object or list.
+enum Level<'a> {
+    Object {
+        /// As it is written.
+        name: &'a str,
+        is_name_next: bool,
+    },
+    List {
+        count: usize,
+    },
+}
+
+impl Numbers<'_> {
+    /// How one gets to the number that was given last.
+    #[must_use]
+    pub fn path(&self) -> Vec<Step> {
+        let steps = self.open.iter().map(|level| match level {
+            Level::Object { name, .. } => {
+                Step::Member(serde_json::from_str(name).unwrap_or_default())
+            }
+            Level::List { count } => Step::Item(count.saturating_sub(1)),
+        });
+        steps.collect()
+    }
+}
+
+impl<'a> Iterator for Numbers<'a> {
+    type Item = &'a str;
+
+    fn next(&mut self) -> Option<&'a str> {
+        loop {
+            let token = self.tokens.next()?;
+            if token == Token::Close {
+                self.open.pop();
+                continue;
+            }
+            match (self.open.last_mut(), token) {
+                (Some(Level::Object { name, is_name_next }), Token::Scalar(text))
+                    if *is_name_next =>
+                {
+                    (*name, *is_name_next) = (text, false);
+                    continue;
+                }
+                (Some(Level::Object { is_name_next, .. }), _) => *is_name_next = true,
+                (Some(Level::List { count }), _) => *count += 1,
+                (None, _) => {}
+            }
+            match token {
+                Token::Open(b'{') => {
+                    self.open.push(Level::Object { name: "", is_name_next: true });
+                }
+                Token::Open(_) => self.open.push(Level::List { count: 0 }),
+                Token::Scalar(text) if is_number(text) => return Some(text),
+                Token::Scalar(_) | Token::Close => {}
+            }
+        }
+    }
+}
+
+/// Whether JSON text is a number.
+fn is_number(text: &str) -> bool {
+    text.starts_with(|first: char| first == '-' || first.is_ascii_digit())
 }
 
 /// An object or list whose end has not come yet.
@@ -651,6 +751,43 @@ mod tests {
         assert!(matches!(deep.unwrap().node().open_items()[..], [Item::Other]));
     }
 
+    #[test]
+    fn each_number_is_found_with_the_way_to_it() {
+        let text =
+            r#" {"a\u0062": [1, {"c": -2.50}, "3", [], [1e400]], "d": {}, "e": 4, "": "5"} "#;
+        let json = Json::parse(text).unwrap();
+        let mut numbers = json.numbers();
+        let member = |name: &str| Step::Member(name.to_owned());
+
+        for (number, path) in [
+            ("1", vec![member("ab"), Step::Item(0)]),
+            ("-2.50", vec![member("ab"), Step::Item(1), member("c")]),
+            ("1e400", vec![member("ab"), Step::Item(4), Step::Item(0)]),
+            ("4", vec![member("e")]),
+        ] {
+            assert_eq!((numbers.next(), numbers.path()), (Some(number), path));
+        }
+        assert_eq!(numbers.next(), None);
+        let alone = Json::parse("7").unwrap();
+        let mut numbers = alone.numbers();
+        assert_eq!((numbers.next(), numbers.path()), (Some("7"), vec![]));
+    }
+
+    fn numbers_of(value: &Value, path: &[Step]) -> Vec<(String, Vec<Step>)> {
+        let within = |step: Step, value: &Value| numbers_of(value, &[path, &[step]].concat());
+        match value {
+            Value::Number(number) => vec![(number.to_string(), path.to_vec())],
+            Value::Array(items) => {
+                items.iter().enumerate().flat_map(|(i, it)| within(Step::Item(i), it)).collect()
+            }
+            Value::Object(members) => members
+                .iter()
+                .flat_map(|(name, it)| within(Step::Member(name.clone()), it))
+                .collect(),
+            _ => Vec::new(),
+        }
+    }
+
     fn values() -> impl Strategy<Value = Value> {
         let leaf = prop_oneof![
             Just(Value::Null),
@@ -688,6 +825,12 @@ mod tests {
             prop_assert_eq!(compact.digest(), pretty.digest());
             prop_assert_eq!(compact.depth(), pretty.depth());
             prop_assert_eq!(compact.depth(), levels(&value));
+            let mut numbers = pretty.numbers();
+            let mut found = Vec::new();
+            while let Some(number) = numbers.next() {
+                found.push((number.to_owned(), numbers.path()));
+            }
+            prop_assert_eq!(found, numbers_of(&value, &[]));
         }
 
         #[test]

@@ -12,12 +12,16 @@ mod openai_chat;
 mod openai_responses;
 #[cfg(test)]
 mod tests;
+mod tokens;
 
 use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
 use crate::json::{Json, Node, mend};
+
+/// What an outcome may have in bytes: an item of DynamoDB has 400 KB, with its names and its key.
+pub const MAX_BYTES: usize = 399 * 1024;
 
 /// The `output` part of an execution: stored once, as Step Functions gave it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

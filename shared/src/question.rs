@@ -4,17 +4,16 @@ use std::{fmt, str::FromStr, time::Duration};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::{
     api_key::hex,
     caller::UserId,
     error::Error,
-    execution::Execution,
+    execution::{Execution, LONGEST_RUN},
     json::{self, Json},
     request::MAX_BYTES,
-    schema::{InvalidSchema, Misfit, Schema},
+    schema::{Misfit, Schema},
     time::Timestamp,
 };
 
@@ -29,9 +28,6 @@ pub const MAX_OPEN: usize = 20;
 const MAX_TOKEN: usize = 2048;
 const MAX_QUESTION: usize = 2000;
 const MAX_SCHEMA: usize = 32 * 1024;
-
-/// The longest that a standard execution runs, and with it what it has asked.
-const KEPT_FOR: Duration = Duration::from_hours(366 * 24);
 
 /// What Step Functions takes an answer by. It is a credential: no reader of runs loads it, and it
 /// is never logged or returned.
@@ -151,8 +147,8 @@ impl QuestionState {
 pub struct Ask {
     pub token: TaskToken,
     question: String,
-    /// JSON as text, since a schema may be nested deeper than DynamoDB's documents.
-    schema: String,
+    /// As it was written.
+    schema: Json,
     /// For how long the agent waits, where it says so.
     timeout: Option<Duration>,
 }
@@ -162,7 +158,7 @@ impl Ask {
     pub fn new(
         token: TaskToken,
         question: String,
-        schema: &Value,
+        schema: Json,
         timeout: Option<Duration>,
     ) -> Result<Self, &'static str> {
         if !(1..=MAX_TOKEN).contains(&token.0.len()) {
@@ -171,23 +167,18 @@ impl Ask {
         if question.trim().is_empty() || question.chars().count() > MAX_QUESTION {
             return Err("question must be 1 to 2000 characters");
         }
-        let text = schema.to_string();
-        if !schema.is_object() || text.len() > MAX_SCHEMA {
+        if !schema.node().is_object() || schema.as_str().len() > MAX_SCHEMA {
             return Err("schema must be an object of at most 32 KB");
         }
-        Ok(Self { token, question, schema: text, timeout })
+        Ok(Self { token, question, schema, timeout })
     }
 
     /// Whether the schema is one that an answer can be held against. It is the costly part, for a
     /// question of a run that is known.
-    pub fn check_schema(&self) -> Result<(), &'static str> {
-        let schema: Value = serde_json::from_str(&self.schema).unwrap_or_default();
-        match Schema::parse(&schema) {
+    pub fn check_schema(&self) -> Result<(), String> {
+        match Schema::parse(&self.schema) {
             Ok(_) => Ok(()),
-            Err(InvalidSchema::TooCostly(reason)) => Err(reason),
-            Err(InvalidSchema::NoSchema(_)) => {
-                Err("schema must be a JSON Schema without references to elsewhere")
-            }
+            Err(error) => Err(format!("schema {}", error.told())),
         }
     }
 }
@@ -198,7 +189,7 @@ pub struct Question {
     pub question_id: QuestionId,
     pub user_id: UserId,
     pub question: String,
-    /// JSON as text; only while it is open.
+    /// JSON as text, as it was written; only while it is open.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schema: Option<String>,
     pub asked_at: Timestamp,
@@ -241,7 +232,7 @@ impl Question {
             question_id: QuestionId::of(&ask.token),
             user_id: execution.user_id.clone(),
             question: ask.question.clone(),
-            schema: Some(ask.schema.clone()),
+            schema: Some(ask.schema.as_str().to_owned()),
             asked_at: now,
             state: QuestionState::Open,
             expires_at,
@@ -251,7 +242,8 @@ impl Question {
             tries: 0,
             due_at: expires_at,
             shard: expires_at.map(|_| execution.execution_id.shard()),
-            ttl: now.plus(KEPT_FOR).seconds(),
+            // As long as its run may run.
+            ttl: now.plus(LONGEST_RUN).seconds(),
         }
     }
 
@@ -270,12 +262,11 @@ impl Question {
     /// Holds an answer against the schema.
     pub fn check(&self, answer: &Answer) -> Result<(), Error> {
         let schema = self.schema.as_deref().unwrap_or("true");
-        let schema: Value =
-            serde_json::from_str(schema).map_err(|error| Error::corrupt("a schema", error))?;
+        let schema =
+            Json::parse(schema).ok_or_else(|| Error::corrupt("a schema", "it is no JSON"))?;
         // It was parsed once before it was accepted.
-        let schema = Schema::parse(&schema)
-            // Its reason quotes from the question, which no log may have.
-            .map_err(|_| Error::corrupt("a schema", "it is none any more, or too costly"))?;
+        let schema =
+            Schema::parse(&schema).map_err(|error| Error::corrupt("a schema", error.told()))?;
         let Some(value) = answer.json.to_value() else {
             return Err(Error::invalid("answer", json::NOT_CHECKED));
         };
@@ -318,29 +309,33 @@ impl Answer {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
+    use crate::answer::QuestionView;
 
     fn ask(schema: &Value) -> Result<Ask, &'static str> {
-        Ask::new(TaskToken("secret".to_owned()), "Why?".to_owned(), schema, None)
+        Ask::new(TaskToken("secret".to_owned()), "Why?".to_owned(), Json::of(schema), None)
     }
 
-    fn question(schema: &Value) -> Question {
-        let execution: Execution = serde_json::from_value(json!({
+    fn execution() -> Execution {
+        serde_json::from_value(json!({
             "execution_id": "mcp-echo-1", "user_id": "someone", "agent_name": "echo",
             "state_machine_arn": "arn:aws:states:eu-west-1:111122223333:stateMachine:echo",
             "status": "running", "redrive_count": 0, "rank": 20, "launch_before": 9_000,
             "created_at": 1_000, "updated_at": 2_000,
         }))
-        .unwrap();
-        Question::asked(&ask(schema).unwrap(), &execution, Timestamp::from_millis(1_000))
+        .unwrap()
+    }
+
+    fn question(schema: &Value) -> Question {
+        Question::asked(&ask(schema).unwrap(), &execution(), Timestamp::from_millis(1_000))
     }
 
     #[test]
     fn a_question_out_of_bounds_is_refused_without_quoting_it() {
         let new = |token: &str, text: &str, schema: Value| {
-            let ask = Ask::new(token.to_owned().into(), text.to_owned(), &schema, None)?;
+            let ask = Ask::new(token.to_owned().into(), text.to_owned(), Json::of(&schema), None)?;
             ask.check_schema().map(|()| ask)
         };
         let (long, deep) = ("x".repeat(40_000), "é".repeat(2001));
@@ -365,6 +360,59 @@ mod tests {
         assert!(
             new("t", &"é".repeat(2000), json!({"$ref": "#/$defs/a", "$defs": {"a": {}}})).is_ok()
         );
+    }
+
+    #[test]
+    fn a_schema_is_kept_and_shown_as_it_was_written() {
+        let written = r#"{ "maximum": 1.0, "minimum":0.10,
+            "default": 12345678901234567890.10, "title": "\u00e9" }"#;
+        let schema = Json::parse(written).unwrap();
+        let ask = Ask::new("t".to_owned().into(), "Why?".to_owned(), schema, None).unwrap();
+        ask.check_schema().unwrap();
+        let execution = execution();
+        let asked = Question::asked(&ask, &execution, Timestamp::from_millis(1_000));
+
+        assert_eq!(asked.schema.as_deref(), Some(written));
+        let shown = serde_json::to_string(&QuestionView::from(&asked)).unwrap();
+        assert!(shown.contains(written), "{shown}");
+        assert!(asked.check(&Answer::new(Json::parse("1.0").unwrap()).unwrap()).is_ok());
+    }
+
+    #[test]
+    fn a_schema_that_would_be_rounded_is_refused_by_its_place_without_quoting_it() {
+        for (schema, place) in [
+            (r#"{"maximum": 12345678901234567890.10}"#, "/maximum"),
+            (
+                r#"{"properties": {"secret": {"const": 1.00000000000000000001}}}"#,
+                "/properties/*/const",
+            ),
+            (r#"{"multipleOf": 1e999}"#, "/multipleOf"),
+        ] {
+            let schema = Json::parse(schema).unwrap();
+            let ask = Ask::new("t".to_owned().into(), "Why?".to_owned(), schema, None).unwrap();
+            assert_eq!(
+                ask.check_schema().unwrap_err(),
+                format!("schema has a number that would be rounded to be checked, at {place}")
+            );
+        }
+    }
+
+    #[test]
+    fn the_largest_question_and_answer_fit_into_an_item() {
+        let text = "😀".repeat(MAX_QUESTION);
+        let schema = |title: usize| format!(r#"{{"title": "{}"}}"#, "é".repeat(title));
+        let schema = Json::parse(&schema((MAX_SCHEMA - schema(0).len()) / 2)).unwrap();
+        let ask =
+            Ask::new("t".repeat(MAX_TOKEN).into(), text, schema, Some(Duration::MAX)).unwrap();
+        let answer = Answer::new(Json::string(&"x".repeat(MAX_BYTES - 2))).unwrap();
+        let question = Question {
+            answer: Some(answer.text().to_owned()),
+            answer_hash: Some(answer.hash),
+            ..Question::asked(&ask, &execution(), Timestamp::from_millis(i64::MAX / 2))
+        };
+
+        let bytes = crate::store::bytes(&crate::store::to_item(&question).unwrap());
+        assert!((290 * 1024..390 * 1024).contains(&bytes), "{bytes}");
     }
 
     #[test]

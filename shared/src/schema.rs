@@ -1,5 +1,6 @@
 //! JSON Schemas of others: what an agent's parameters must fit, and the answer to its question.
 
+mod exact;
 mod graph;
 mod pattern;
 mod price;
@@ -10,9 +11,10 @@ use boon::{Compiler, ErrorKind, SchemaIndex, Schemas, UrlLoader, ValidationError
 use serde_json::{Value, json};
 
 use self::{
-    graph::{Graph, Refusal},
+    graph::{Graph, Reader, Refusal},
     price::Work,
 };
+use crate::json::Json;
 
 /// Where the schema is, and where its negation: neither can be reached by a reference.
 const URL: &str = "https://schema.invalid/";
@@ -46,6 +48,29 @@ pub enum InvalidSchema {
     /// To compile it, or to hold a value against it, would take too much. The reason quotes nothing.
     #[error("{0}")]
     TooCostly(&'static str),
+    /// A validator would check another number than the one that is written. It quotes what is there.
+    #[error("{place} is {written}, which would be checked as {read}")]
+    Rounded {
+        place: String,
+        /// The same with the keywords alone: names are none of ours.
+        keywords: String,
+        written: String,
+        read: String,
+    },
+}
+
+impl InvalidSchema {
+    /// What is wrong, without a quotation.
+    #[must_use]
+    pub fn told(&self) -> String {
+        match self {
+            Self::NoSchema(_) => "must be a JSON Schema without references to elsewhere".to_owned(),
+            Self::TooCostly(reason) => format!("is too costly: {reason}"),
+            Self::Rounded { keywords, .. } => {
+                format!("has a number that would be rounded to be checked, at {keywords}")
+            }
+        }
+    }
 }
 
 /// Why a value does not fit.
@@ -66,13 +91,19 @@ impl Misfit {
 impl Schema {
     /// Without `$schema` it is one of draft 2020-12. Patterns are those of the crate `regex`. What is
     /// too costly is refused before anything is compiled.
-    pub fn parse(schema: &Value) -> Result<Self, InvalidSchema> {
-        let graph = price::of(schema)?;
+    pub fn parse(schema: &Json) -> Result<Self, InvalidSchema> {
+        let Some(value) = schema.to_value() else {
+            exact::check_size(schema)?;
+            return Err(InvalidSchema::TooCostly("it is nested deeper than 128 levels"));
+        };
+        let subschemas = Reader::of(&value)?;
+        exact::check(schema, &value, &subschemas)?;
+        let graph = price::of(subschemas)?;
         let mut schemas = Schemas::new();
         let mut compiler = Compiler::new();
         compiler.use_loader(Box::new(Nothing));
         let invalid = |error| InvalidSchema::NoSchema(start(format!("{error:#}")));
-        compiler.add_resource(URL, schema.clone()).map_err(invalid)?;
+        compiler.add_resource(URL, value).map_err(invalid)?;
         compiler.add_resource(NEGATION, json!({"not": {"$ref": URL}})).map_err(invalid)?;
         let index = compiler.compile(URL, &mut schemas).map_err(invalid)?;
         let negation = compiler.compile(NEGATION, &mut schemas).map_err(invalid)?;
@@ -198,7 +229,7 @@ mod tests {
     use super::*;
 
     fn misfit(schema: &Value, value: &Value) -> Option<(String, String)> {
-        let misfit = Schema::parse(schema).unwrap().check(value.clone()).err()?;
+        let misfit = Schema::parse(&Json::of(schema)).unwrap().check(value.clone()).err()?;
         Some((misfit.path, misfit.reason))
     }
 
@@ -261,7 +292,7 @@ mod tests {
             (json!({"items": {"const": 1}}), &json!(["SECRET"]), "value must be 1"),
             (json!({"dependentRequired": {"a": ["b"]}}), &json!({"a": "SECRET"}), ""),
         ] {
-            let said = Schema::parse(&schema).unwrap().check(value.clone());
+            let said = Schema::parse(&Json::of(&schema)).unwrap().check(value.clone());
             let Err(Misfit { path, reason: told }) = said else {
                 assert!(schema["minimum"] == 8, "{schema} {value}");
                 continue;
@@ -294,7 +325,7 @@ mod tests {
             json!({"$schema": "file:///etc/hostname"}),
             json!({"$id": "file:///etc/", "$ref": "hostname"}),
         ] {
-            assert!(Schema::parse(&schema).is_err(), "{schema}");
+            assert!(Schema::parse(&Json::of(&schema)).is_err(), "{schema}");
         }
     }
 
@@ -305,7 +336,7 @@ mod tests {
         assert_eq!(misfit(&list, &json!({"next": {"next": {}}})), None);
         assert_eq!(misfit(&list, &json!({"next": {"a": 1, "b": 2}})).unwrap().0, ".next");
         // One that says nothing but that it fits itself.
-        drop(Schema::parse(&json!({"$ref": "#"})).map(|schema| schema.check(json!(1))));
+        drop(Schema::parse(&Json::of(&json!({"$ref": "#"}))).map(|schema| schema.check(json!(1))));
     }
 
     /// A schema in which `length` references follow each other before the last one says something.
@@ -332,7 +363,7 @@ mod tests {
 
     fn refusal(schema: &Value) -> String {
         let before = std::time::Instant::now();
-        let refused = Schema::parse(schema).err().unwrap().to_string();
+        let refused = Schema::parse(&Json::of(schema)).err().unwrap().to_string();
         let took = before.elapsed();
         // Of a debug build, beside other tests.
         assert!(took < std::time::Duration::from_millis(500), "{took:?}");
@@ -407,7 +438,10 @@ mod tests {
                 (i.to_string(), json!({"$id": format!("d{i}"), "allOf": [next, next]}))
             }).collect::<serde_json::Map<_, _>>()}),
         ] {
-            assert!(matches!(Schema::parse(&bomb), Err(InvalidSchema::TooCostly(_))), "{bomb}");
+            assert!(
+                matches!(Schema::parse(&Json::of(&bomb)), Err(InvalidSchema::TooCostly(_))),
+                "{bomb}"
+            );
         }
     }
 

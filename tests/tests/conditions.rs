@@ -492,7 +492,7 @@ async fn a_user_holds_a_quarter_of_the_slots_and_a_request_one() {
 /// A question with a token of its own, and the run that has asked it.
 fn asked(run: &Execution) -> (Question, Execution) {
     let token = Ulid::generate().to_string().into();
-    let ask = Ask::new(token, "Why?".to_owned(), &json!({}), None).unwrap();
+    let ask = Ask::new(token, "Why?".to_owned(), Json::of(&json!({})), None).unwrap();
     let question = Question::asked(&ask, run, Timestamp::now());
     let mut after = Execution { sequence: run.sequence + 1, ..run.clone() };
     after.open_questions.insert(question.question_id.clone());

@@ -1,7 +1,7 @@
 //! The main job: start an agent, watch it, get its result, be called back.
 
 use e2e::{Stack, User, eventually, receiver::Receiver};
-use relay::time::Timestamp;
+use relay::{execution::CLOCK_LEAD, time::Timestamp};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -199,7 +199,7 @@ async fn a_run_that_timed_out_says_so_and_a_repeated_or_late_event_changes_nothi
     let event = |status: &str| {
         json!({"detail": {
             "executionArn": arn, "name": id, "status": status, "redriveCount": 0,
-            "startDate": start, "stopDate": start + 60_000,
+            "startDate": start, "stopDate": start + 3_000,
             "input": "{}", "error": null, "cause": null, "outputDetails": null,
         }})
     };
@@ -211,7 +211,7 @@ async fn a_run_that_timed_out_says_so_and_a_repeated_or_late_event_changes_nothi
     assert_eq!(user.monitor(&id).await.text("status"), "timeout");
     let results = user.results(&id).await;
     assert_eq!(results.body["error"]["code"], "States.Timeout");
-    assert_eq!(results.body["execution_time_ms"], 60_000);
+    assert_eq!(results.body["execution_time_ms"], 3_000);
     assert_eq!(receiver.wait_for(1).await[0].body()["type"], "execution.timeout");
     let deliveries =
         stack.parts(&id).await.into_keys().filter(|part| part.starts_with("delivery#")).count();
@@ -272,6 +272,10 @@ async fn an_event_that_says_little_or_what_cannot_be_ends_its_run_all_the_same()
         assert_eq!((&results["status"], &results["result"]), (&json!("completed"), &json!(1)));
         let taken = results["execution_time_ms"].as_u64().unwrap();
         assert!(taken < 120_000, "{changes}: {results}");
+        let latest = json!(Timestamp::now().plus(CLOCK_LEAD).rfc3339());
+        for time in ["started_at", "completed_at"] {
+            assert!(results[time].as_str() <= latest.as_str(), "{changes}: {results}");
+        }
     }
     for changes in [json!({"error": "", "cause": ""}), json!({"error": " ", "cause": null})] {
         let mut event = json!({"status": "FAILED"});
@@ -279,6 +283,40 @@ async fn an_event_that_says_little_or_what_cannot_be_ends_its_run_all_the_same()
         let results = ended(event).await;
         assert_eq!(results["error"], json!({"code": "Failed", "cause": null}), "{changes}");
     }
+}
+
+#[tokio::test]
+async fn an_output_too_large_to_store_ends_its_run_by_that_code() {
+    let stack = Stack::connect().await;
+    let user = stack.user(EVERYTHING).await;
+    let receiver = Receiver::start().await;
+    let large = "é\u{fffd}😀\"\\".repeat(50_000);
+    for (told, status, code) in [
+        (
+            json!({"status": "SUCCEEDED", "output": json!(large).to_string()}),
+            "failed",
+            "output_too_large",
+        ),
+        (json!({"status": "FAILED", "error": "Odd", "cause": large}), "failed", "Odd"),
+        (json!({"status": "TIMED_OUT", "cause": large}), "timeout", "States.Timeout"),
+    ] {
+        let body =
+            json!({"agent_name": "slow", "input_message": "x", "callback_url": receiver.url()});
+        let id = user.start(&body).await;
+        user.wait_for(&id, "running").await;
+        let arn = arn(&stack, &id).await;
+        let mut event = json!({"detail": {"executionArn": arn, "name": id}});
+        event["detail"].as_object_mut().unwrap().extend(told.as_object().unwrap().clone());
+
+        stack.invoke("StatusFunctionName", &event).await.unwrap();
+
+        let results = user.results(&id).await.body;
+        assert_eq!((&results["status"], &results["error"]["code"]), (&json!(status), &json!(code)));
+        assert!(!results["error"]["cause"].as_str().unwrap().is_empty());
+        assert!(user.monitor(&id).await.text("message").ends_with(code));
+        stack.step_functions.stop_execution().execution_arn(arn).send().await.unwrap();
+    }
+    assert_eq!(receiver.wait_for(3).await[0].body()["data"]["error"]["code"], "output_too_large");
 }
 
 #[tokio::test]

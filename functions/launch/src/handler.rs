@@ -127,8 +127,11 @@ impl Launcher {
     ) -> Result<(), Error> {
         let id = &execution.execution_id;
         match self.step_functions.start(execution, input, trace).await? {
-            Started::At(started_at) => {
-                let due_at = execution.look_again(Timestamp::now(), self.settle.news_overdue);
+            Started::At(told) => {
+                let now = Timestamp::now();
+                let started_at = execution.believed(told, now);
+                let started_at = started_at.unwrap_or(now.max(execution.created_at));
+                let due_at = execution.look_again(now, self.settle.news_overdue);
                 let launched = self.settle.executions.launched(id, started_at, due_at).await?;
                 info!("launched execution {id}");
                 let after_ms = started_at.millis_since(execution.created_at);

@@ -104,17 +104,19 @@ enum Form {
 
 impl Form {
     fn of(question: &QuestionView) -> Self {
-        match serde_json::from_value::<ElicitationSchema>(question.schema.clone()) {
-            Ok(_) => Self::Whole,
-            Err(_) => Self::Text,
+        match serde_json::from_str::<ElicitationSchema>(question.schema.as_str()) {
+            // A form holds its numbers as floats.
+            Ok(_) if question.schema.is_exact_in_floats() => Self::Whole,
+            Ok(_) | Err(_) => Self::Text,
         }
     }
 
     fn request(self, question: &QuestionView) -> Result<InputRequest, Error> {
         let schema = match self {
-            Self::Whole => question.schema.clone(),
+            Self::Whole => question.schema.to_value().unwrap_or_default(),
             Self::Text => {
-                let description = format!("The answer, as JSON that fits {}", question.schema);
+                let schema = question.schema.as_str();
+                let description = format!("The answer, as JSON that fits {schema}");
                 let field = json!({"type": "string", "description": description});
                 json!({"type": "object", "properties": {FIELD: field}, "required": [FIELD]})
             }
@@ -200,7 +202,7 @@ mod tests {
         QuestionView {
             id: "0123456789abcdef0123456789abcdef".parse().unwrap(),
             question: "Really?".to_owned(),
-            schema,
+            schema: Json::of(&schema),
             asked_at: Timestamp::from_millis(0),
         }
     }
@@ -234,5 +236,27 @@ mod tests {
             assert_eq!(request["params"]["message"], "Really?");
             assert_eq!(request["params"]["requestedSchema"]["required"], json!(["answer"]));
         }
+    }
+
+    #[test]
+    fn a_question_whose_digits_a_form_would_round_is_asked_as_it_was_written() {
+        let schema = |number: &str| {
+            format!(
+                r#"{{"type": "object", "properties": {{"n": {{"type": "number", "default": {number}}}}}}}"#
+            )
+        };
+        let asked = |number: &str| {
+            let schema = Json::parse(&schema(number)).unwrap();
+            QuestionView { schema, ..question(json!({})) }
+        };
+        assert_eq!(Form::of(&asked("1.10")), Form::Whole);
+
+        let odd = asked("12345678901234567890.10");
+        assert_eq!(Form::of(&odd), Form::Text);
+        let request = serde_json::to_value(Form::Text.request(&odd).unwrap()).unwrap();
+        let field = &request["params"]["requestedSchema"]["properties"]["answer"];
+        assert!(
+            field["description"].as_str().unwrap().ends_with(&schema("12345678901234567890.10"))
+        );
     }
 }

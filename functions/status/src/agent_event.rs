@@ -6,11 +6,10 @@ use std::time::Duration;
 use relay::{
     error::Error,
     execution::ExecutionId,
-    json::Node,
+    json::{Json, Members, Node},
     question::Ask,
     service::hear::{Saying, Word},
 };
-use serde_json::Value;
 
 const PROGRESS: &str = "Agent Progress";
 const INPUT_REQUIRED: &str = "Agent Input Required";
@@ -24,37 +23,39 @@ const MAX_TIMEOUT: u64 = 365 * 24 * 60 * 60;
 pub(crate) fn read(event: Node<'_>) -> Option<Result<Option<Saying>, Error>> {
     let members = event.members();
     let kind = members.get("detail-type")?.text()?;
-    let parse: fn(&Value) -> _ = match kind.as_str() {
+    let parse: fn(&Members<'_>) -> _ = match kind.as_str() {
         PROGRESS => progress,
         INPUT_REQUIRED => question,
         _ => return None,
     };
-    let detail = members.get("detail").and_then(|detail| detail.to_json().to_value());
-    let saying = detail
+    let saying = members
+        .get("detail")
+        .filter(|detail| detail.is_object())
+        .map(Node::members)
         .ok_or("it has no detail that can be read")
         .and_then(|detail| saying(&detail, parse(&detail)?));
     Some(saying.map_err(|reason| Error::corrupt("an agent's event", reason)))
 }
 
-fn saying(detail: &Value, word: Word) -> Result<Option<Saying>, &'static str> {
+fn saying(detail: &Members<'_>, word: Word) -> Result<Option<Saying>, &'static str> {
     // A question says by its execution's ARN whose it is; for progress the name will do.
     let arn = text(detail, "execution_arn");
+    let is_by_arn = arn.is_some();
     let named = match &word {
         Word::Question(_) => arn.ok_or("execution_arn must be text")?,
         Word::Progress { .. } => {
-            arn.or(text(detail, "execution_name")).ok_or("execution_name must be text")?
+            arn.or_else(|| text(detail, "execution_name")).ok_or("execution_name must be text")?
         }
     };
     let (arn, name) = match named.rsplit_once(':') {
-        Some((_, name)) => (Some(named.to_owned()), name),
-        None if arn.is_some() => return Err("execution_arn must be an ARN"),
-        None => (None, named),
+        Some((_, name)) => (Some(named.clone()), name),
+        None if is_by_arn => return Err("execution_arn must be an ARN"),
+        None => (None, named.as_str()),
     };
-    let redrive_count = match &detail["redrive_count"] {
-        Value::Null => None,
-        count => {
-            let count = count.as_u64().and_then(|count| u32::try_from(count).ok());
-            Some(count.ok_or("redrive_count must be a whole number")?)
+    let redrive_count = match detail.get("redrive_count") {
+        None => None,
+        Some(count) => {
+            Some(count.as_str().parse().map_err(|_| "redrive_count must be a whole number")?)
         }
     };
     // An agent's machine may be started by others, too, under any name.
@@ -67,13 +68,16 @@ fn saying(detail: &Value, word: Word) -> Result<Option<Saying>, &'static str> {
     }))
 }
 
-fn progress(detail: &Value) -> Result<Word, &'static str> {
-    let percent = detail["percent"].as_f64().filter(|percent| (0.0..=100.0).contains(percent));
+fn progress(detail: &Members<'_>) -> Result<Word, &'static str> {
+    let percent = detail.get("percent").and_then(|percent| percent.as_str().parse::<f64>().ok());
+    let percent = percent.filter(|percent| (0.0..=100.0).contains(percent));
     let percent = percent.ok_or("percent must be a number from 0 to 100")?;
-    let message = match &detail["message"] {
-        Value::Null => None,
-        Value::String(message) if message.chars().count() <= MAX_MESSAGE => Some(message.clone()),
-        _ => return Err("message must be text of at most 500 characters"),
+    let message = match detail.get("message") {
+        None => None,
+        Some(message) => {
+            let text = message.text().filter(|text| text.chars().count() <= MAX_MESSAGE);
+            Some(text.ok_or("message must be text of at most 500 characters")?)
+        }
     };
     #[expect(
         clippy::cast_possible_truncation,
@@ -84,29 +88,30 @@ fn progress(detail: &Value) -> Result<Word, &'static str> {
     Ok(Word::Progress { percent, message: message.filter(|message| !message.is_empty()) })
 }
 
-fn question(detail: &Value) -> Result<Word, &'static str> {
+fn question(detail: &Members<'_>) -> Result<Word, &'static str> {
     let token = text(detail, "task_token").ok_or("task_token must be text")?;
     let question = text(detail, "question").ok_or("question must be text")?;
-    let timeout = match &detail["timeout_seconds"] {
-        Value::Null => None,
-        seconds => {
-            let seconds = seconds.as_u64().filter(|seconds| (1..=MAX_TIMEOUT).contains(seconds));
+    let timeout = match detail.get("timeout_seconds") {
+        None => None,
+        Some(seconds) => {
+            let seconds = seconds.as_str().parse().ok();
+            let seconds = seconds.filter(|seconds| (1..=MAX_TIMEOUT).contains(seconds));
             let seconds = seconds.ok_or("timeout_seconds must be seconds of at most a year")?;
             Some(Duration::from_secs(seconds))
         }
     };
-    Ask::new(token.to_owned().into(), question.to_owned(), &detail["schema"], timeout)
-        .map(Word::Question)
+    let schema = detail.get("schema").map_or_else(Json::null, Node::to_json);
+    Ask::new(token.into(), question, schema, timeout).map(Word::Question)
 }
 
-fn text<'a>(detail: &'a Value, field: &str) -> Option<&'a str> {
-    detail[field].as_str()
+fn text(detail: &Members<'_>, field: &str) -> Option<String> {
+    detail.get(field).and_then(Node::text)
 }
 
 #[cfg(test)]
 mod tests {
-    use relay::json::Json;
-    use serde_json::json;
+    use relay::{question::Question, time::Timestamp};
+    use serde_json::{Value, json};
 
     use super::*;
 
@@ -194,6 +199,25 @@ mod tests {
         );
         let said = read(Json::parse(&event).unwrap().node()).unwrap().unwrap().unwrap();
         assert!(matches!(said.word, Word::Question(_)));
+    }
+
+    #[test]
+    fn the_schema_of_a_question_is_read_as_it_was_written() {
+        let schema = r#"{"maximum": 1.0, "default": 12345678901234567890.10, "x": 1e999}"#;
+        let event = format!(
+            r#"{{"detail-type": "{INPUT_REQUIRED}", "detail": {{"execution_arn": "{ARN}",
+                "task_token": "t", "question": "?", "schema": {schema}}}}}"#
+        );
+        let said = read(Json::parse(&event).unwrap().node()).unwrap().unwrap().unwrap();
+        let Word::Question(ask) = said.word else { panic!("it is a question") };
+        let execution = serde_json::from_value(json!({
+            "execution_id": "mcp-echo-1", "user_id": "someone", "agent_name": "echo",
+            "state_machine_arn": "arn:aws:states:eu-west-1:111122223333:stateMachine:echo",
+            "status": "running", "redrive_count": 0, "rank": 20, "launch_before": 9_000,
+            "created_at": 1_000, "updated_at": 2_000,
+        }));
+        let asked = Question::asked(&ask, &execution.unwrap(), Timestamp::from_millis(2_000));
+        assert_eq!(asked.schema.as_deref(), Some(schema));
     }
 
     #[test]

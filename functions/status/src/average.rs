@@ -9,16 +9,13 @@ use std::{
 use relay::{
     agent::AgentName,
     error::Error,
-    execution::{Execution, Status},
+    execution::{Execution, LONGEST_RUN, Status},
     store::agents::Agents,
     time,
 };
 
 /// How much of the average one run makes up.
 const WEIGHT: f64 = 0.1;
-
-/// The longest that a run takes: no execution lives longer.
-const LONGEST: Duration = Duration::from_hours(366 * 24);
 
 /// One agent's row is written at most this often by one function instance: an estimate is not
 /// worth a hot row.
@@ -75,7 +72,7 @@ fn taken(execution: &Execution) -> Option<f64> {
 /// that no run can have taken was learnt from an event that was wrong.
 fn told(execution: &Execution) -> Option<f64> {
     let average =
-        execution.estimated_ms.filter(|millis| u128::from(*millis) <= LONGEST.as_millis());
+        execution.estimated_ms.filter(|millis| u128::from(*millis) <= LONGEST_RUN.as_millis());
     average.map(time::seconds)
 }
 

@@ -1,6 +1,10 @@
 //! `agents`: which state machines may be run, and under which names.
 
-use std::{fs, io};
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::{self, Read as _},
+};
 
 use anyhow::{Context as _, anyhow, bail};
 use aws_sdk_sfn::{
@@ -11,6 +15,7 @@ use aws_sdk_sfn::{
 use clap::{Args, Subcommand};
 use relay::{
     agent::{Agent, AgentName, AgentStatus, StateMachineArn},
+    json::{Json, mend, without_mark},
     schema::{InvalidSchema, Schema},
     store::transitions::Step,
 };
@@ -92,7 +97,10 @@ pub(crate) async fn run(stack: &Stack, command: Command) -> anyhow::Result<Reply
 
 fn declared(put: Put) -> anyhow::Result<Agent> {
     let schema = put.parameters_schema.map(|file| {
-        serde_json::from_str(&read(&file)?).with_context(|| format!("{file} is no JSON"))
+        let bytes = read(&file)?;
+        let text = std::str::from_utf8(without_mark(&bytes));
+        let text = mend(text.with_context(|| format!("{file} is not UTF-8"))?);
+        serde_json::from_str(&text).with_context(|| format!("{file} is no JSON"))
     });
     Ok(Agent {
         agent_name: put.name,
@@ -110,20 +118,51 @@ fn declared(put: Put) -> anyhow::Result<Agent> {
 }
 
 /// A whole file, or standard input where it is called `-`.
-pub(crate) fn read(file: &str) -> anyhow::Result<String> {
-    let text = if file == "-" { io::read_to_string(io::stdin()) } else { fs::read_to_string(file) };
-    text.with_context(|| format!("cannot read {file}"))
+pub(crate) fn read(file: &str) -> anyhow::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let read = match file {
+        "-" => io::stdin().lock().read_to_end(&mut bytes).map(|_| bytes),
+        file => fs::read(file),
+    };
+    read.with_context(|| format!("cannot read {file}"))
 }
+
+/// What an agent may have as JSON, in bytes: an item of DynamoDB has 400 KB.
+const MAX_AGENT: usize = 350 * 1024;
 
 /// Refuses an agent that no start could run.
 pub(crate) async fn check(stack: &Stack, agent: &Agent) -> anyhow::Result<()> {
+    check_size(agent)?;
     if let Some(schema) = &agent.parameters_schema {
-        Schema::parse(schema).map_err(|error| match error {
-            InvalidSchema::NoSchema(_) => anyhow!("parameters_schema is no JSON Schema: {error}"),
-            InvalidSchema::TooCostly(_) => anyhow!("parameters_schema is too costly: {error}"),
-        })?;
+        check_schema(schema)?;
     }
     check_machine(stack, &agent.state_machine_arn).await
+}
+
+/// Refuses an agent that is no item of DynamoDB.
+fn check_size(agent: &Agent) -> anyhow::Result<()> {
+    let bytes = serde_json::to_string(agent)?.len();
+    if bytes <= MAX_AGENT {
+        return Ok(());
+    }
+    let fields = [
+        ("description", agent.description.len()),
+        ("version", agent.version.len()),
+        ("tools", agent.tools.iter().map(String::len).sum()),
+        ("llm_provider", agent.llm_provider.as_ref().map_or(0, String::len)),
+        ("llm_model", agent.llm_model.as_ref().map_or(0, String::len)),
+        ("parameters_schema", agent.parameters_schema.as_ref().map_or(0, |it| it.as_str().len())),
+    ];
+    let (field, _) = fields.into_iter().max_by_key(|(_, bytes)| *bytes).unwrap_or_default();
+    bail!("{field} is too large: an agent has at most 350 KB, and this one {} KB", bytes / 1024)
+}
+
+fn check_schema(schema: &Json) -> anyhow::Result<()> {
+    Schema::parse(schema).map(|_| ()).map_err(|error| match error {
+        InvalidSchema::NoSchema(_) => anyhow!("parameters_schema is no JSON Schema: {error}"),
+        InvalidSchema::TooCostly(_) => anyhow!("parameters_schema is too costly: {error}"),
+        InvalidSchema::Rounded { .. } => anyhow!("parameters_schema{error}"),
+    })
 }
 
 /// Refuses a machine that is not there, that the stack may not start, or that would never tell how a run ended.
@@ -218,7 +257,7 @@ async fn list(stack: &Stack) -> anyhow::Result<Reply> {
     for agent in agents.iter().filter(|agent| agent.status == AgentStatus::Active) {
         lines.extend(warning(stack, agent).await);
     }
-    Reply::new(&json!({"agents": agents}), lines.join("\n"))
+    Reply::new(&BTreeMap::from([("agents", agents)]), lines.join("\n"))
 }
 
 #[cfg(test)]
@@ -241,6 +280,54 @@ mod tests {
         ] {
             assert_eq!(unknown_key(&theirs, keys), is_unknown, "{keys}");
             assert!(!unknown_key(&aws, keys), "{keys}");
+        }
+    }
+
+    #[test]
+    fn an_agent_that_is_too_large_is_refused_by_its_largest_field() {
+        let agent: Agent = serde_json::from_value(json!({
+            "agent_name": "echo", "status": "active", "state_machine_arn": "arn", "version": "1",
+        }))
+        .unwrap();
+        assert!(check_size(&agent).is_ok());
+        let text = |bytes: usize| "é".repeat(bytes / 2);
+        assert!(check_size(&Agent { description: text(340_000), ..agent.clone() }).is_ok());
+
+        for (field, large) in [
+            ("description", Agent { description: text(1_000_000), ..agent.clone() }),
+            ("version", Agent { version: text(1_000_000), ..agent.clone() }),
+            ("tools", Agent { tools: vec![text(1_000); 1_000], ..agent.clone() }),
+            ("llm_model", Agent { llm_model: Some(text(400_000)), ..agent.clone() }),
+            (
+                "parameters_schema",
+                Agent {
+                    parameters_schema: Some(Json::string(&text(400_000))),
+                    description: text(340_000),
+                    ..agent.clone()
+                },
+            ),
+        ] {
+            let error = check_size(&large).unwrap_err().to_string();
+            assert!(error.starts_with(&format!("{field} is too large")), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_schema_that_would_not_be_checked_as_it_is_written_is_refused_by_its_place() {
+        let said = |schema: &str| {
+            check_schema(&Json::parse(schema).unwrap()).map_err(|error| error.to_string())
+        };
+
+        assert_eq!(said(r#"{"properties": {"amount": {"maximum": 1.10}}}"#), Ok(()));
+        assert_eq!(
+            said(r#"{"properties": {"amount": {"maximum": 12345678901234567890.10}}}"#)
+                .unwrap_err(),
+            "parameters_schema/properties/amount/maximum is 12345678901234567890.10, which would be \
+             checked as 12345678901234567000"
+        );
+        let deep = format!("{}1{}", "[".repeat(200), "]".repeat(200));
+        for odd in [&deep, "1", "\"none\"", r#"{"type": "dance"}"#, r#"{"maximum": 1e999}"#] {
+            assert!(said(odd).unwrap_err().starts_with("parameters_schema"), "{odd}");
         }
     }
 

@@ -5,12 +5,13 @@ use std::{cmp::Reverse, collections::BTreeMap};
 use anyhow::{Context as _, bail};
 use clap::Args;
 use relay::agent::{Agent, AgentName, AgentStatus, StateMachineArn};
-use serde_json::json;
+use serde::Serialize;
 
 use crate::{
     agents::{check, read},
     output::{Reply, start, table},
-    registry::{self, Found, Row, RowStatus},
+    registry::{Found, Row, RowStatus},
+    rows::{self, Entry, Place},
     stack::{Stack, refusal},
 };
 
@@ -34,21 +35,39 @@ pub(crate) struct Import {
 /// What becomes of a row.
 #[derive(Debug)]
 struct Chosen<T> {
-    /// The name of its agent, or where it stands.
-    name: String,
+    place: Place,
+    /// Of its agent, where it can be told.
+    name: Option<String>,
     version: Option<String>,
     row: anyhow::Result<T>,
+}
+
+/// The same as JSON, which keeps the digits of a schema.
+#[derive(Serialize)]
+struct Told<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    line: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    item: Option<usize>,
+    agent_name: Option<&'a str>,
+    imported: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    agent: Option<&'a Agent>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refused: Option<String>,
 }
 
 pub(crate) async fn run(stack: &Stack, import: Import) -> anyhow::Result<Reply> {
     let rows = match (&import.table, &import.file) {
         (Some(table), _) => scan(stack, table).await?,
-        (None, Some(file)) => registry::parse(&read(file)?)?,
+        (None, Some(file)) => rows::parse(&read(file)?),
         (None, None) => bail!("name a file or a table"),
     };
     let agents = stack.agents()?;
     let mut results = Vec::new();
-    for Chosen { name, version, row } in newest(rows) {
+    for Chosen { place, name, version, row } in newest(rows) {
         let checked = async {
             let agent = agent(stack, row?)?;
             check(stack, &agent).await?;
@@ -57,7 +76,7 @@ pub(crate) async fn run(stack: &Stack, import: Import) -> anyhow::Result<Reply> 
             }
             anyhow::Ok(agent)
         };
-        results.push(Chosen { name, version, row: checked.await });
+        results.push(Chosen { place, name, version, row: checked.await });
     }
     report(&results, import.dry_run)
 }
@@ -66,101 +85,132 @@ fn report(results: &[Chosen<Agent>], dry_run: bool) -> anyhow::Result<Reply> {
     let done = if dry_run { "would import" } else { "imported" };
     let rows: Vec<_> = results
         .iter()
-        .map(|Chosen { name, version, row }| {
+        .map(|Chosen { place, name, version, row }| {
             let said = match row {
                 Ok(agent) => format!("{done}, {}", agent.status.as_str()),
                 Err(error) => format!("refused: {error:#}"),
             };
-            [name.clone(), start(&version.clone().unwrap_or_default(), MAX_NAME), said]
+            let name = name.clone().unwrap_or_else(|| format!("({place})"));
+            let version = start(&version.clone().unwrap_or_default(), MAX_NAME);
+            [name, version, place.to_string(), said]
         })
         .collect();
-    let json: Vec<_> = results
-        .iter()
-        .map(|Chosen { name, version, row }| match row {
-            Ok(agent) => json!({"agent_name": name, "imported": !dry_run, "agent": agent}),
-            Err(error) => json!({
-                "agent_name": name, "version": version, "imported": false,
-                "refused": format!("{error:#}"),
-            }),
-        })
-        .collect();
+    let told: Vec<_> = results.iter().map(|result| Told::of(result, dry_run)).collect();
     let is_good = results.iter().all(|result| result.row.is_ok());
-    let reply = Reply::new(&json!({"agents": json}), table(["AGENT", "VERSION", "RESULT"], &rows))?;
-    Ok(reply.judged(is_good))
+    let text = table(["AGENT", "VERSION", "ROW", "RESULT"], &rows);
+    Ok(Reply::new(&BTreeMap::from([("agents", told)]), text)?.judged(is_good))
 }
 
-async fn scan(stack: &Stack, table: &str) -> anyhow::Result<Vec<anyhow::Result<Found>>> {
+impl<'a> Told<'a> {
+    fn of(result: &'a Chosen<Agent>, dry_run: bool) -> Self {
+        let Chosen { place, name, version, row } = result;
+        let (line, item) = match place {
+            Place::Line(number) => (Some(*number), None),
+            Place::Item(number) => (None, Some(*number)),
+        };
+        Self {
+            line,
+            item,
+            agent_name: name.as_deref(),
+            imported: row.is_ok() && !dry_run,
+            version: version.as_deref().filter(|_| row.is_err()),
+            agent: row.as_ref().ok(),
+            refused: row.as_ref().err().map(|error| format!("{error:#}")),
+        }
+    }
+}
+
+async fn scan(stack: &Stack, table: &str) -> anyhow::Result<Vec<Entry>> {
     let client = aws_sdk_dynamodb::Client::new(&stack.aws);
     let mut items = client.scan().table_name(table).into_paginator().items().send();
     let mut rows = Vec::new();
     while let Some(item) = items.next().await {
         let item =
             item.map_err(refusal).with_context(|| format!("cannot read the table {table}"))?;
-        rows.push(Ok(Found::in_item(&item)));
+        let place = Place::Item(rows.len() + 1);
+        rows.push(Entry { place, name: None, row: Ok(Found::in_item(&item)) });
     }
     Ok(rows)
 }
 
 /// The row of each agent that counts: the newest active one, or else the newest. All that cannot be
 /// read are told, and where one of them might be the one that counts, no other passes for it.
-fn newest(rows: Vec<anyhow::Result<Found>>) -> Vec<Chosen<Row>> {
+fn newest(rows: Vec<Entry>) -> Vec<Chosen<Row>> {
     let mut chosen = Vec::new();
     let mut agents: BTreeMap<String, Versions> = BTreeMap::new();
-    for (number, found) in (1..).zip(rows) {
-        let place = format!("(row {number})");
-        let found = match found {
+    for Entry { place, name, row } in rows {
+        let found = match row {
             Ok(found) => found,
             Err(error) => {
-                chosen.push(Chosen { name: place, version: None, row: Err(error) });
+                let name = name.map(|name| start(&name, MAX_NAME));
+                chosen.push(Chosen { place, name, version: None, row: Err(error) });
                 continue;
             }
         };
-        let version = found.version();
-        let row = found.read();
         if let Some(name) = found.name() {
-            agents.entry(name).or_default().include(&found, version, row);
+            agents.entry(name).or_default().include(place, found);
         } else {
-            let row = row.and_then(|_| bail!("agent_name is missing"));
-            chosen.push(Chosen { name: place, version, row });
+            let row = found.read().and_then(|_| bail!("agent_name is missing"));
+            chosen.push(Chosen { place, name: None, version: found.version(), row });
         }
     }
-    for (name, Versions { best, refused }) in agents {
+    for (name, versions) in agents {
         let name = start(&name, MAX_NAME);
-        let counts = |it: &(Age, _)| refused.iter().all(|(age, ..)| *age < it.0);
-        if let Some((_, row)) = best.filter(counts) {
-            let version = Some(row.version.clone());
-            chosen.push(Chosen { name: name.clone(), version, row: Ok(row) });
-        }
-        for (_, version, error) in refused {
-            chosen.push(Chosen { name: name.clone(), version, row: Err(error) });
-        }
+        let rows = versions.chosen().into_iter();
+        chosen.extend(rows.map(|it| Chosen { name: Some(name.clone()), ..it }));
     }
+    chosen.sort_by_key(|chosen| chosen.place);
     chosen
 }
 
 /// Greater is newer, and active before all.
 type Age = (bool, Version, Reverse<bool>);
 
-/// What a registry has of one agent.
+/// What a registry has of one agent: its rows by their version, and each version once, if all that is
+/// said of it is the same.
 #[derive(Debug, Default)]
-struct Versions {
-    best: Option<(Age, Row)>,
-    refused: Vec<(Age, Option<String>, anyhow::Error)>,
-}
+struct Versions(BTreeMap<Option<String>, Vec<(Place, Found)>>);
 
 impl Versions {
-    fn include(&mut self, found: &Found, version: Option<String>, row: anyhow::Result<Row>) {
-        // What cannot be read might be active, and newer than any.
-        let is_active = found.status().is_ok_and(|status| status == RowStatus::Active);
-        let age = age(is_active || found.status().is_err(), version.as_deref());
-        match row {
-            Ok(row) if self.best.as_ref().is_none_or(|(best, _)| age > *best) => {
-                self.best = Some((age, row));
-            }
-            Ok(_) => {}
-            Err(error) => self.refused.push((age, version, error)),
+    fn include(&mut self, place: Place, found: Found) {
+        let rows = self.0.entry(found.version()).or_default();
+        if !rows.iter().any(|(_, row)| row.is_same(&found)) {
+            rows.push((place, found));
         }
     }
+
+    /// The row that counts, if it is clear which one does, and all that are refused.
+    fn chosen(self) -> Vec<Chosen<Row>> {
+        let (mut best, mut refused) = (None, Vec::new());
+        for (version, rows) in self.0 {
+            let places: Vec<_> = rows.iter().map(|(place, _)| *place).collect();
+            for (place, found) in rows {
+                let age = age(&found, version.as_deref());
+                let row = found.read().and_then(|row| match others(place, &places) {
+                    None => Ok(row),
+                    Some(others) => {
+                        bail!("agent_name and version are said of something else in {others}")
+                    }
+                });
+                let chosen = Chosen { place, name: None, version: version.clone(), row };
+                if chosen.row.is_err() {
+                    refused.push((age, chosen));
+                } else if best.as_ref().is_none_or(|(best, _)| age > *best) {
+                    best = Some((age, chosen));
+                }
+            }
+        }
+        let best = best.filter(|(best, _)| refused.iter().all(|(age, _)| age < best));
+        best.into_iter().chain(refused).map(|(_, chosen)| chosen).collect()
+    }
+}
+
+/// Where else the same is said; some of these places.
+fn others(place: Place, places: &[Place]) -> Option<String> {
+    const SOME: usize = 3;
+    let others = places.iter().filter(|other| **other != place).take(SOME);
+    let others: Vec<_> = others.map(Place::to_string).collect();
+    (!others.is_empty()).then(|| others.join(", "))
 }
 
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -169,7 +219,9 @@ enum Version {
     Unknown,
 }
 
-fn age(is_active: bool, text: Option<&str>) -> Age {
+fn age(found: &Found, text: Option<&str>) -> Age {
+    // What cannot be read might be active, and newer than any.
+    let is_active = found.status().map_or(true, |status| status == RowStatus::Active);
     let Some(text) = text else { return (is_active, Version::Unknown, Reverse(false)) };
     let (numbers, is_preview) = version(text);
     (is_active, Version::Numbers(numbers), Reverse(is_preview))
@@ -221,7 +273,7 @@ fn agent(stack: &Stack, row: Row) -> anyhow::Result<Agent> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::Value;
+    use serde_json::{Value, json};
 
     use super::*;
 
@@ -229,15 +281,21 @@ mod tests {
         json!({"agent_name": "a", "version": version, "status": status})
     }
 
-    /// What becomes of these rows: name, version, and whether it is taken.
-    fn chosen(rows: &[Value]) -> Vec<(String, String, bool)> {
-        let rows = registry::parse(&json!(rows).to_string()).unwrap();
-        let chosen = newest(rows).into_iter();
-        chosen.map(|it| (it.name, it.version.unwrap_or_default(), it.row.is_ok())).collect()
+    /// What becomes of these rows, a line each: its number, name and version, and whether it is taken.
+    fn chosen(rows: &[Value]) -> Vec<(usize, String, String, bool)> {
+        let lines: Vec<_> = rows.iter().map(Value::to_string).collect();
+        let chosen = newest(rows::parse(lines.join("\n").as_bytes())).into_iter();
+        chosen
+            .map(|it| {
+                let Place::Line(number) = it.place else { panic!("it is a file") };
+                let [name, version] = [it.name, it.version].map(Option::unwrap_or_default);
+                (number, name, version, it.row.is_ok())
+            })
+            .collect()
     }
 
-    fn of(name: &str, version: &str, is_taken: bool) -> (String, String, bool) {
-        (name.to_owned(), version.to_owned(), is_taken)
+    fn of(line: usize, name: &str, version: &str, is_taken: bool) -> (usize, String, String, bool) {
+        (line, name.to_owned(), version.to_owned(), is_taken)
     }
 
     #[test]
@@ -246,43 +304,68 @@ mod tests {
         let newer = row("v1.10", "ACTIVE");
         let preview = row("v1.10-beta.2", "active");
         let testing = row("v2.0", "testing");
-        let mut rows = [older, newer, preview, testing];
+        let mut rows = [older, newer.clone(), preview, testing];
         for _ in 0..rows.len() {
             rows.rotate_left(1);
-            assert_eq!(chosen(&rows), [of("a", "v1.10", true)]);
+            let line = rows.iter().position(|row| *row == newer).unwrap() + 1;
+            assert_eq!(chosen(&rows), [of(line, "a", "v1.10", true)]);
         }
         let old = [row("2025-12-31", "deprecated"), row("2026-01-02", "deprecated")];
-        assert_eq!(chosen(&old), [of("a", "2026-01-02", true)]);
+        assert_eq!(chosen(&old), [of(2, "a", "2026-01-02", true)]);
     }
 
     #[test]
     fn a_row_that_cannot_be_read_is_told_and_not_replaced_by_an_older_one() {
-        let refused = [of("a", "2", false)];
-        let mut rows = [row("1", "active"), row("2", "production"), row("1", "active")];
+        let odd = row("2", "production");
+        let mut rows = [row("1", "active"), odd.clone(), row("1", "active")];
         for _ in 0..rows.len() {
             rows.rotate_left(1);
-            assert_eq!(chosen(&rows), refused);
+            let line = rows.iter().position(|row| *row == odd).unwrap() + 1;
+            assert_eq!(chosen(&rows), [of(line, "a", "2", false)]);
         }
         // Its status might have been active.
-        assert_eq!(chosen(&[row("3", "deprecated"), row("2", "production")]), refused);
+        assert_eq!(chosen(&[row("3", "deprecated"), odd]), [of(2, "a", "2", false)]);
         let mut newest = row("2", "active");
         newest["cost_estimate"] = json!("much");
-        assert_eq!(chosen(&[row("1", "active"), newest.clone()]), refused);
+        assert_eq!(chosen(&[row("1", "active"), newest.clone()]), [of(2, "a", "2", false)]);
         newest["version"] = json!([]);
-        assert_eq!(chosen(&[row("9", "active"), newest]), [of("a", "", false)]);
+        assert_eq!(chosen(&[row("9", "active"), newest]), [of(2, "a", "", false)]);
+    }
+
+    #[test]
+    fn two_rows_of_one_version_are_refused_unless_they_say_the_same() {
+        let said = |description: &str, version: &str| json!({"agent_name": "a", "version": version, "description": description});
+        assert_eq!(
+            chosen(&[said("x", "1"), said("y", "1"), said("x", "1"), said("z", "1")]),
+            [of(1, "a", "1", false), of(2, "a", "1", false), of(4, "a", "1", false)]
+        );
+        assert_eq!(
+            chosen(&[said("x", "1"), said("y", "1"), said("z", "2")]),
+            [of(1, "a", "1", false), of(2, "a", "1", false), of(3, "a", "2", true)]
+        );
+        assert_eq!(chosen(&[said("x", ""), said("x", "")]), [of(1, "a", "", true)]);
+        let both = [said("x", "1"), said("y", "1")].map(|row| row.to_string()).join("\n");
+        let errors = newest(rows::parse(both.as_bytes())).into_iter().map(|it| it.row.unwrap_err());
+        let errors: Vec<_> = errors.map(|error| error.to_string()).collect();
+        assert!(errors[0].contains("agent_name") && errors[0].ends_with("line 2"), "{errors:?}");
+        assert!(errors[1].ends_with("line 1"), "{errors:?}");
     }
 
     #[test]
     fn a_row_that_cannot_be_read_stops_no_other() {
-        let both = [of("a", "2", true), of("a", "1", false)];
-        let mut rows = [row("1", "draft"), row("2", "active")];
+        let draft = row("1", "draft");
+        let mut rows = [draft.clone(), row("2", "active")];
         for _ in 0..rows.len() {
             rows.rotate_left(1);
+            let mut both = [of(1, "a", "2", true), of(2, "a", "1", false)];
+            if rows[0] == draft {
+                both = [of(1, "a", "1", false), of(2, "a", "2", true)];
+            }
             assert_eq!(chosen(&rows), both);
         }
         let mut deprecated = row("3", "deprecated");
         deprecated["cost_estimate"] = json!("much");
-        let both = [of("a", "2", true), of("a", "3", false)];
+        let both = [of(1, "a", "3", false), of(2, "a", "2", true)];
         assert_eq!(chosen(&[deprecated, row("2", "active")]), both);
 
         let others = [
@@ -296,12 +379,12 @@ mod tests {
         assert_eq!(
             chosen(&others),
             [
-                of("(row 2)", "", false),
-                of("(row 3)", "3", false),
-                of("(row 5)", "", false),
-                of("a", "1", true),
-                of("b", "", true),
-                of("c", "", false),
+                of(1, "b", "", true),
+                of(2, "", "", false),
+                of(3, "", "3", false),
+                of(4, "c", "", false),
+                of(5, "", "", false),
+                of(6, "a", "1", true),
             ]
         );
     }

@@ -9,6 +9,7 @@ mod import;
 mod keys;
 mod output;
 mod registry;
+mod rows;
 mod runs;
 mod stack;
 mod subscriptions;

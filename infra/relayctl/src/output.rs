@@ -67,12 +67,15 @@ fn steers(char: char) -> bool {
         || matches!(char, '\u{2066}'..='\u{2069}')
 }
 
-/// The same JSON, in which what steers a terminal is escaped. It can only stand in texts: the line ends
-/// between them are ours.
+/// The same JSON, in which what steers a terminal is escaped. It can only stand in texts, but for what
+/// JSON has between them.
 fn escaped(json: &str) -> String {
     let mut safe = String::with_capacity(json.len());
     for char in json.chars() {
-        if char != '\n' && steers(char) {
+        if matches!(char, '\t' | '\r') {
+            // Within a text they are escaped already.
+            safe.push(' ');
+        } else if char != '\n' && steers(char) {
             let mut units = [0; 2];
             for unit in char.encode_utf16(&mut units) {
                 // Writing to a string does not fail.
@@ -149,7 +152,7 @@ mod tests {
         // As `serde_json` writes it, and as an agent has written it.
         let json = [
             Json::of(&steering),
-            Json::parse("{\"\u{9b}2J\": \"\u{202e}\u{7f}\\u009b é 😀\"}").unwrap(),
+            Json::parse("{\"\u{9b}2J\":\r\n\t\"\u{202e}\u{7f}\\u009b é 😀\"}").unwrap(),
         ];
 
         let shown = Reply::new(&json, String::new()).unwrap().json;

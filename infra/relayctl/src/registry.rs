@@ -1,15 +1,17 @@
 //! The rows of agent registries in the field, which hold one thing in many forms: as plain JSON or
 //! as DynamoDB's, a number as text, a list as JSON in a text, nothing as null.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
-use anyhow::{Context as _, anyhow, bail};
-use aws_sdk_dynamodb::types::AttributeValue;
+use anyhow::{Context as _, bail};
 use relay::{
-    json::{self, Json, Node},
-    store::Item,
+    json::{Json, Node},
+    store::{Item, to_json},
 };
-use serde_json::Value;
+use serde::{
+    Deserialize, Deserializer,
+    de::{IgnoredAny, MapAccess, Visitor},
+};
 
 use crate::output::start;
 
@@ -32,13 +34,6 @@ const FIELDS: [&str; 12] = [
 /// By which DynamoDB says of what type a value is.
 const TYPES: [&str; 10] = ["S", "N", "BOOL", "NULL", "M", "L", "SS", "NS", "B", "BS"];
 
-/// What a file may have its rows in: each in an object by this name, as in an export to S3, or all
-/// in a list, as in the answer to a scan and in that of `agents list --json`.
-const WRAPPERS: [&str; 5] = ["Item", "Items", "NewImage", "PutRequest", "agents"];
-
-/// More than those have about each other.
-const MAX_WRAPPED: usize = 5;
-
 /// A row as it was found.
 #[derive(Debug)]
 pub(crate) struct Found(BTreeMap<&'static str, Option<Json>>);
@@ -58,7 +53,7 @@ pub(crate) struct Row {
     pub(crate) llm_provider: Option<String>,
     pub(crate) llm_model: Option<String>,
     pub(crate) cost_estimate: Option<f64>,
-    pub(crate) parameters_schema: Option<Value>,
+    pub(crate) parameters_schema: Option<Json>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,70 +64,35 @@ pub(crate) enum RowStatus {
     Testing,
 }
 
-/// The rows of a file, each with its reason if it is none.
-pub(crate) fn parse(text: &str) -> anyhow::Result<Vec<anyhow::Result<Found>>> {
-    let text = json::mend(text.strip_prefix('\u{feff}').unwrap_or(text));
-    let values: Result<Vec<Json>, _> =
-        serde_json::Deserializer::from_str(&text).into_iter().collect();
-    let values: Vec<_> = match values {
-        Ok(values) => values.into_iter().map(Ok).collect(),
-        Err(error) => lines(&text).ok_or_else(|| anyhow!(error).context("the rows are no JSON"))?,
-    };
-    let mut rows = Vec::new();
-    for value in values {
-        match value {
-            Ok(value) => unwrap(value.node(), MAX_WRAPPED, &mut rows),
-            Err(error) => rows.push(Err(error)),
-        }
-    }
-    Ok(rows)
-}
-
-/// An object a line, of which some are broken; `None` when the text is something else.
-fn lines(text: &str) -> Option<Vec<anyhow::Result<Json>>> {
-    let lines = (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty());
-    let lines: Vec<_> = lines
-        .map(|(number, line)| {
-            let object = Json::parse(line).filter(|json| json.node().is_object());
-            object.with_context(|| format!("line {number} is no JSON object"))
-        })
-        .collect();
-    let good = lines.iter().filter(|line| line.is_ok()).count();
-    (good * 2 > lines.len()).then_some(lines)
-}
-
-fn unwrap(node: Node<'_>, wrapped: usize, rows: &mut Vec<anyhow::Result<Found>>) {
-    if node.is_list() {
-        node.items().into_iter().for_each(|item| unwrap(item, wrapped, rows));
-        return;
-    }
-    let members = node.members();
-    if wrapped > 0 && !members.has("agent_name") {
-        let within = WRAPPERS.iter().find_map(|name| members.get(name));
-        if let Some(within) = within.filter(|it| it.is_list() || it.is_object()) {
-            return unwrap(within, wrapped - 1, rows);
-        }
-    }
-    rows.push(if node.is_object() {
-        Ok(Found::in_json(node))
-    } else {
-        Err(anyhow!("is no object"))
-    });
-}
-
 impl Found {
-    fn in_json(node: Node<'_>) -> Self {
+    /// Refused is one that says two things of what we read.
+    pub(crate) fn in_json(node: Node<'_>) -> anyhow::Result<Self> {
+        let mut names = serde_json::from_str::<Names>(node.as_str())?.0;
+        names.sort_unstable();
+        let twice = names.windows(2).find(|pair| matches!(pair, [one, two] if one == two));
+        if let Some([field, _]) = twice {
+            bail!("{field} is there twice");
+        }
         let members = node.members();
         let is_typed = members.get("agent_name").is_some_and(is_typed);
         let found = FIELDS.into_iter().filter_map(|field| {
             let node = members.get(field)?;
             Some((field, if is_typed { untyped(node) } else { Some(node.to_json()) }))
         });
-        Self(found.collect())
+        Ok(Self(found.collect()))
+    }
+
+    /// Whether both say the same, however they write it.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        let digests = |found: &Self| -> Vec<_> {
+            let fields = found.0.iter().filter(|(_, value)| !is_nothing(value.as_ref()));
+            fields.map(|(field, value)| (*field, value.as_ref().map(Json::digest))).collect()
+        };
+        digests(self) == digests(other)
     }
 
     pub(crate) fn in_item(item: &Item) -> Self {
-        let found = FIELDS.into_iter().filter_map(|field| Some((field, plain(item.get(field)?))));
+        let found = FIELDS.into_iter().filter_map(|field| Some((field, to_json(item.get(field)?))));
         Self(found.collect())
     }
 
@@ -174,12 +134,7 @@ impl Found {
             llm_provider: self.text("llm_provider")?,
             llm_model: self.text("llm_model")?,
             cost_estimate: self.cost()?,
-            parameters_schema: match self.unquoted("parameters_schema")? {
-                None => None,
-                Some(schema) => Some(schema.to_value().context(
-                    "parameters_schema is nested too deep, or has a number that is too large",
-                )?),
-            },
+            parameters_schema: self.unquoted("parameters_schema")?,
         })
     }
 
@@ -258,9 +213,38 @@ fn used(tool: Node<'_>) -> Option<String> {
 
 /// A number as it is written, with all its digits: a version may be 1.10.
 fn number(node: Node<'_>) -> Option<String> {
-    let json = node.to_json();
-    let text = json.as_str();
-    text.starts_with(|char: char| char == '-' || char.is_ascii_digit()).then(|| text.to_owned())
+    node.is_number().then(|| node.as_str().to_owned())
+}
+
+fn is_nothing(value: Option<&Json>) -> bool {
+    value.is_some_and(|json| json.node().is_null())
+}
+
+/// Those of our fields that an object names, each as often as it does.
+struct Names(Vec<&'static str>);
+
+impl<'de> Deserialize<'de> for Names {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(NamesVisitor)
+    }
+}
+
+struct NamesVisitor;
+
+impl<'de> Visitor<'de> for NamesVisitor {
+    type Value = Names;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Names, A::Error> {
+        let mut names = Vec::new();
+        while let Some((name, IgnoredAny)) = map.next_entry::<String, _>()? {
+            names.extend(FIELDS.into_iter().find(|field| *field == name));
+        }
+        Ok(Names(names))
+    }
 }
 
 fn is_typed(node: Node<'_>) -> bool {
@@ -273,51 +257,24 @@ fn is_typed(node: Node<'_>) -> bool {
 fn untyped(node: Node<'_>) -> Option<Json> {
     let json = node.to_json();
     let typed: serde_dynamo::AttributeValue = serde_json::from_str(json.as_str()).ok()?;
-    plain(&typed.into())
-}
-
-/// A value without its type; `None` for one that is no JSON, as bytes are unless they are text. Of
-/// what is within another such is left out, since nobody has asked for it by its name.
-fn plain(value: &AttributeValue) -> Option<Json> {
-    Some(match value {
-        AttributeValue::S(text) => Json::string(text),
-        // DynamoDB's numbers are JSON's.
-        AttributeValue::N(digits) => {
-            Json::parse(digits.trim()).filter(|it| number(it.node()).is_some())?
-        }
-        AttributeValue::Bool(bool) => Json::of(bool),
-        AttributeValue::Null(_) => Json::null(),
-        AttributeValue::M(members) => {
-            let members = members.iter().filter_map(|(name, value)| Some((name, plain(value)?)));
-            Json::of(&members.collect::<BTreeMap<_, _>>())
-        }
-        AttributeValue::L(items) => Json::of(&items.iter().filter_map(plain).collect::<Vec<_>>()),
-        AttributeValue::Ss(texts) => Json::of(texts),
-        AttributeValue::Ns(numbers) => {
-            Json::of(&numbers.iter().filter_map(|digits| Json::parse(digits)).collect::<Vec<_>>())
-        }
-        AttributeValue::B(bytes) => Json::string(std::str::from_utf8(bytes.as_ref()).ok()?),
-        AttributeValue::Bs(items) => {
-            let texts = items.iter().map(|bytes| std::str::from_utf8(bytes.as_ref()).ok());
-            Json::of(&texts.collect::<Option<Vec<_>>>()?)
-        }
-        _ => return None,
-    })
+    to_json(&typed.into())
 }
 
 #[cfg(test)]
 mod tests {
     use std::collections::HashMap;
 
+    use aws_sdk_dynamodb::types::AttributeValue;
     use proptest::{prelude::*, sample::select};
-    use serde_json::{Map, json};
+    use serde_json::{Map, Value, json};
 
     use super::*;
+    use crate::rows;
 
     const ARN: &str = "arn:aws:states:us-east-1:111122223333:stateMachine:x";
 
     fn found(text: &str) -> Vec<anyhow::Result<Found>> {
-        parse(text).unwrap()
+        rows::parse(text.as_bytes()).into_iter().map(|entry| entry.row).collect()
     }
 
     /// How the only row of a text reads, or why it does not.
@@ -426,7 +383,10 @@ mod tests {
         }
         let deep = format!("{}1{}", "[".repeat(200), "]".repeat(200));
         let row = |field: &str| format!(r#"{{"agent_name": "a", "{field}": {deep}}}"#);
-        assert!(one(&row("parameters_schema")).unwrap_err().contains("parameters_schema"));
+        assert_eq!(
+            one(&row("parameters_schema")).unwrap().parameters_schema.unwrap().as_str(),
+            deep
+        );
         assert!(one(&row("system_prompt")).is_ok(), "what is not ours is not read");
         assert_eq!(one("7").unwrap_err(), "is no object");
     }
@@ -441,7 +401,7 @@ mod tests {
         .unwrap();
 
         assert_eq!(row.state_machine_arn.as_deref(), Some("arn"));
-        assert_eq!(row.parameters_schema, Some(json!({"type": "object"})));
+        assert_eq!(row.parameters_schema.unwrap().as_str(), r#"{"type": "object"}"#);
         assert_eq!(row.tools, ["x", "y", "w"]);
         for (tools, names) in [
             (json!(["x"]), vec!["x"]),
@@ -497,7 +457,7 @@ mod tests {
                 );
                 let schema =
                     json!({"maxProperties": 3, "a": true, "required": ["q", null], "n": [1]});
-                assert_eq!(row.parameters_schema, Some(schema));
+                assert_eq!(row.parameters_schema.unwrap().to_value(), Some(schema));
             }
         }
         let listed = json!({"agents": [{"agent_name": "a", "status": "inactive"}]});
@@ -517,22 +477,37 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_line_is_told_and_the_others_are_read() {
-        let good = r#"{"agent_name": "a", "description": "cut \ud83d"}"#;
-        let rows = found(&format!("{good}\n\n{{\"agent_name\": \n{good}\r\n{good}"));
-        let told: Vec<_> = rows
-            .iter()
-            .map(|row| row.as_ref().map_or_else(ToString::to_string, |it| it.name().unwrap()))
-            .collect();
-
-        assert_eq!(told, ["a", "line 3 is no JSON object", "a", "a"]);
-        assert_eq!(rows[0].as_ref().unwrap().read().unwrap().description, "cut \u{fffd}");
-        for broken in
-            ["[1, 2", "{", "nonsense", "[\n{\"agent_name\": \"a\"},\n{\"agent_name\": \"b\"}\n"]
-        {
-            assert!(parse(broken).is_err(), "{broken}");
+    fn a_row_that_says_something_twice_is_refused_by_its_field() {
+        for (row, field) in [
+            (r#"{"agent_name": "a", "agent_name": "b"}"#, "agent_name"),
+            (
+                r#"{"agent_name": "a", "status": null, "x": {"status": 1}, "st\u0061tus": "active"}"#,
+                "status",
+            ),
+        ] {
+            assert_eq!(one(row).unwrap_err(), format!("{field} is there twice"));
         }
-        assert_eq!(found("[1, 2]").len(), found("1\n2\n").len());
+        assert!(
+            one(r#"{"agent_name": "a", "tools": [{"agent_name": 1}], "x": 1, "x": 1e999}"#).is_ok()
+        );
+    }
+
+    #[test]
+    fn rows_are_the_same_however_they_are_written() {
+        let found = |text: &str| found(text).remove(0).unwrap();
+        let row = found(r#"{"agent_name": "a", "tools": {"x": 1, "y": 2}, "prompt": "one"}"#);
+
+        for same in [
+            r#"{"tools":{"y":2,"x":1},"agent_name":"\u0061","prompt":"another"}"#,
+            r#"{"agent_name": {"S": "a"}, "tools": {"M": {"x": {"N": "1"}, "y": {"N": "2"}}}, "status": {"NULL": true}}"#,
+        ] {
+            assert!(row.is_same(&found(same)), "{same}");
+        }
+        for other in
+            [r#"{"agent_name": "a"}"#, r#"{"agent_name": "a", "tools": {"x": 1.0, "y": 2}}"#]
+        {
+            assert!(!row.is_same(&found(other)), "{other}");
+        }
     }
 
     #[test]
@@ -606,13 +581,6 @@ mod tests {
             let plain = of(row.to_string());
             prop_assert_eq!(&of(json!({"Items": [typed]}).to_string()), &plain);
             prop_assert_eq!(&read(Found::in_item(&item).read()), &plain);
-        }
-
-        #[test]
-        fn any_text_is_read_or_refused(text in r#"[{}\[\]",:0-9a-c\\ud\n]{0,60}|(\{"(Items?|agent_name|agents)":[\[{"SN:a\]}1, ]{0,20}){1,3}"#) {
-            for found in parse(&text).into_iter().flatten().flatten() {
-                drop(found.read());
-            }
         }
     }
 }

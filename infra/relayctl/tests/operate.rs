@@ -185,14 +185,19 @@ async fn an_agent_that_could_not_run_is_refused_and_one_put_again_keeps_what_was
     assert!(!said.ok && said.notes.contains("no JSON Schema"), "{said:?}");
     assert!(agent_row(&stack, &name).await.is_none(), "nothing of that was stored");
 
-    assert!(RELAYCTL.with(&schema, r#"{"type": "object"}"#, &[]).await.ok);
+    let rounded = r#"{"properties": {"n": {"maximum": 12345678901234567890.10}}}"#;
+    let said = RELAYCTL.with(&schema, rounded, &[]).await;
+    assert!(!said.ok && said.notes.contains("parameters_schema/properties/n/maximum"), "{said:?}");
+    assert!(agent_row(&stack, &name).await.is_none(), "nor of that");
+
+    let written = r#"{"maxProperties": 1.0, "default": 12345678901234567890.10}"#;
+    assert!(RELAYCTL.with(&schema, written, &[]).await.ok);
+    let listed = RELAYCTL.told(&["agents", "list", "--json"]).await;
+    assert!(listed.contains("\"default\": 12345678901234567890.10"), "{listed}");
     let agents = Agents::new(stack.dynamodb.clone(), stack.output("AgentsTable").to_owned());
     agents.set_average(&name.parse().unwrap(), 4.5).await.unwrap();
     let row = agent_row(&stack, &name).await.unwrap();
-    assert_eq!(
-        (&row["parameters_schema"]["type"], &row["llm_model"]),
-        (&json!("object"), &json!("m"))
-    );
+    assert_eq!((&row["parameters_schema"], &row["llm_model"]), (&json!(written), &json!("m")));
 
     let version = stack.step_functions.publish_state_machine_version().state_machine_arn(&echo);
     let version = version.send().await.unwrap().state_machine_version_arn;

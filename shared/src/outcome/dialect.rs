@@ -1,15 +1,10 @@
 //! The dialects in which conversations with models are written down, and what all have in common.
 
-use std::{
-    borrow::Cow,
-    collections::{BTreeMap, HashSet},
-};
-
-use serde::Serialize;
+use std::{borrow::Cow, collections::HashSet};
 
 use crate::{
     json::{Item, Json, Members, Node},
-    outcome::{anthropic, bedrock, gemini, langchain, openai_chat, openai_responses},
+    outcome::{anthropic, bedrock, gemini, langchain, openai_chat, openai_responses, tokens},
 };
 
 /// All dialects. To add one, write a file like the others, name it here, and add it to the table in
@@ -325,50 +320,9 @@ impl<'a> Conversation<'a> {
         match self.usages.as_slice() {
             [] => None,
             [usage] => Some(usage.to_json()),
-            usages => sum(usages),
+            usages => tokens::sum(usages),
         }
     }
-}
-
-/// A number of tokens, or several of a kind.
-#[derive(Serialize)]
-#[serde(untagged)]
-enum Amount {
-    Tokens(u128),
-    Details(BTreeMap<String, u128>),
-}
-
-/// Adds up what is counted, and leaves out what is not. `None` where a count is no whole number.
-fn sum(usages: &[Node<'_>]) -> Option<Json> {
-    let mut total: BTreeMap<String, Amount> = BTreeMap::new();
-    for usage in usages {
-        for (name, count) in usage.members().iter() {
-            if is_number(count) {
-                match total.entry(name.to_owned()).or_insert(Amount::Tokens(0)) {
-                    Amount::Tokens(tokens) => add_to(tokens, count)?,
-                    Amount::Details(_) => return None,
-                }
-            } else if count.is_object() {
-                let empty = Amount::Details(BTreeMap::new());
-                let Amount::Details(details) = total.entry(name.to_owned()).or_insert(empty) else {
-                    return None;
-                };
-                for (name, count) in count.members().iter().filter(|(_, it)| is_number(*it)) {
-                    add_to(details.entry(name.to_owned()).or_default(), count)?;
-                }
-            }
-        }
-    }
-    Some(Json::of(&total))
-}
-
-fn is_number(node: Node<'_>) -> bool {
-    node.as_str().starts_with(|first: char| first == '-' || first.is_ascii_digit())
-}
-
-fn add_to(tokens: &mut u128, count: Node<'_>) -> Option<()> {
-    *tokens = tokens.checked_add(count.as_str().parse().ok()?)?;
-    Some(())
 }
 
 /// What a raw answer of one of the APIs says.

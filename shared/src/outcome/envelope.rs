@@ -1,6 +1,12 @@
 //! What services wrap around an answer where a machine ends with their call, and does not select
 //! from what they return.
 
+use base64::{
+    Engine as _,
+    alphabet::STANDARD,
+    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
+};
+
 use crate::{
     json::{Members, Node, mend},
     outcome::{Normalised, form},
@@ -40,17 +46,52 @@ impl Envelope {
         Self { content, marks, is_json_text: false, is_weak: false }
     }
 
+    /// The content, also null where nothing was answered.
     fn holds<'a>(&self, members: &Members<'a>) -> Option<Node<'a>> {
         let is_marked = self.marks.iter().all(|mark| members.get(mark).is_some());
-        members.get(self.content).filter(|_| is_marked)
+        members.find(self.content).filter(|content| {
+            // Null may stand beside an answer, but not where all else is the gateway's.
+            is_marked && !(self.is_weak && content.is_null() && !is_gateway_s(members))
+        })
     }
 
-    /// What a text in it says, if that is JSON.
-    fn unwrap(&self, content: Node<'_>) -> Option<String> {
-        let text = mend(&content.text()?).into_owned();
+    /// What is read in place of the content, where that is not the content itself: JSON in a text,
+    /// which may be in Base64.
+    fn unwrap(&self, content: Node<'_>, members: &Members<'_>) -> Option<String> {
+        let text = content.text()?;
+        let text = decoded(&text, members).unwrap_or(text);
+        let text = mend(&text).into_owned();
         let node = Node::parse(&text)?;
         (self.is_json_text || node.is_object() || node.is_list()).then_some(text)
     }
+}
+
+/// Whether an object has no members but those that a function answers API Gateway with.
+fn is_gateway_s(members: &Members<'_>) -> bool {
+    const ITS: [&str; 7] = [
+        "statusCode",
+        "statusDescription",
+        "headers",
+        "multiValueHeaders",
+        "cookies",
+        "isBase64Encoded",
+        "body",
+    ];
+    members.names().all(|name| ITS.contains(&name))
+}
+
+/// The text that a body is in Base64; `None` where it is not said to be, or is something else.
+fn decoded(body: &str, members: &Members<'_>) -> Option<String> {
+    /// With or without its padding.
+    const BASE64: GeneralPurpose = GeneralPurpose::new(
+        &STANDARD,
+        GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+    );
+
+    members.get("isBase64Encoded").filter(|it| it.as_str() == "true")?;
+    // Some encoders break lines.
+    let body: String = body.split_ascii_whitespace().collect();
+    String::from_utf8(BASE64.decode(body).ok()?).ok()
 }
 
 pub(super) fn read(output: &str) -> Normalised {
@@ -61,13 +102,13 @@ pub(super) fn read(output: &str) -> Normalised {
 fn open(output: &str, opened: &[&str]) -> form::Read {
     // Nearly always an object, which is parsed in one go. Nothing else has members.
     let members = Members::parse(output).unwrap_or_else(Members::none);
-    let is_ours = ["result", "messages"].into_iter().any(|name| members.has(name));
+    let is_ours = ["result"].iter().chain(&form::MESSAGES).any(|name| members.has(name));
     for envelope in ENVELOPES.iter().filter(|it| !is_ours && !opened.contains(&it.content)) {
         let Some(content) = envelope.holds(&members) else { continue };
         let opened = [opened, &[envelope.content]].concat();
-        let text = envelope.unwrap(content);
+        let text = envelope.unwrap(content, &members);
         let read = open(text.as_deref().unwrap_or(content.as_str()), &opened);
-        if read.is_known || !envelope.is_weak {
+        if read.is_known || !envelope.is_weak || content.is_null() {
             return form::Read { is_known: true, ..read };
         }
     }

@@ -10,6 +10,9 @@ use crate::{
     },
 };
 
+/// What messages are called. SDK integrations write all names in `PascalCase`.
+pub(super) const MESSAGES: [&str; 2] = ["messages", "Messages"];
+
 /// What an output says, and whether that is a form that we know.
 pub(super) struct Read {
     pub(super) normalised: Normalised,
@@ -85,10 +88,11 @@ fn listed(output: &str) -> Heard<'_> {
 /// The messages that an output holds, and whether it holds any. `messages` is taken for them as it
 /// is; the other names mean other things, too.
 fn conversation<'a>(members: &Members<'a>) -> Option<Conversation<'a>> {
-    if let Some(messages) = members.get("messages").filter(|it| it.as_str() != "[]") {
+    let mut messages = MESSAGES.into_iter().filter_map(|name| members.get(name));
+    if let Some(messages) = messages.find(|it| it.as_str() != "[]") {
         return Some(Conversation::read(messages));
     }
-    let others = ["conversation", "message", "contents"];
+    let others = ["conversation", "message", "Message", "contents"];
     others.into_iter().filter_map(|name| members.get(name)).find_map(|messages| {
         let conversation = Conversation::read(messages);
         conversation.has_assistant().then_some(conversation)

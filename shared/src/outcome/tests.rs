@@ -1,6 +1,7 @@
 //! Answers from the documentation of the providers and from the field are in `fixtures`, a file for
 //! each dialect or form; what holds for all of them is said here.
 
+use base64::{Engine as _, prelude::BASE64_STANDARD};
 use proptest::{collection::vec, prelude::*, sample::select};
 use serde_json::{Value, json};
 
@@ -138,27 +139,66 @@ fn many_tools_take_no_longer_than_their_text() {
     assert_eq!((read.result.as_str(), read.tools_used), ("\"x\"", names));
 }
 
-#[test]
-fn a_count_that_cannot_be_added_up_is_not_guessed() {
-    let of = |counts: [&str; 2]| {
-        let messages = counts.map(|count| {
-            format!(r#"{{"type":"ai","content":"x","usage_metadata":{{"total_tokens":{count}}}}}"#)
-        });
-        normalise(&format!("[{}]", messages.join(","))).tokens_used.map(|it| it.as_str().to_owned())
-    };
+/// What two messages took together that say these, as JSON.
+fn tokens_of(usages: [&str; 2]) -> Option<String> {
+    let messages =
+        usages.map(|usage| format!(r#"{{"type":"ai","content":"x","usage_metadata":{usage}}}"#));
+    normalise(&format!("[{}]", messages.join(","))).tokens_used.map(|it| it.as_str().to_owned())
+}
 
-    let sum = of(["18446744073709551615", "18446744073709551615"]);
-    assert_eq!(sum.as_deref(), Some(r#"{"total_tokens":36893488147419103230}"#));
-    for counts in [
-        ["1", "1.5"],
-        ["1", "-1"],
-        ["1", "1e3"],
-        ["1", "{\"a\":1}"],
-        ["{}", "1"],
-        ["1", "340282366920938463463374607431768211455"],
+#[test]
+fn tokens_are_added_up_in_each_digit() {
+    for (one, other, sum) in [
+        ("1", "2", "3"),
+        ("0.5", "0.25", "0.75"),
+        ("0.1", "0.2", "0.3"),
+        ("1e3", "1", "1001"),
+        ("1.0", "1.0", "2"),
+        ("9007199254740993", "2", "9007199254740995"),
+        ("18446744073709551615", "18446744073709551615", "36893488147419103230"),
+        ("340282366920938463463374607431768211455", "1", "340282366920938463463374607431768211456"),
+        ("12345678901234567890.10", "0.05", "12345678901234567890.15"),
     ] {
-        assert_eq!(of(counts), None, "{counts:?}");
+        let said = tokens_of(
+            [one, other]
+                .map(|it| format!(r#"{{"n":{it},"s":{{"n":{it}}}}}"#))
+                .each_ref()
+                .map(String::as_str),
+        );
+        assert_eq!(said, Some(format!(r#"{{"n":{sum},"s":{{"n":{sum}}}}}"#)), "{one} {other}");
     }
+}
+
+#[test]
+fn what_counts_no_tokens_is_left_out_of_the_sum() {
+    let far = "9".repeat(101);
+    for odd in [
+        "-1",
+        "-0.5",
+        "1e999999",
+        "1e-999999",
+        "1e101",
+        "1e99999999999999999999",
+        &far,
+        "\"5\"",
+        "true",
+        "[1]",
+        "null",
+    ] {
+        for usages in [
+            ["{\"n\":7}".to_owned(), format!("{{\"n\":{odd}}}")],
+            [format!("{{\"n\":{odd}}}"), "{\"n\":7}".to_owned()],
+        ] {
+            assert_eq!(tokens_of([&usages[0], &usages[1]]).as_deref(), Some("{\"n\":7}"), "{odd}");
+        }
+        assert_eq!(tokens_of([&format!("{{\"n\":{odd}}}"), "{}"]), None, "{odd}");
+    }
+    // Several of a kind are no number of that kind.
+    assert_eq!(tokens_of([r#"{"n":1}"#, r#"{"n":{"a":1}}"#]), None);
+    assert_eq!(tokens_of([r#"{"n":{}}"#, r#"{"n":1}"#]), None);
+    // What one message says alone is as it says it.
+    let alone = r#"[{"type":"ai","content":"x","usage_metadata":{"n":-1e999999}}]"#;
+    assert_eq!(normalise(alone).tokens_used.unwrap().as_str(), r#"{"n":-1e999999}"#);
 }
 
 #[test]
@@ -384,8 +424,10 @@ fn any_json() -> impl Strategy<Value = String> {
 
 /// Objects of the words that forms and dialects are made of.
 fn any_words() -> impl Strategy<Value = String> {
-    const NAMES: [&str; 44] = [
+    const NAMES: [&str; 46] = [
         "messages",
+        "Messages",
+        "isBase64Encoded",
         "conversation",
         "message",
         "contents",
@@ -430,7 +472,8 @@ fn any_words() -> impl Strategy<Value = String> {
         "ExecutionArn",
         "Status",
     ];
-    const WORDS: [&str; 20] = [
+    const WORDS: [&str; 21] = [
+        "eyJyZXN1bHQiOjF9",
         "assistant",
         "model",
         "ai",
@@ -456,6 +499,7 @@ fn any_words() -> impl Strategy<Value = String> {
         4 => select(&WORDS[..]).prop_map(|word| format!("\"{word}\"")),
         1 => Just("null".to_owned()),
         1 => Just("7".to_owned()),
+        1 => Just("true".to_owned()),
     ];
     leaf.prop_recursive(6, 60, 6, |inner| {
         prop_oneof![
@@ -469,7 +513,7 @@ fn any_words() -> impl Strategy<Value = String> {
 }
 
 proptest! {
-    // Of each, 110 outputs are read.
+    // Of each, 154 outputs are read.
     #![proptest_config(ProptestConfig::with_cases(200))]
 
     #[test]
@@ -481,7 +525,9 @@ proptest! {
                 json!({"messages": conversation}),
                 json!({"object": "response", "output": conversation}),
                 json!({"conversation": conversation}),
+                json!({"Messages": conversation}),
                 json!({"ExecutionArn": "a", "Status": "SUCCEEDED", "Output": conversation.to_string()}),
+                json!({"statusCode": 200, "isBase64Encoded": true, "body": BASE64_STANDARD.encode(conversation.to_string())}),
                 conversation,
             ] {
                 for output in [output.clone(), without_lists_of_one(output)] {

@@ -21,7 +21,7 @@ const MAX_ROUNDS: usize = 8;
 const RESERVED: [&str; 2] = ["json-schema.org", ".invalid"];
 
 /// Keywords whose value is a schema, or a list of schemas.
-const ONE: [&str; 16] = [
+pub(super) const ONE: [&str; 16] = [
     "not",
     "if",
     "then",
@@ -40,7 +40,7 @@ const ONE: [&str; 16] = [
     "contentSchema",
 ];
 /// Keywords whose value has a schema, or something else, under each name.
-const MANY: [&str; 6] =
+pub(super) const MANY: [&str; 6] =
     ["properties", "patternProperties", "dependentSchemas", "dependencies", "$defs", "definitions"];
 const REFERENCES: [&str; 3] = ["$ref", "$dynamicRef", "$recursiveRef"];
 
@@ -90,21 +90,9 @@ pub(super) struct Graph {
 }
 
 impl Graph {
+    #[cfg(test)]
     pub(super) fn of(schema: &Value) -> Result<Self, Refusal> {
-        let is_draft_4 = schema["$schema"].as_str().is_some_and(|it| it.contains("draft-04"));
-        let mut reader = Reader { is_draft_4, ..Reader::default() };
-        reader.collect(schema)?;
-        reader.resources.push(Resource { value: schema, names: vec![String::new()] });
-        for _ in 0..MAX_ROUNDS {
-            let known = reader.found.len();
-            for node in 0..known {
-                reader.references(node)?;
-            }
-            if reader.found.len() == known {
-                return reader.graph();
-            }
-        }
-        Err(Refusal::TooCostly("its references lead too deep into what is no schema"))
+        Reader::of(schema)?.graph()
     }
 }
 
@@ -114,8 +102,9 @@ struct Resource<'a> {
     names: Vec<String>,
 }
 
+/// Finds all subschemas of a document.
 #[derive(Default)]
-struct Reader<'a> {
+pub(super) struct Reader<'a> {
     is_draft_4: bool,
     found: Vec<&'a Value>,
     /// The place of each in `found`, by where it is in memory.
@@ -126,6 +115,28 @@ struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
+    pub(super) fn of(schema: &'a Value) -> Result<Self, Refusal> {
+        let is_draft_4 = schema["$schema"].as_str().is_some_and(|it| it.contains("draft-04"));
+        let mut reader = Reader { is_draft_4, ..Reader::default() };
+        reader.collect(schema)?;
+        reader.resources.push(Resource { value: schema, names: vec![String::new()] });
+        for _ in 0..MAX_ROUNDS {
+            let known = reader.found.len();
+            for node in 0..known {
+                reader.references(node)?;
+            }
+            if reader.found.len() == known {
+                return Ok(reader);
+            }
+        }
+        Err(Refusal::TooCostly("its references lead too deep into what is no schema"))
+    }
+
+    /// Whether a value of the document is a subschema, also one that only a reference leads to.
+    pub(super) fn is_subschema(&self, value: &Value) -> bool {
+        self.index.contains_key(&std::ptr::from_ref(value))
+    }
+
     fn id(&self) -> &'static str {
         if self.is_draft_4 { "id" } else { "$id" }
     }
@@ -217,7 +228,7 @@ impl<'a> Reader<'a> {
         Ok(targets)
     }
 
-    fn graph(mut self) -> Result<Graph, Refusal> {
+    pub(super) fn graph(mut self) -> Result<Graph, Refusal> {
         let nodes: Result<_, _> = (0..self.found.len()).map(|node| self.node(node)).collect();
         Ok(Graph { nodes: nodes? })
     }

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::{
     InvalidSchema, Misfit,
-    graph::{Graph, Node, Refusal, values},
+    graph::{Graph, Node, Reader, Refusal, values},
 };
 
 /// How many subschemas a schema may have, each counted as often as it is reached.
@@ -24,8 +24,8 @@ const CAUSES_BYTES: usize = 800;
 const STEP_BYTES: usize = 40;
 
 /// The graph of a schema that is not too costly.
-pub(super) fn of(schema: &Value) -> Result<Graph, InvalidSchema> {
-    let graph = Graph::of(schema)?;
+pub(super) fn of(subschemas: Reader<'_>) -> Result<Graph, InvalidSchema> {
+    let graph = subschemas.graph()?;
     total(&graph)?;
     Ok(graph)
 }
@@ -208,7 +208,7 @@ mod tests {
     use serde_json::{Map, json};
 
     use super::*;
-    use crate::schema::Schema;
+    use crate::{json::Json, schema::Schema};
 
     /// How many subschemas it has once each reference is replaced by what it points to, the tree being
     /// written out in fact.
@@ -298,7 +298,7 @@ mod tests {
         fn another_validator_says_the_same((schema, value) in (schema(), value())) {
             // One that needs itself for one value is none, and each validator says so in its own way.
             prop_assume!(!needs_itself(&schema));
-            let Ok(parsed) = Schema::parse(&schema) else { return Ok(()) };
+            let Ok(parsed) = Schema::parse(&Json::of(&schema)) else { return Ok(()) };
             let other = jsonschema::validator_for(&schema).unwrap();
             prop_assert_eq!(parsed.check(value.clone()).is_ok(), other.is_valid(&value));
         }

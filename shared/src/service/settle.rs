@@ -1,6 +1,6 @@
 //! Settling: bringing a run's row to what was observed of it, with all that is owed for that.
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
 use crate::{
     answer::default_code,
@@ -9,7 +9,7 @@ use crate::{
     delivery::{CALLBACK_TARGET, Delivery},
     error::Error,
     execution::{Execution, ExecutionId, Position, Rank, Status},
-    outcome::Outcome,
+    outcome::{MAX_BYTES, Outcome},
     queue::{DeliveryMessage, Queue},
     rights::Rights,
     store::{
@@ -53,6 +53,29 @@ impl Observation {
         }
     }
 
+    /// The same where it can be stored, and else without what is too large for that: a completed run
+    /// is told as failed, since its caller has no result; one that ended otherwise keeps its code.
+    fn storable(&self) -> Cow<'_, Self> {
+        let texts = [&self.output, &self.error, &self.cause];
+        let bytes: usize = texts.into_iter().flatten().map(String::len).sum();
+        if bytes <= MAX_BYTES {
+            return Cow::Borrowed(self);
+        }
+        let told = if self.status == Status::Completed {
+            let cause = format!(
+                "the agent completed, but its output of {bytes} bytes is too large to be kept: at \
+                 most {MAX_BYTES} are"
+            );
+            let error = Some("output_too_large".to_owned());
+            Self { status: Status::Failed, output: None, error, cause: Some(cause), ..self.clone() }
+        } else {
+            let error = self.error.as_deref().map(|error| start(error, MAX_ERROR_CODE));
+            let cause = self.cause.as_deref().map(|cause| start(cause, MAX_CAUSE));
+            Self { output: None, error, cause, ..self.clone() }
+        };
+        Cow::Owned(told)
+    }
+
     /// Where the run stands by this.
     #[must_use]
     pub const fn position(&self) -> Position {
@@ -63,6 +86,11 @@ impl Observation {
         };
         Position { redrive_count: self.redrive_count, rank }
     }
+}
+
+/// The first characters of a text.
+fn start(text: &str, length: usize) -> String {
+    text.chars().take(length).collect()
 }
 
 /// A text that says something.
@@ -81,11 +109,11 @@ pub enum Settled {
     Unknown,
 }
 
-/// How far the clock of Step Functions may be off ours.
-const CLOCK_SKEW: Duration = Duration::from_mins(5);
-
 /// The longest error code that the small `state` part takes; the whole one is in the outcome.
 const MAX_ERROR_CODE: usize = 256;
+
+/// What is kept of a cause that is too large to be stored: as much as Step Functions takes.
+const MAX_CAUSE: usize = 32_768;
 
 #[derive(Debug)]
 pub struct Settle {
@@ -112,6 +140,7 @@ impl Settle {
     /// between any two calls: what is owed is written with the transition, and sending it only
     /// hurries it.
     pub async fn apply(&self, observed: &Observation) -> Result<Settled, Error> {
+        let observed = &observed.storable();
         let before = match self.before(observed).await? {
             Ok(before) => before,
             Err(settled) => return Ok(settled),
@@ -195,13 +224,16 @@ impl Settle {
         observed: &Observation,
     ) -> Result<Step, Error> {
         let Some(ttl) = after.ttl else { return Ok(Step::Applied) };
-        let outcome = Outcome {
-            output: observed.output.clone(),
-            error: said(observed.error.as_ref()).cloned(),
-            cause: said(observed.cause.as_ref()).cloned(),
-            redrive_count: observed.redrive_count,
-        };
-        self.executions.put_outcome(&after.execution_id, &outcome, ttl).await
+        self.executions.put_outcome(&after.execution_id, &outcome(observed), ttl).await
+    }
+}
+
+fn outcome(observed: &Observation) -> Outcome {
+    Outcome {
+        output: observed.output.clone(),
+        error: said(observed.error.as_ref()).cloned(),
+        cause: said(observed.cause.as_ref()).cloned(),
+        redrive_count: observed.redrive_count,
     }
 }
 
@@ -246,7 +278,7 @@ pub(super) fn moved(
         after.completed_at = Some(ended_at);
         after.error_code = (after.status != Status::Completed).then(|| {
             let code = said(observed.error.as_ref()).map(String::as_str);
-            code.unwrap_or(default_code(after.status)).chars().take(MAX_ERROR_CODE).collect()
+            start(code.unwrap_or(default_code(after.status)), MAX_ERROR_CODE)
         });
         after.open_questions.clear();
         // A run that has ended owes nothing itself: it leaves the `due` index, and expires.
@@ -257,22 +289,18 @@ pub(super) fn moved(
     after
 }
 
-/// When the run started, and when it ended if it has. A time that cannot be counts as none: what
-/// one odd event says must neither be told as the time that a run took nor go into an average.
+/// When the run started, and when it ended if it has.
 fn times(
     before: &Execution,
     observed: &Observation,
     now: Timestamp,
 ) -> (Option<Timestamp>, Timestamp) {
-    let created = before.created_at;
-    let can_be = |at: &Timestamp| {
-        (created.minus(CLOCK_SKEW)..=now.max(created).plus(CLOCK_SKEW)).contains(at)
-    };
-    let started = observed.started_at.filter(can_be);
-    let ended = observed.completed_at.filter(can_be);
+    let believed = |told: Option<Timestamp>| before.believed(told?, now);
+    let started = believed(observed.started_at);
+    let ended = believed(observed.completed_at);
     let ended = ended.filter(|end| started.is_none_or(|start| *end >= start));
-    let started = started.or(before.started_at.filter(can_be)).map(|start| start.max(created));
-    (started, ended.unwrap_or(now).max(started.unwrap_or(created)))
+    let started = started.or_else(|| believed(before.started_at));
+    (started, ended.unwrap_or(now).max(started.unwrap_or(before.created_at)))
 }
 
 #[cfg(test)]
@@ -281,7 +309,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::execution::StopReason;
+    use crate::execution::{CLOCK_LEAD, StopReason};
 
     const NOW: Timestamp = Timestamp::from_millis(1_767_225_600_000);
 
@@ -395,9 +423,12 @@ mod tests {
             // The clocks differ a little.
             ((Some(-3), Some(50)), (0, 50)),
             ((Some(-3), Some(-1)), (0, 0)),
-            ((Some(2), Some(70)), (2, 70)),
-            ((Some(70), Some(80)), (70, 80)),
+            ((Some(2), Some(65)), (2, 65)),
+            ((Some(62), Some(64)), (62, 64)),
             // They do not differ that much.
+            ((Some(2), Some(66)), (2, 60)),
+            ((Some(70), Some(80)), (1, 60)),
+            ((Some(66), Some(50)), (1, 50)),
             ((Some(epoch), Some(50)), (1, 50)),
             ((Some(epoch), Some(epoch)), (1, 60)),
             ((Some(epoch), Some(epoch + 60)), (1, 60)),
@@ -414,6 +445,57 @@ mod tests {
         ] {
             let expected = (Some(expected.0), Some(expected.1));
             assert_eq!(times_of(start, end), expected, "{start:?} {end:?}");
+        }
+    }
+
+    #[test]
+    fn an_output_that_is_too_large_to_store_ends_the_run_by_its_code() {
+        let output = |bytes: usize| Some("é".repeat(bytes / 2) + &"x".repeat(bytes % 2));
+        let kept = Observation { output: output(MAX_BYTES), ..observed(Status::Completed, 0) };
+        assert_eq!(kept.storable().output, kept.output);
+
+        let large = Observation { output: output(MAX_BYTES + 1), ..kept };
+        let told = large.storable();
+        assert_eq!((told.status, told.output.as_ref()), (Status::Failed, None));
+        assert!(told.cause.as_ref().unwrap().contains("408577 bytes"), "{:?}", told.cause);
+        let row = fold(&launched(None), &[told.into_owned()]);
+        assert_eq!(
+            (&row["status"], &row["error_code"]),
+            (&json!("failed"), &json!("output_too_large"))
+        );
+
+        for status in [Status::Failed, Status::Timeout, Status::Cancelled] {
+            let error = Some("E".repeat(300_000));
+            let large = Observation { error, cause: output(300_001), ..observed(status, 0) };
+            let told = large.storable();
+            let lengths = [&told.error, &told.cause].map(|it| it.as_ref().unwrap().chars().count());
+            assert_eq!((told.status, lengths), (status, [MAX_ERROR_CODE, MAX_CAUSE]));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_stored_fits_into_an_item(
+            status in prop::sample::select(vec![
+                Status::Running, Status::Completed, Status::Failed, Status::Timeout, Status::Cancelled,
+            ]),
+            texts in prop::collection::vec(prop::option::of(("[a\"\\n\u{fffd}😀]", 0..200_000_usize)), 3),
+        ) {
+            let text = |index: usize| {
+                texts[index].as_ref().map(|(text, times)| text.repeat(*times))
+            };
+            let large = Observation {
+                output: text(0), error: text(1), cause: text(2), ..observed(status, u32::MAX)
+            };
+            let told = large.storable();
+            let outcome = outcome(&told);
+            let mut item = crate::store::to_item(&outcome).unwrap();
+            item.extend(crate::store::to_item(&json!({
+                "execution_id": "x".repeat(80), "part": "output", "ttl": i64::MAX,
+            })).unwrap());
+
+            prop_assert!(crate::store::bytes(&item) <= 400 * 1024);
+            prop_assert_eq!(told.position(), large.position());
         }
     }
 
@@ -454,7 +536,7 @@ mod tests {
             let now = Timestamp::from_millis(NOW.millis() + existed);
             let (started, ended) = times(&before, &observed, now);
 
-            let longest = now.plus(CLOCK_SKEW);
+            let longest = now.plus(CLOCK_LEAD);
             prop_assert!((NOW..=longest).contains(&ended));
             prop_assert!(started.is_none_or(|start| (NOW..=ended).contains(&start)));
         }

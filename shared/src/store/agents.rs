@@ -6,19 +6,24 @@ use std::{
     time::{Duration, Instant},
 };
 
-use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::{Client, types::AttributeValue};
 
-use super::{Write, from_item, is_refused, number, text, to_item, transitions::Step};
+use super::{
+    Item, Write, from_item, is_refused, number, text, to_item, to_json, transitions::Step,
+};
 use crate::{
     agent::{Agent, AgentName, AgentStatus},
     error::Error,
+    json::Json,
 };
 
 /// How long a changed agent row may go unnoticed by a warm function.
 const CACHED_FOR: Duration = Duration::from_mins(1);
 
+const SCHEMA: &str = "parameters_schema";
+
 /// What an agent may be declared without.
-const OPTIONAL: [&str; 4] = ["llm_provider", "llm_model", "cost_estimate", "parameters_schema"];
+const OPTIONAL: [&str; 4] = ["llm_provider", "llm_model", "cost_estimate", SCHEMA];
 
 #[derive(Debug)]
 pub struct Agents {
@@ -46,7 +51,7 @@ impl Agents {
             .send()
             .await
             .map_err(Error::aws("read an agent"))?;
-        let agent: Option<Agent> = found.item.map(from_item).transpose()?;
+        let agent = found.item.map(agent).transpose()?;
         if let Some(agent) = &agent {
             // A thread that panicked with the lock held leaves a cache that is still whole.
             let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
@@ -76,7 +81,7 @@ impl Agents {
             .send();
         while let Some(page) = pages.next().await {
             for item in page.map_err(Error::aws("list agents"))?.items.unwrap_or_default() {
-                agents.push(from_item(item)?);
+                agents.push(agent(item)?);
             }
         }
         Ok(agents)
@@ -84,9 +89,13 @@ impl Agents {
 
     /// Stores all that an agent is declared by, and keeps what was learnt of it meanwhile.
     pub async fn put(&self, agent: &Agent) -> Result<(), Error> {
-        let mut declared = to_item(agent)?;
+        let mut declared = to_item(&Agent { parameters_schema: None, ..agent.clone() })?;
         declared.remove("agent_name");
         declared.remove("average_execution_time");
+        // As text, which keeps each of its digits.
+        if let Some(schema) = &agent.parameters_schema {
+            declared.insert(SCHEMA.to_owned(), text(schema.as_str()));
+        }
         // Through placeholders, since several of these names are reserved words.
         let mut update = self
             .client
@@ -152,6 +161,47 @@ impl Agents {
             // Removed meanwhile: nothing to keep an average of.
             Err(error) if is_refused(&error) => Ok(()),
             Err(error) => Err(Error::aws("store an agent's average")(error)),
+        }
+    }
+}
+
+/// The agent of a row, whose schema is JSON as text, or a map where others have written it.
+fn agent(mut row: Item) -> Result<Agent, Error> {
+    let schema = row.remove(SCHEMA);
+    let agent: Agent = from_item(row)?;
+    let schema = schema.as_ref().and_then(|schema| match schema {
+        AttributeValue::S(text) => Json::parse(text).or_else(|| to_json(schema)),
+        schema => to_json(schema),
+    });
+    Ok(Agent { parameters_schema: schema.filter(|schema| !schema.node().is_null()), ..agent })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_schema_is_text_in_a_row_or_a_map_with_its_digits() {
+        let number = AttributeValue::N("12345678901234567890.10".to_owned());
+        let map = HashMap::from([("maximum".to_owned(), number)]);
+        for (stored, read) in [
+            (None, None),
+            (Some(AttributeValue::Null(true)), None),
+            (Some(text("null")), None),
+            (Some(text(r#"{"maximum": 1.10}"#)), Some(r#"{"maximum": 1.10}"#)),
+            (Some(AttributeValue::M(map)), Some(r#"{"maximum":12345678901234567890.10}"#)),
+            // It is no schema, which a start is refused for.
+            (Some(text("none")), Some(r#""none""#)),
+            (Some(text("")), Some(r#""""#)),
+        ] {
+            let mut row = Item::from([
+                ("agent_name".to_owned(), text("echo")),
+                ("status".to_owned(), text("active")),
+                ("state_machine_arn".to_owned(), text("arn")),
+            ]);
+            row.extend(stored.map(|schema| (SCHEMA.to_owned(), schema)));
+            let agent = agent(row).unwrap();
+            assert_eq!(agent.parameters_schema.as_ref().map(Json::as_str), read);
         }
     }
 }

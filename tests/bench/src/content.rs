@@ -163,7 +163,7 @@ impl Content {
 
 fn with_schema(schema: Option<&Value>, mut agent: Value) -> Value {
     if let Some(schema) = schema {
-        agent["parameters_schema"] = schema.clone();
+        agent["parameters_schema"] = json!(schema.to_string());
     }
     agent
 }
