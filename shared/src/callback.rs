@@ -9,7 +9,7 @@ use std::{
 use lambda_http::http::{HeaderName, HeaderValue};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
-use url::{Host, Position, Url};
+use url::{Host, ParseError, Position, Url};
 
 use crate::{
     error::Error,
@@ -117,6 +117,7 @@ impl fmt::Debug for CallbackUrl {
 }
 
 const URL_FIELD: &str = "callback_url";
+const NOT_ABSOLUTE: &str = "must be an absolute URL, such as https://example.com/hook";
 const HEADERS_FIELD: &str = "callback_headers";
 pub const MAX_URL: usize = 2048;
 pub const MAX_HEADERS: usize = 20;
@@ -153,8 +154,10 @@ impl CallbackUrl {
         if !text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\') {
             return Err(invalid("holds a character that must be percent-encoded"));
         }
-        let mut url =
-            Url::parse(text).map_err(|error| Error::invalid(URL_FIELD, error.to_string()))?;
+        let mut url = Url::parse(text).map_err(|error| match error {
+            ParseError::RelativeUrlWithoutBase => invalid(NOT_ABSOLUTE),
+            error => Error::invalid(URL_FIELD, format!("is no URL: {error}")),
+        })?;
         // The parser knows every notation of an address (hexadecimal, octal, a single number),
         // so what is checked here is what would be connected to.
         let (named, public) = match url.host() {
@@ -164,7 +167,7 @@ impl CallbackUrl {
             Some(Host::Domain(name)) => (allow.names(name), is_public_name(name)),
             Some(Host::Ipv4(address)) => literal(address.into(), allow),
             Some(Host::Ipv6(address)) => literal(address.into(), allow),
-            None => return Err(invalid("has no host")),
+            None => return Err(invalid(NOT_ABSOLUTE)),
         };
         match url.scheme() {
             "https" => {}
@@ -174,7 +177,7 @@ impl CallbackUrl {
             }
         }
         if !url.username().is_empty() || url.password().is_some() {
-            return Err(invalid("must not hold credentials; use callback_headers"));
+            return Err(invalid("must not hold credentials: send them as headers"));
         }
         if !public && !named {
             return Err(invalid("must go to a public host, or to one that this deployment allows"));

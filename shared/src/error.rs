@@ -49,12 +49,27 @@ pub enum Error {
     },
 }
 
+/// What is told of a place, and of a reason, in bytes.
+const MAX_TOLD: usize = 500;
+
+/// The beginning of a text that is as long as its writer likes.
+#[must_use]
+pub fn beginning(text: Cow<'static, str>) -> Cow<'static, str> {
+    if text.len() <= MAX_TOLD {
+        return text;
+    }
+    let mut text = text.into_owned();
+    text.truncate(text.floor_char_boundary(MAX_TOLD));
+    text.push('…');
+    text.into()
+}
+
 impl Error {
     pub fn invalid(
         field: impl Into<Cow<'static, str>>,
         reason: impl Into<Cow<'static, str>>,
     ) -> Self {
-        Self::Invalid { field: field.into(), reason: reason.into() }
+        Self::Invalid { field: beginning(field.into()), reason: beginning(reason.into()) }
     }
 
     /// The same refusal of another request's field.

@@ -135,18 +135,33 @@ pub fn execution_id(request: &Request) -> Result<ExecutionId, Error> {
 pub fn idempotency_key(headers: &HeaderMap) -> Result<Option<IdempotencyKey>, Error> {
     let mut key = None;
     for value in headers.get_all("idempotency-key") {
-        // What is no visible text is refused by the same rule as a key that is too long.
-        let text = unquoted(value.to_str().unwrap_or_default());
+        // What is no ASCII is refused by the same rule as a key that is too long.
+        let text = String::from_utf8_lossy(value.as_bytes());
+        let text = key_of(text.trim()).into_owned();
         if key.as_ref().is_some_and(|first| *first != text) {
-            return Err(Error::invalid("Idempotency-Key", "is there more than once, and differs"));
+            return Err(Error::invalid(
+                IdempotencyKey::FIELD,
+                "is there more than once, and differs",
+            ));
         }
         key = Some(text);
     }
     key.map(|text| IdempotencyKey::parse(&text)).transpose()
 }
 
-/// What a quoted string says (RFC 8941 §3.3.3, which the draft of `Idempotency-Key` asks for; RFC
-/// 9110 §5.6.4 has the same form). Other text is itself.
+/// The key that a header says: as the draft has it, a string in quotes, with parameters behind it that
+/// mean nothing (RFC 8941 §3.3); or, as most send it, any other text, which is the key itself.
+fn key_of(text: &str) -> Cow<'_, str> {
+    // A semicolon within the quotes does not separate.
+    let item = split(text, ';').next().unwrap_or_default().trim_end();
+    match unquoted(item) {
+        Cow::Owned(key) => Cow::Owned(key),
+        Cow::Borrowed(_) => Cow::Borrowed(text),
+    }
+}
+
+/// What a quoted string says (RFC 8941 §3.3.3; RFC 9110 §5.6.4 has the same form). Other text is
+/// itself.
 fn unquoted(text: &str) -> Cow<'_, str> {
     let inner = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
     let Some(inner) = inner else {
@@ -156,7 +171,11 @@ fn unquoted(text: &str) -> Cow<'_, str> {
     let mut characters = inner.chars();
     while let Some(character) = characters.next() {
         match character {
-            '\\' => said.extend(characters.next()),
+            // One that escapes the last quote leaves the string without an end.
+            '\\' => match characters.next() {
+                Some(escaped) => said.push(escaped),
+                None => return Cow::Borrowed(text),
+            },
             // It ends before its last character, so it is no such string.
             '"' => return Cow::Borrowed(text),
             character => said.push(character),
@@ -306,6 +325,7 @@ fn locate(response: &mut Response<String>, request: &Request, public_url: &str, 
 #[cfg(test)]
 mod tests {
     use aws_lambda_events::apigw::ApiGatewayProxyRequestContext;
+    use proptest::prelude::*;
 
     use super::*;
 
@@ -379,17 +399,77 @@ mod tests {
 
         assert_eq!(item(&[]).unwrap(), None);
         assert!(plain.is_some());
-        for same in [&["\"K\""][..], &["K", "K"], &["K", "\"K\""], &["\"\\K\""]] {
+        for same in [
+            &["\"K\""][..],
+            &["K", "K"],
+            &["K", "\"K\""],
+            &["\"\\K\""],
+            &[" K "],
+            &["\"K\";a=b"],
+            &["\"K\"; a=\"x;y\";b;c=?1 "],
+            &["\"K\" ;a"],
+            &["\"K\";"],
+            &["\"K\";a=1", "K", "\"K\";a=2"],
+        ] {
             assert_eq!(item(same).unwrap(), plain, "{same:?}");
         }
-        for other in [&["\"K"][..], &["K\""], &["k"], &["\"a\"K\""], &["\"\"K\"\""]] {
+        for other in [
+            &["\"K"][..],
+            &["K\""],
+            &["k"],
+            &["\"a\"K\""],
+            &["\"\"K\"\""],
+            &["K;a=b"],
+            &["\"K\"a=b"],
+            &["\"K\\\""],
+            &["\"K;a\""],
+            &["\" K\""],
+        ] {
             assert_ne!(item(other).unwrap(), plain, "{other:?}");
         }
         assert_eq!(item(&["\"a\\\"b\""]).unwrap(), item(&["a\"b"]).unwrap());
+        assert_eq!(item(&["\"a\\\\b\";c"]).unwrap(), item(&["a\\b"]).unwrap());
         for refused in
-            [&["K", "L"][..], &["order-4711", "0f6c-random"], &["K", "K", "L"], &["\"\""], &[""]]
+            [&["K", "L"][..], &["order-4711", "0f6c-random"], &["K", "K", "L"], &["K", ""]]
         {
-            assert!(item(refused).is_err(), "{refused:?}");
+            let said = item(refused).unwrap_err().to_string();
+            assert!(said.ends_with("is there more than once, and differs"), "{refused:?}: {said}");
+        }
+        for blank in [&[""][..], &["  "], &["\"\""], &["\"  \""], &["\"\";a=b"], &["", "\"\""]] {
+            let said = item(blank).unwrap_err().to_string();
+            assert_eq!(said, "Idempotency-Key must not be blank", "{blank:?}");
+        }
+        let mut headers = HeaderMap::new();
+        headers.append("idempotency-key", HeaderValue::from_bytes("é".as_bytes()).unwrap());
+        let said = idempotency_key(&headers).unwrap_err().to_string();
+        assert_eq!(said, "Idempotency-Key must be 1 to 255 visible ASCII characters");
+    }
+
+    /// As RFC 8941 §4.1 writes a string.
+    fn written(key: &str) -> String {
+        format!("\"{}\"", key.replace('\\', "\\\\").replace('"', "\\\""))
+    }
+
+    proptest! {
+        #[test]
+        fn a_key_is_what_its_item_says_whatever_parameters_it_has(
+            key in "[!-~][ -~]{0,40}",
+            parameters in r#"( ?; ?[a-z*][a-z0-9_.*-]{0,5}(=([0-9]{1,3}|\?[01]|"([ !#-\[\]-~]|\\["\\]){0,8}"|[a-z/:]{1,5}))?){0,3}"#,
+        ) {
+            let header = written(&key) + &parameters;
+            prop_assert_eq!(key_of(header.trim()), key.as_str());
+        }
+
+        #[test]
+        fn a_key_without_quotes_is_itself(key in "[!#-~][ -~]{0,40}") {
+            prop_assert_eq!(key_of(&key), key.as_str());
+        }
+
+        #[test]
+        fn no_header_makes_it_panic(text in r#"[a\\"; é=]{0,12}"#) {
+            let mut headers = HeaderMap::new();
+            headers.append("idempotency-key", HeaderValue::from_bytes(text.as_bytes()).unwrap());
+            let _ = idempotency_key(&headers);
         }
     }
 

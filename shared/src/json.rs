@@ -20,9 +20,6 @@ use crate::{api_key::hex, decimal::is_exact, error::Error};
 /// How deep a value may be nested where we have to look into it.
 pub const MAX_DEPTH: usize = 1_000;
 
-/// Why a value cannot be held against a schema.
-pub const NOT_CHECKED: &str = "cannot be held against its schema: it is nested deeper than 128 levels, or has a number beyond 1.8e308";
-
 /// Valid JSON, with its numbers, spaces and escapes as they were written.
 ///
 /// It serialises as that text, but in `serde_json` alone: a [`Value`] made of what holds one has
@@ -71,6 +68,29 @@ impl Json {
     #[must_use]
     pub fn to_value(&self) -> Option<Value> {
         serde_json::from_str(self.as_str()).ok()
+    }
+
+    /// With `{}` for each `[]`: PHP writes both alike.
+    #[must_use]
+    pub fn without_empty_lists(&self) -> Self {
+        let mut written = String::with_capacity(self.as_str().len());
+        let mut rest = self.as_str();
+        while let Some(place) = rest.find(['[', '"']) {
+            let (before, from_here) = rest.split_at(place);
+            written.push_str(before);
+            let within = from_here.strip_prefix('[').map(str::trim_start);
+            if let Some(after) = within.and_then(|within| within.strip_prefix(']')) {
+                written.push_str("{}");
+                rest = after;
+                continue;
+            }
+            let length = within.map_or_else(|| string_length(from_here.as_bytes()), |_| 1);
+            let (kept, after) = from_here.split_at(length);
+            written.push_str(kept);
+            rest = after;
+        }
+        written.push_str(rest);
+        RawValue::from_string(written).map_or_else(|_| self.clone(), Self)
     }
 
     /// How many levels it has; 1 for a number.
@@ -187,13 +207,13 @@ impl<'a> Node<'a> {
     }
 
     #[must_use]
-    pub fn is_number(self) -> bool {
-        is_number(self.0.get())
+    pub fn is_text(self) -> bool {
+        self.starts_with('"')
     }
 
     #[must_use]
-    pub fn is_text(self) -> bool {
-        self.starts_with('"')
+    pub fn is_number(self) -> bool {
+        is_number(self.0.get())
     }
 
     /// The members of an object; none of anything else.
@@ -668,6 +688,21 @@ mod tests {
     }
 
     #[test]
+    fn only_an_empty_list_becomes_an_object() {
+        for (text, objects) in [
+            ("[]", "{}"),
+            ("[ \n]", "{}"),
+            (r#"{"a":[],"b":{"c":[]}}"#, r#"{"a":{},"b":{"c":{}}}"#),
+            ("[[], [1, []], {}]", "[{}, [1, {}], {}]"),
+            (r#"{"[]":"[]","a\"[]":"\\","b":[]}"#, r#"{"[]":"[]","a\"[]":"\\","b":{}}"#),
+            (r#"["]"]"#, r#"["]"]"#),
+            ("1.10", "1.10"),
+        ] {
+            assert_eq!(Json::parse(text).unwrap().without_empty_lists().as_str(), objects);
+        }
+    }
+
+    #[test]
     fn a_text_is_kept_as_it_was_written() {
         for text in [
             "18446744073709551616",
@@ -831,6 +866,22 @@ mod tests {
                 found.push((number.to_owned(), numbers.path()));
             }
             prop_assert_eq!(found, numbers_of(&value, &[]));
+        }
+
+        #[test]
+        fn all_but_the_empty_lists_stay(value in values()) {
+            fn expected(value: Value) -> Value {
+                match value {
+                    Value::Array(items) if items.is_empty() => json!({}),
+                    Value::Array(items) => items.into_iter().map(expected).collect(),
+                    Value::Object(members) => {
+                        members.into_iter().map(|(name, it)| (name, expected(it))).collect()
+                    }
+                    other => other,
+                }
+            }
+            let pretty = Json::parse(&serde_json::to_string_pretty(&value).unwrap()).unwrap();
+            prop_assert_eq!(pretty.without_empty_lists().to_value(), Some(expected(value)));
         }
 
         #[test]

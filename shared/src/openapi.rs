@@ -141,9 +141,10 @@ impl Document {
         self.operation("post", "/v1/executions", "startExecution", "Start an agent.")
             .header(
                 "Idempotency-Key",
-                "A start that is repeated with the same key is accepted once.",
+                "A start that is repeated with the same key is accepted once. Quotes around the key, and what \
+                 follows them behind a semicolon, are no part of it.",
                 &json!({
-                    "type": "string", "pattern": "^[ -~]+$", "minLength": 1,
+                    "type": "string", "pattern": "^[ -~]*[!-~][ -~]*$", "minLength": 1,
                     "maxLength": IdempotencyKey::MAX_LENGTH,
                 }),
             )

@@ -1,6 +1,6 @@
 //! What a start asks for, checked so that everything after it can rely on it.
 
-use std::{borrow::Cow, collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use schemars::JsonSchema;
 use serde::{
@@ -243,22 +243,23 @@ struct InputMetadata<'a> {
     timestamp: String,
 }
 
-/// An `Idempotency-Key`: 1 to 255 visible characters.
+/// An `Idempotency-Key`: 1 to 255 visible characters, not blanks alone.
 #[derive(Debug, Clone)]
 pub struct IdempotencyKey(String);
 
 impl IdempotencyKey {
     pub const MAX_LENGTH: usize = 255;
+    /// The header that it comes in.
+    pub const FIELD: &str = "Idempotency-Key";
 
     pub fn parse(text: &str) -> Result<Self, Error> {
-        if text.is_empty()
-            || text.len() > Self::MAX_LENGTH
+        if text.trim().is_empty() {
+            return Err(Error::invalid(Self::FIELD, "must not be blank"));
+        }
+        if text.len() > Self::MAX_LENGTH
             || !text.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ')
         {
-            return Err(Error::invalid(
-                "Idempotency-Key",
-                "must be 1 to 255 visible ASCII characters",
-            ));
+            return Err(Error::invalid(Self::FIELD, "must be 1 to 255 visible ASCII characters"));
         }
         Ok(Self(text.to_owned()))
     }
@@ -301,16 +302,52 @@ pub fn from_text<T: DeserializeOwned>(text: &str) -> Result<T, Error> {
         let reason = error.into_inner().to_string();
         // The field says it better.
         let reason = reason.rsplit_once(" at line ").map_or(reason.as_str(), |(reason, _)| reason);
-        // A missing or unknown field is named in the message alone: "missing field `agent_name`".
-        let field = match path.as_str() {
-            "." => reason.split('`').nth(1).unwrap_or("body").to_owned(),
-            path => path.to_owned(),
-        };
-        Error::Invalid {
-            field: Cow::Owned(field),
-            reason: Cow::Owned(format!("is not valid: {reason}")),
-        }
+        misfit(&path, reason)
     })
+}
+
+/// What serde says, but for the value, which it quotes, and which may be a secret.
+fn misfit(path: &str, reason: &str) -> Error {
+    let (what, expected) = reason.rsplit_once(", expected ").unwrap_or((reason, ""));
+    let expected = words(expected);
+    let known = if expected.is_empty() { String::new() } else { format!(", expected {expected}") };
+    for (start, said) in
+        [("missing", "is missing"), ("duplicate", "is there twice"), ("unknown", "is unknown")]
+    {
+        let name = what.strip_prefix(start).and_then(|it| it.strip_prefix(" field `"));
+        let Some(name) = name.and_then(|name| name.strip_suffix('`')) else { continue };
+        let field = match (path, start) {
+            (".", _) => name.to_owned(),
+            // The path leads to it already.
+            (path, "unknown") => path.to_owned(),
+            (path, _) => format!("{path}.{name}"),
+        };
+        return Error::invalid(field, format!("{said}{known}"));
+    }
+    let field = if path == "." { "body" } else { path }.to_owned();
+    if !expected.is_empty() {
+        return Error::invalid(field, format!("must be {expected}"));
+    }
+    // What our own types say. Serde itself says no more than that it has tried several.
+    let ours = if what.starts_with("data did not match") { "" } else { what };
+    let separator = if ours.is_empty() { "" } else { ": " };
+    Error::invalid(field, format!("is not valid{separator}{ours}"))
+}
+
+/// What serde expects, in words of JSON.
+fn words(expected: &str) -> String {
+    let kind = expected.split(' ').next().unwrap_or_default();
+    match (kind, expected) {
+        ("struct" | "map" | "internally", _) | (_, "a map") => "an object".to_owned(),
+        ("u8" | "u16" | "u32" | "u64" | "usize" | "i8" | "i16" | "i32" | "i64", _) => {
+            "a whole number".to_owned()
+        }
+        (_, "a sequence") => "a list".to_owned(),
+        (_, "a boolean") => "true or false".to_owned(),
+        (_, "a JSON number") => "a number".to_owned(),
+        // Names, between backticks.
+        _ => expected.replace('`', ""),
+    }
 }
 
 #[cfg(test)]
@@ -354,6 +391,73 @@ mod tests {
         assert_eq!(with("callback_url", json!("http://example.com")), "callback_url");
         assert_eq!(with("callback_headers", json!({"a": "b"})), "callback_headers");
         assert_eq!(with("callback_events", json!(["execution.completed"])), "callback_events");
+    }
+
+    #[test]
+    fn a_refusal_says_what_must_be_there_and_never_quotes_what_is() {
+        #[derive(Debug, Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Odd {
+            #[expect(dead_code, reason = "it is only read")]
+            number: u32,
+            #[serde(default)]
+            #[expect(dead_code, reason = "it is only read")]
+            either: Option<Either>,
+        }
+        #[derive(Debug, Deserialize)]
+        #[serde(untagged)]
+        enum Either {
+            Flag(#[expect(dead_code, reason = "it is only read")] bool),
+            List(#[expect(dead_code, reason = "it is only read")] Vec<u8>),
+        }
+        let odd = |text: &str| from_text::<Odd>(text).unwrap_err().to_string();
+        let start = |rest: &str| {
+            let text = format!(r#"{{"agent_name":"echo","input_message":"hello"{rest}}}"#);
+            let refused =
+                from_text::<StartBody>(&text).and_then(|it| it.check(&CallbackAllow::default()));
+            refused.unwrap_err().to_string()
+        };
+        for (told, said) in [
+            (odd(r#"{"number": "SECRET at line 1, expected x"}"#), "number must be a whole number"),
+            (odd(r#"{"number": -7777}"#), "number must be a whole number"),
+            (odd(r#"{"number": 1, "either": "SECRET"}"#), "either is not valid"),
+            (odd(r#"{"number": 1, "number": 7777}"#), "number is there twice"),
+            (
+                odd(r#"{"number": 1, "a`, expected b": 1}"#),
+                "a`, expected b is unknown, expected number or either",
+            ),
+            (odd("{}"), "number is missing"),
+            (odd("7777"), "body must be an object"),
+            (odd(r#""SECRET""#), "body must be an object"),
+            (start(r#","callback_headers":"SECRET""#), "callback_headers must be an object"),
+            (
+                start(r#","callback_headers":{"authorization":7777}"#),
+                "callback_headers.authorization must be a string",
+            ),
+            (start(r#","callback_events":"SECRET""#), "callback_events must be a list"),
+            (start(r#","tags":{"a":["SECRET"]}"#), "tags.a must be a string"),
+            (start(r#","input_message":"SECRET""#), "input_message is there twice"),
+            (start(r#","timeout_seconds":"SECRET""#), "timeout_seconds must be a number"),
+            (
+                start(r#","timeout_seconds":7777.5"#),
+                "timeout_seconds is not valid: must be a whole number",
+            ),
+            (
+                start(r#","callback_url":"//SECRET""#),
+                "callback_url must be an absolute URL, such as https://example.com/hook",
+            ),
+        ] {
+            assert_eq!(told, said);
+        }
+        let event = start(r#","callback_events":["SECRET"]"#);
+        assert!(
+            event.starts_with("callback_events[0] must be one of execution.running, "),
+            "{event}"
+        );
+        let unknown = start(&format!(r#","{}":1"#, "é".repeat(100_000)));
+        assert!(
+            unknown.len() < 1_100 && unknown.contains("is unknown, expected one of agent_name")
+        );
     }
 
     #[test]
@@ -503,8 +607,13 @@ mod tests {
         let key = IdempotencyKey::parse("12-0-0").unwrap();
 
         assert_ne!(key.item(&"a".to_owned().into()), key.item(&"b".to_owned().into()));
-        for text in ["", "a\n", "é", &"a".repeat(256)] {
-            assert!(IdempotencyKey::parse(text).is_err());
+        for text in ["a\n", "é", &"a".repeat(256)] {
+            let refused = IdempotencyKey::parse(text).unwrap_err().to_string();
+            assert_eq!(refused, "Idempotency-Key must be 1 to 255 visible ASCII characters");
+        }
+        for blank in ["", " ", "  \t"] {
+            let refused = IdempotencyKey::parse(blank).unwrap_err().to_string();
+            assert_eq!(refused, "Idempotency-Key must not be blank");
         }
     }
 }

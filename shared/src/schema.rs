@@ -5,16 +5,20 @@ mod graph;
 mod pattern;
 mod price;
 
-use std::{error::Error, sync::mpsc, thread, time::Duration};
+use std::{borrow::Cow, error::Error, fmt::Write, sync::mpsc, thread, time::Duration};
 
-use boon::{Compiler, ErrorKind, SchemaIndex, Schemas, UrlLoader, ValidationError};
-use serde_json::{Value, json};
+use boon::{Compiler, ErrorKind, InstanceToken, SchemaIndex, Schemas, UrlLoader, ValidationError};
+use serde::Deserialize;
+use serde_json::{Deserializer, Value, json};
 
 use self::{
     graph::{Graph, Reader, Refusal},
     price::Work,
 };
-use crate::json::Json;
+use crate::{
+    error::beginning,
+    json::{Json, MAX_DEPTH},
+};
 
 /// Where the schema is, and where its negation: neither can be reached by a reference.
 const URL: &str = "https://schema.invalid/";
@@ -27,9 +31,6 @@ const STACK_BYTES: usize = 64 * 1024 * 1024;
 /// What a check may take. Its work is bounded, so one that takes longer lacks a processor; its thread
 /// ends by itself, since none can be ended from outside.
 const DEADLINE: Duration = Duration::from_secs(10);
-
-/// What is told of a place, and of a reason.
-const MAX_TOLD: usize = 500;
 
 /// A schema that says all it says by itself, and is not too costly.
 pub struct Schema {
@@ -111,12 +112,25 @@ impl Schema {
     }
 
     /// On a thread of its own, whose stack is used as far as this schema and this value need it.
-    pub fn check(self, value: Value) -> Result<(), Misfit> {
+    pub fn check(self, json: Json) -> Result<(), Misfit> {
         let (tell, told) = mpsc::channel();
         let checking = thread::Builder::new().stack_size(STACK_BYTES);
         // Where no thread can be had, nothing is ever told.
-        drop(checking.spawn(move || drop(tell.send(self.validate(&value)))));
+        drop(checking.spawn(move || drop(tell.send(self.hold_against(&json)))));
         told.recv_timeout(DEADLINE).unwrap_or_else(|_| Err(Misfit::of_all("it cannot be checked")))
+    }
+
+    fn hold_against(&self, json: &Json) -> Result<(), Misfit> {
+        if json.depth() > MAX_DEPTH {
+            return Err(Misfit::of_all("it is nested deeper than 1,000 levels"));
+        }
+        let mut deserializer = Deserializer::from_str(json.as_str());
+        // It has the limit above.
+        deserializer.disable_recursion_limit();
+        match Value::deserialize(&mut deserializer) {
+            Ok(value) => self.validate(&value),
+            Err(_) => Err(Misfit::of_all("it has a number beyond 1.8e308")),
+        }
     }
 
     fn validate(&self, value: &Value) -> Result<(), Misfit> {
@@ -134,23 +148,26 @@ impl Schema {
     }
 }
 
-fn start(mut text: String) -> String {
-    if text.len() > MAX_TOLD {
-        text.truncate(text.floor_char_boundary(MAX_TOLD));
-        text.push('…');
-    }
-    text
+fn start(text: String) -> String {
+    beginning(Cow::Owned(text)).into_owned()
 }
 
 /// Where in the value; of a property that may not be there, its own place.
 fn place(error: &ValidationError<'_, '_>) -> String {
-    let around = error.instance_location.to_string().replace('/', ".");
-    match &error.kind {
-        ErrorKind::AdditionalProperties { got } => {
-            got.first().map_or(around.clone(), |name| format!("{around}.{name}"))
-        }
-        _ => around,
+    let mut place = String::new();
+    for token in &error.instance_location.tokens {
+        // Writing to a string does not fail.
+        let _ = match token {
+            InstanceToken::Prop(name) => write!(place, ".{name}"),
+            InstanceToken::Item(index) => write!(place, ".{index}"),
+        };
     }
+    if let ErrorKind::AdditionalProperties { got } = &error.kind
+        && let Some(name) = got.first()
+    {
+        let _ = write!(place, ".{name}");
+    }
+    place
 }
 
 /// The rule that a value breaks. The value is quoted nowhere: it may be a secret, and whoever reads this
@@ -229,7 +246,7 @@ mod tests {
     use super::*;
 
     fn misfit(schema: &Value, value: &Value) -> Option<(String, String)> {
-        let misfit = Schema::parse(&Json::of(schema)).unwrap().check(value.clone()).err()?;
+        let misfit = Schema::parse(&Json::of(schema)).unwrap().check(Json::of(value)).err()?;
         Some((misfit.path, misfit.reason))
     }
 
@@ -292,7 +309,7 @@ mod tests {
             (json!({"items": {"const": 1}}), &json!(["SECRET"]), "value must be 1"),
             (json!({"dependentRequired": {"a": ["b"]}}), &json!({"a": "SECRET"}), ""),
         ] {
-            let said = Schema::parse(&Json::of(&schema)).unwrap().check(value.clone());
+            let said = Schema::parse(&Json::of(&schema)).unwrap().check(Json::of(value));
             let Err(Misfit { path, reason: told }) = said else {
                 assert!(schema["minimum"] == 8, "{schema} {value}");
                 continue;
@@ -306,6 +323,10 @@ mod tests {
             json!({"$schema": "http://json-schema.org/draft-07/schema#", "format": "ipv4"});
         assert_eq!(misfit(&format, &secret).unwrap().1, "is not valid ipv4");
         // The place is the value's own, and bounded.
+        let odd = json!({"a/b~c": {"": [true]}});
+        let numbers =
+            json!({"additionalProperties": {"additionalProperties": {"items": {"type": "null"}}}});
+        assert_eq!(misfit(&numbers, &odd).unwrap().0, ".a/b~c..0");
         let strict = json!({"items": {"additionalProperties": false}});
         assert_eq!(misfit(&strict, &json!([{"name": "SECRET"}])).unwrap().0, ".0.name");
         let deep = json!({"n".repeat(9_000): "SECRET"});
@@ -336,7 +357,10 @@ mod tests {
         assert_eq!(misfit(&list, &json!({"next": {"next": {}}})), None);
         assert_eq!(misfit(&list, &json!({"next": {"a": 1, "b": 2}})).unwrap().0, ".next");
         // One that says nothing but that it fits itself.
-        drop(Schema::parse(&Json::of(&json!({"$ref": "#"}))).map(|schema| schema.check(json!(1))));
+        drop(
+            Schema::parse(&Json::of(&json!({"$ref": "#"})))
+                .map(|schema| schema.check(Json::of(&1))),
+        );
     }
 
     /// A schema in which `length` references follow each other before the last one says something.
@@ -359,6 +383,58 @@ mod tests {
         let longer = chain(100, json!({"items": {"$ref": "#/$defs/0"}}));
         let (_, reason) = misfit(&longer, &nested(127)).unwrap();
         assert_eq!(reason, "it is nested too deep for this schema");
+    }
+
+    /// Any JSON, as an `OpenAPI` document has it.
+    fn any() -> Value {
+        json!({
+            "$ref": "#/$defs/any",
+            "$defs": {"any": {"anyOf": [
+                {"type": ["string", "number", "boolean", "null"]},
+                {"type": "array", "items": {"$ref": "#/$defs/any"}},
+                {"type": "object", "additionalProperties": {"$ref": "#/$defs/any"}},
+            ]}},
+        })
+    }
+
+    #[test]
+    fn values_of_a_thousand_levels_are_checked_and_deeper_ones_refused() {
+        let nested = |levels: usize, inner: &str| {
+            let (open, close) = ("[".repeat(levels - 2), "]".repeat(levels - 2));
+            Json::parse(&format!(r#"{{"wait":0,"deep":{open}{inner}{close}}}"#)).unwrap()
+        };
+        let check = |schema: &Value, json: Json| {
+            let said = Schema::parse(&Json::of(schema)).unwrap().check(json);
+            said.map_err(|misfit| (misfit.path, misfit.reason))
+        };
+        let of_all = |reason: &str| Err((String::new(), reason.to_owned()));
+        let numbers = json!({
+            "properties": {"deep": {"$ref": "#/$defs/list"}},
+            "$defs": {"list": {"type": ["array", "number"], "items": {"$ref": "#/$defs/list"}}},
+        });
+        for schema in [json!({}), json!({"properties": {"deep": {}}}), any(), numbers.clone()] {
+            for levels in [3, 127, 128, 129, MAX_DEPTH] {
+                assert_eq!(check(&schema, nested(levels, "1")), Ok(()), "{levels} {schema}");
+            }
+            let refused = check(&schema, nested(MAX_DEPTH + 1, "1"));
+            assert_eq!(refused, of_all("it is nested deeper than 1,000 levels"));
+            assert_eq!(
+                check(&schema, nested(5, "1e400")),
+                of_all("it has a number beyond 1.8e308")
+            );
+        }
+        // One that is wrong is found at any level, and its place where that takes little.
+        assert_eq!(
+            check(&numbers, nested(100, r#""x""#)).unwrap_err().0,
+            format!(".deep{}", ".0".repeat(98))
+        );
+        assert_eq!(
+            check(&numbers, nested(MAX_DEPTH, r#""x""#)),
+            of_all("it is too large to say where")
+        );
+        let wait = json!({"properties": {"wait": {"type": "string"}}});
+        let (place, _) = check(&wait, nested(MAX_DEPTH, "1")).unwrap_err();
+        assert_eq!(place, ".wait");
     }
 
     fn refusal(schema: &Value) -> String {

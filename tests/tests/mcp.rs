@@ -126,9 +126,10 @@ async fn what_is_no_request_of_ours_is_refused_by_its_code() {
     let large = request("tools/call", &json!({"name": "x".repeat(400_000)})).to_string();
     assert_eq!(post_text(&[], &large).await.0, 413);
 
-    for method in [Method::GET, Method::DELETE] {
-        let answer = user.send(method, "/mcp", &[], "").await;
-        assert_eq!((answer.status, answer.header("allow")), (405, "POST"));
+    for method in [Method::GET, Method::HEAD, Method::PUT, Method::PATCH, Method::DELETE] {
+        let answer = user.send(method.clone(), "/mcp", &[], "").await;
+        assert_eq!((answer.status, answer.header("allow")), (405, "POST"), "{method}");
+        assert_eq!(stack.request(method, "/mcp", &[], "").await.status, 401);
     }
     let anonymous = stack.request(Method::POST, "/mcp", &[], ping.clone()).await;
     assert_eq!(anonymous.status, 401);
@@ -300,6 +301,29 @@ async fn clients_are_served_as_they_write() {
     let list = call(&user, "list_executions", list).await;
     assert_eq!(list["executions"].as_array().unwrap().len(), 1);
 
+    // An empty object, as PHP writes it, in what a client can do.
+    let meta = json!({
+        "io.modelcontextprotocol/protocolVersion": NEWEST,
+        "io.modelcontextprotocol/clientInfo": [],
+        "io.modelcontextprotocol/clientCapabilities":
+            {"extensions": {"io.modelcontextprotocol/tasks": []}, "elicitation": [], "roots": []},
+    });
+    let start = json!({"agent_name": "echo", "input_message": "x", "parameters": []});
+    let headers = [
+        ("mcp-protocol-version", NEWEST),
+        ("mcp-method", "tools/call"),
+        ("mcp-name", "start_agent"),
+    ];
+    let params = json!({"name": "start_agent", "arguments": start, "_meta": meta});
+    let answer = post(&user, &headers, &request("tools/call", &params)).await;
+    assert_eq!(answer.body["result"]["resultType"], "task", "{answer:?}");
+
+    for id in ["18446744073709551615", "1.0", "-1.5", r#""\u0061\"""#] {
+        let ping = format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"ping"}}"#);
+        let answer = post_text(&user, &[], &ping).await;
+        let expected: Value = serde_json::from_str(id).unwrap();
+        assert_eq!((&answer.body["id"], &answer.body["result"]), (&expected, &json!({})));
+    }
     let half = r#"{"jsonrpc":"2.0","id":61,"method":"ping","params":{"a":"cut \ud83d"}}"#;
     let answer = post_text(&user, &[], half).await;
     assert_eq!((answer.status, &answer.body["id"]), (400, &json!(61)), "{answer:?}");
@@ -394,6 +418,9 @@ async fn a_refused_call_says_what_to_do() {
         (start(json!({"wait_seconds": 21})), "wait_seconds must be a whole number from 0 to 20"),
         (start(json!({"wait_seconds": "soon"})), "wait_seconds must be a whole number"),
         (start(json!({"client_token": "é"})), "client_token must be 1 to 255"),
+        (start(json!({"client_token": "  "})), "client_token must not be blank"),
+        (start(json!({"callback_url": "/hook"})), "callback_url must be an absolute URL"),
+        (start(json!({"parameters": {"wait_seconds": "7777"}})), "parameters.wait_seconds"),
         (start(json!({"callback_url": "http://example.com"})), "callback_url"),
         (start(json!({"agent_name": "assistant"})), "permission execute:assistant is missing"),
         (
@@ -405,6 +432,11 @@ async fn a_refused_call_says_what_to_do() {
         assert!(sentence.contains(said), "{sentence}");
     }
     assert_eq!(stack.count_rows(&user).await, 0);
+    let first = start(json!({"client_token": "t"}));
+    call(&user, "start_agent", first).await;
+    let other = start(json!({"client_token": "t", "input_message": "y"}));
+    let sentence = refused(&user, "start_agent", other).await;
+    assert!(sentence.starts_with("client_token was used for another request"), "{sentence}");
     for tool in ["monitor_agent", "get_agent_results", "stop_agent"] {
         let sentence = refused(&user, tool, json!({"execution_id": "mcp-echo-1"})).await;
         assert_eq!(sentence, "execution not found. Call list_executions to see yours.");
@@ -468,7 +500,7 @@ async fn resources_are_read_and_agents_completed() {
     assert!(prompt["messages"][0]["content"]["text"].as_str().unwrap().ends_with("Count."));
     let incomplete = json!({"name": "delegate", "arguments": {"agent_name": "echo"}});
     let refused = send(&user, "prompts/get", incomplete, false).await;
-    assert_eq!(refused.body["error"]["message"], "argument task is missing");
+    assert_eq!(refused.body["error"]["message"], "arguments.task is missing");
 }
 
 #[tokio::test]
@@ -574,7 +606,11 @@ async fn answered_by_task(user: &User, id: &str) {
     let denied = update(&other, accept(question, json!({"approved": true}))).await;
     assert_eq!(denied["error"]["code"], -32602);
     let wrong = update(user, accept(question, json!({"approved": "yes"}))).await;
-    assert!(wrong["error"]["message"].as_str().unwrap().contains("approved"), "{wrong}");
+    let place = format!("inputResponses.{question}.content.approved ");
+    assert!(wrong["error"]["message"].as_str().unwrap().starts_with(&place), "{wrong}");
+    let wrong = update(user, json!({question: []})).await;
+    let said = format!("inputResponses.{question}.action must be a string");
+    assert_eq!(wrong["error"]["message"], said, "{wrong}");
     let declined = json!({question: {"action": "decline"}});
     for nothing in [json!({}), accept("unknown", json!({})), declined] {
         assert_eq!(update(user, nothing).await["result"], acknowledged);

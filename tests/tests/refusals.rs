@@ -52,8 +52,39 @@ async fn a_refused_start_names_the_field_and_leaves_no_row() {
         assert_eq!(answer.body["field"], field, "{body}");
     }
     let key = "k".repeat(256);
-    let answer = user.post_with(&[("idempotency-key", &key)], &valid()).await;
-    assert_problem(&answer, 422, "invalid");
+    for (key, said) in [
+        (key.as_str(), "Idempotency-Key must be 1 to 255 visible ASCII characters"),
+        ("\"  \";a=b", "Idempotency-Key must not be blank"),
+    ] {
+        let answer = user.post_with(&[("idempotency-key", key)], &valid()).await;
+        assert_problem(&answer, 422, "invalid");
+        assert_eq!(
+            (answer.text("detail"), answer.text("field")),
+            (said.into(), "Idempotency-Key".into())
+        );
+    }
+    // What must be there is said, and not what is: it may be a secret.
+    for (field, value, said) in [
+        (
+            "callback_headers",
+            json!({"authorization": 7777}),
+            "callback_headers.authorization must be a string",
+        ),
+        ("tags", json!({"a": 7777}), "tags.a must be a string"),
+        ("timeout_seconds", json!("7777"), "timeout_seconds must be a number"),
+        (
+            "callback_url",
+            json!("/7777"),
+            "callback_url must be an absolute URL, such as https://example.com/hook",
+        ),
+        (
+            "parameters",
+            json!({"wait_seconds": "7777"}),
+            "parameters.wait_seconds does not fit the agent: want number, but got string",
+        ),
+    ] {
+        assert_eq!(user.post(&with(field, value)).await.text("detail"), said);
+    }
 
     for body in ["", "nonsense", "{\"agent_name\":", "[]", "null", "{\"a\":01}"] {
         let answer = user.send(Method::POST, "/v1/executions", &[], body).await;

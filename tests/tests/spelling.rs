@@ -66,9 +66,40 @@ async fn a_quoted_key_is_the_key_in_its_quotes() {
     let body = start("echo", r#","parameters":{"wait_seconds":0}"#);
 
     let quoted = post(&user, &[("idempotency-key", "\"K\"")], body.clone()).await;
-    let plain = post(&user, &[("idempotency-key", "K")], body).await;
-    assert_eq!((quoted.status, plain.status), (202, 202));
-    assert_eq!(quoted.text("execution_id"), plain.text("execution_id"));
+    for same in ["K", "\"K\";a=b", "\"K\"; a=\"x;y\"; b"] {
+        let again = post(&user, &[("idempotency-key", same)], body.clone()).await;
+        assert_eq!((quoted.status, again.status), (202, 202), "{same}");
+        assert_eq!(quoted.text("execution_id"), again.text("execution_id"), "{same}");
+    }
+}
+
+#[tokio::test]
+async fn parameters_of_a_thousand_levels_are_held_against_the_schema() {
+    let stack = Stack::connect().await;
+    let user = stack.user(&["execute:*", "view:*"]).await;
+    let schema = json!({
+        "type": "object", "properties": {"deep": {"$ref": "#/$defs/list"}},
+        "$defs": {"list": {"type": ["array", "number"], "items": {"$ref": "#/$defs/list"}}},
+    });
+    let agent = stack.agent("EchoMachineArn", json!({"parameters_schema": schema})).await;
+    let with = |levels: usize, inner: &str| {
+        let (open, close) = ("[".repeat(levels - 2), "]".repeat(levels - 2));
+        start(&agent, &format!(r#","parameters":{{"deep":{open}{inner}{close}}}"#))
+    };
+
+    let taken = post(&user, &[], with(1_000, "1")).await;
+    assert_eq!(taken.status, 202, "{taken:?}");
+    for (body, said) in [
+        (with(1_000, "true"), "parameters does not fit the agent: it is too large to say where"),
+        (
+            with(4, "true"),
+            "parameters.deep.0.0 does not fit the agent: want number or array, but got boolean",
+        ),
+        (with(1_001, "1"), "parameters is nested deeper than 1000 levels"),
+    ] {
+        let refused = post(&user, &[], body).await;
+        assert_eq!((refused.status, refused.text("detail")), (422, said.to_owned()));
+    }
 }
 
 /// API Gateway hands over both lines; the local engine would join them, so the function is given

@@ -111,9 +111,14 @@ pub(crate) fn object(node: Node<'_>) -> Result<Json, String> {
     Json::parse(&text).filter(|json| json.node().is_object()).ok_or_else(must)
 }
 
+/// The same of one in which no list is meant, at any level.
+pub(crate) fn objects(node: Node<'_>) -> Result<Json, String> {
+    object(node).map(|json| json.without_empty_lists())
+}
+
 /// The whole number that a text says, as `3`, `3.0` and `3e0` do. One beyond what any client counts
 /// with is none.
-pub(crate) fn whole(text: &str) -> Option<i64> {
+fn whole(text: &str) -> Option<i64> {
     let text = text.trim();
     let number: f64 = text.parse().ok()?;
     let counts = number.fract() == 0.0 && number.abs() < 9e15;

@@ -5,8 +5,8 @@
 use std::collections::BTreeMap;
 
 use relay::{
-    error::Error,
     json::{Json, Members, Node},
+    problem,
     request::from_text,
 };
 use rmcp::model::{
@@ -16,12 +16,16 @@ use rmcp::model::{
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
-use crate::arguments::{object, whole};
+use crate::{
+    arguments::{object, objects},
+    verbatim,
+};
 
 /// What rmcp is to read.
 #[derive(Debug)]
 pub(crate) struct Message {
-    pub(crate) id: Value,
+    /// As it was written. What rmcp reads has a stand-in for it.
+    pub(crate) id: Json,
     pub(crate) body: String,
     pub(crate) written: Option<Written>,
 }
@@ -33,7 +37,7 @@ pub(crate) struct Written(pub(crate) Json);
 /// Why a message is answered with an error.
 #[derive(Debug)]
 pub(crate) struct Refusal {
-    pub(crate) id: Value,
+    pub(crate) id: Json,
     pub(crate) code: ErrorCode,
     pub(crate) text: String,
 }
@@ -45,14 +49,19 @@ enum Kind {
     OptionalText,
     Object,
     OptionalObject,
+    /// One in which there is no list.
+    OptionalObjects,
     /// An object that goes past rmcp.
     Written,
 }
 
-use Kind::{Object, OptionalObject, OptionalText, Text};
+use Kind::{Object, OptionalObject, OptionalObjects, OptionalText, Text};
 
 const RETRY: [(&str, Kind); 2] =
     [("inputResponses", OptionalObject), ("requestState", OptionalText)];
+
+/// The member of `_meta` by which a request of the stateless revision says what its client can do.
+const CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
 
 /// What the stateless revision has done away with (SEP-2575).
 const REMOVED: [&str; 4] =
@@ -77,7 +86,7 @@ fn known(method: &str) -> Option<Vec<(&'static str, Kind)>> {
         "resources/subscribe" | "resources/unsubscribe" => &[("uri", Text)],
         "prompts/get" => &[("name", Text), ("arguments", OptionalObject), RETRY[0], RETRY[1]],
         "completion/complete" => {
-            &[("ref", Object), ("argument", Object), ("context", OptionalObject)]
+            &[("ref", Object), ("argument", Object), ("context", OptionalObjects)]
         }
         "logging/setLevel" => &[("level", Text)],
         "subscriptions/listen" => &[("notifications", Object)],
@@ -88,16 +97,10 @@ fn known(method: &str) -> Option<Vec<(&'static str, Kind)>> {
     Some(params.to_vec())
 }
 
-/// The id of a message; null where there is none that can be told.
-pub(crate) fn id(members: &Members<'_>) -> Value {
-    let Some(id) = members.get("id") else { return Value::Null };
-    if let Some(text) = id.text() {
-        return Value::String(text);
-    }
-    if id.is_object() || id.is_list() {
-        return Value::Null;
-    }
-    whole(id.to_json().as_str()).map_or(Value::Null, Value::from)
+/// The id of a message, a string or any number; null where there is none that can be told.
+pub(crate) fn id(members: &Members<'_>) -> Json {
+    let id = members.get("id").filter(|id| id.is_number() || id.text().is_some());
+    id.map_or_else(Json::null, Node::to_json)
 }
 
 /// Reads a message. `version` is the revision that the HTTP header names.
@@ -112,8 +115,8 @@ pub(crate) fn read(message: &Json, version: Option<&str>) -> Result<Message, Ref
         return Err(invalid("not a JSON-RPC message: it needs \"jsonrpc\": \"2.0\" and a method"));
     };
     let is_notification = method.starts_with("notifications/");
-    if id.is_null() && members.has("id") && !is_notification {
-        return Err(invalid("id must be a string or a whole number"));
+    if id.node().is_null() && members.has("id") && !is_notification {
+        return Err(invalid("id must be a string or a number"));
     }
     let (params, written) = read_params(&method, &members, version)
         .map_err(|text| refuse(ErrorCode::INVALID_PARAMS, text))?;
@@ -123,8 +126,12 @@ pub(crate) fn read(message: &Json, version: Option<&str>) -> Result<Message, Ref
         ("method", Json::string(&method)),
         ("params", Json::of(&params)),
     ]);
-    if !id.is_null() {
-        body.insert("id", Json::of(&id));
+    if !id.node().is_null() {
+        let stand_in = verbatim::id().map_err(|error| {
+            problem::log(&error);
+            refuse(ErrorCode::INTERNAL_ERROR, "something went wrong on our side".to_owned())
+        })?;
+        body.insert("id", stand_in);
     }
     Ok(Message { body: Json::of(&body).as_str().to_owned(), id, written })
 }
@@ -164,9 +171,10 @@ fn read_params(
                     None => {}
                 }
             }
-            Object | OptionalObject => match node {
+            Object | OptionalObject | OptionalObjects => match node {
                 Some(node) => {
-                    let value = object(node).map_err(|reason| format!("{name} {reason}"))?;
+                    let read = if matches!(kind, OptionalObjects) { objects } else { object };
+                    let value = read(node).map_err(|reason| format!("{name} {reason}"))?;
                     if value.to_value().is_none() {
                         return Err(format!(
                             "{name} is nested too deep, or has a number that is too large"
@@ -190,7 +198,10 @@ fn read_params(
     let text = Json::of(&params);
     match method {
         "initialize" => initialize(&given, version, &mut params)?,
-        "completion/complete" => check::<CompleteRequestParams>(&text)?,
+        "completion/complete" => {
+            reference(&params)?;
+            check::<CompleteRequestParams>(&text)?;
+        }
         "subscriptions/listen" => check::<SubscriptionsListenRequestParams>(&text)?,
         _ => {}
     }
@@ -209,7 +220,7 @@ fn initialize(
     };
     params.insert("protocolVersion", Json::string(&version));
 
-    let capabilities = given.get("capabilities").map(object).transpose();
+    let capabilities = given.get("capabilities").map(objects).transpose();
     let capabilities = capabilities.map_err(|reason| format!("capabilities {reason}"))?;
     let capabilities = capabilities.filter(fits::<ClientCapabilities>);
     params.insert("capabilities", capabilities.unwrap_or_else(|| Json::of(&Map::new())));
@@ -230,11 +241,25 @@ fn initialize(
     Ok(())
 }
 
-/// The members of an object that rmcp can read.
+/// What is completed, of which serde says no more than that something in it does not fit.
+fn reference(params: &Params) -> Result<(), String> {
+    let members = params.get("ref").map(|it| it.node().members());
+    for name in ["type", "name", "uri", "title"] {
+        let member = members.as_ref().and_then(|members| members.get(name));
+        if member.is_some_and(|member| !member.is_text()) {
+            return Err(format!("ref.{name} must be a string"));
+        }
+    }
+    Ok(())
+}
+
+/// The members of `_meta` that rmcp can read.
 fn readable(node: Node<'_>) -> BTreeMap<String, Value> {
     let members = node.members();
     let readable = members.names().filter_map(|name| {
-        let value = members.get(name)?.to_json().to_value()?;
+        let member = members.get(name)?;
+        let capabilities = if name == CAPABILITIES { objects(member).ok() } else { None };
+        let value = capabilities.unwrap_or_else(|| member.to_json()).to_value()?;
         Some((name.to_owned(), value))
     });
     readable.collect()
@@ -245,18 +270,7 @@ fn fits<T: DeserializeOwned>(json: &Json) -> bool {
 }
 
 fn check<T: DeserializeOwned>(params: &Json) -> Result<(), String> {
-    match from_text::<T>(params.as_str()) {
-        Err(Error::Invalid { field, reason }) => {
-            let missing = reason.split_once("missing field `").and_then(|it| it.1.split_once('`'));
-            Err(match missing {
-                Some((name, _)) if name == field => format!("{field} is missing"),
-                Some((name, _)) => format!("{field}.{name} is missing"),
-                None => format!("{field} is not valid"),
-            })
-        }
-        Err(error) => Err(error.to_string()),
-        Ok(_) => Ok(()),
-    }
+    from_text::<T>(params.as_str()).map(drop).map_err(|error| error.to_string())
 }
 
 #[cfg(test)]
@@ -329,6 +343,40 @@ mod tests {
     }
 
     #[test]
+    fn an_empty_list_is_an_empty_object_wherever_no_list_can_be() {
+        for (method, params, read) in [
+            (
+                "tools/call",
+                r#"{"name":"x","_meta":{"io.modelcontextprotocol/clientCapabilities":[],"a":[]}}"#,
+                r#"{"a":[],"io.modelcontextprotocol/clientCapabilities":{}}"#,
+            ),
+            (
+                "ping",
+                r#"{"_meta":{"io.modelcontextprotocol/clientCapabilities":{"extensions":{"x":[ ]},"roots":[]}}}"#,
+                r#"{"extensions":{"x":{}},"roots":{}}"#,
+            ),
+            (
+                "initialize",
+                r#"{"capabilities":{"elicitation":{"form":[]}},"clientInfo":{"name":"x","version":"1","icons":[]}}"#,
+                r#""capabilities":{"elicitation":{"form":{}}},"clientInfo":{"name":"x","version":"1","icons":[]}"#,
+            ),
+            (
+                "completion/complete",
+                r#"{"ref":{"type":"ref/prompt","name":"x"},"argument":{"name":"a","value":""},"context":{"arguments":[]}}"#,
+                r#""context":{"arguments":{}}"#,
+            ),
+            (
+                "subscriptions/listen",
+                r#"{"notifications":{"resourceSubscriptions":[]}}"#,
+                r#""notifications":{"resourceSubscriptions":[]}"#,
+            ),
+        ] {
+            let message = message(method, params).unwrap();
+            assert!(message.body.contains(read), "{}", message.body);
+        }
+    }
+
+    #[test]
     fn params_that_do_not_fit_are_named_and_no_unknown_method() {
         for (method, params, said) in [
             ("tools/call", "{}", "name is missing"),
@@ -362,7 +410,7 @@ mod tests {
             (
                 "completion/complete",
                 r#"{"ref":{"type":"ref/x"},"argument":{"name":"a","value":"b"}}"#,
-                "ref.type is not valid",
+                "ref.type must be ref/resource or ref/prompt",
             ),
             ("tasks/get", "{}", "taskId is missing"),
             ("tasks/cancel", r#"{"taskId":1}"#, "taskId must be a string"),
@@ -375,7 +423,7 @@ mod tests {
         ] {
             let refusal = message(method, params).unwrap_err();
             assert_eq!(refusal.text, said, "{method} {params}");
-            assert_eq!((refusal.code, refusal.id), (ErrorCode::INVALID_PARAMS, json!(3)));
+            assert_eq!((refusal.code, refusal.id.as_str()), (ErrorCode::INVALID_PARAMS, "3"));
         }
     }
 
@@ -415,21 +463,33 @@ mod tests {
     }
 
     #[test]
-    fn an_id_is_given_back_as_what_it_is() {
-        let read = |text: &str| super::read(&Json::parse(text).unwrap(), None);
-        for (id, expected) in [
-            ("1", json!(1)),
-            ("-1", json!(-1)),
-            ("3.0", json!(3)),
-            (r#""a""#, json!("a")),
-            (r#""""#, json!("")),
+    fn an_id_is_any_string_or_number_and_rmcp_reads_a_stand_in_for_it() {
+        let read = |text: &str| super::read(&serde_json::from_str(text).unwrap(), None);
+        for id in [
+            "1",
+            "-1",
+            "-0",
+            "3.0",
+            "1.5",
+            "1e400",
+            "9223372036854775808",
+            "18446744073709551616",
+            "-100000000000000000000000000000000000000001",
+            "0.30000000000000004441",
+            r#""a""#,
+            r#""""#,
+            r#""18446744073709551616""#,
+            r#""\u0061\"\\\/\n😀\ud83d\ude00""#,
         ] {
-            let text = format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"ping"}}"#);
-            assert_eq!(read(&text).unwrap().id, expected, "{id}");
+            let text = format!(r#"{{"jsonrpc":"2.0","id": {id} ,"method":"ping"}}"#);
+            let message = read(&text).unwrap();
+            assert_eq!(message.id.as_str(), id);
+            assert!(matches!(served(&message), ClientRequest::PingRequest(_)));
         }
-        for id in ["null", "1.5", "{}", "[1]", "true", "1e400"] {
+        for id in ["null", "{}", "[1]", "[]", "true", r#""\ud83d""#] {
             let text = format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"ping"}}"#);
-            assert_eq!(read(&text).unwrap_err().code, ErrorCode::INVALID_REQUEST, "{id}");
+            let refusal = read(&text).unwrap_err();
+            assert_eq!((refusal.code, refusal.id.as_str()), (ErrorCode::INVALID_REQUEST, "null"));
         }
         let ready =
             r#"{"jsonrpc":"2.0","id":null,"method":"notifications/initialized","params":[]}"#;

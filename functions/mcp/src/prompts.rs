@@ -3,6 +3,7 @@
 use rmcp::model::{
     GetPromptRequestParams, GetPromptResult, Prompt, PromptArgument, PromptMessage, Role,
 };
+use serde_json::Value;
 
 pub(crate) const DELEGATE: &str = "delegate";
 
@@ -30,8 +31,14 @@ pub(crate) fn get(request: &GetPromptRequestParams) -> Result<GetPromptResult, S
         return Err(format!("unknown prompt: {}", request.name));
     }
     let argument = |name: &str| {
-        let value = request.arguments.as_ref().and_then(|arguments| arguments.get(name)?.as_str());
-        value.filter(|text| !text.is_empty()).ok_or_else(|| format!("argument {name} is missing"))
+        let value = request.arguments.as_ref().and_then(|arguments| arguments.get(name));
+        match value.filter(|value| !value.is_null()) {
+            Some(value) if !value.is_string() => Err(format!("arguments.{name} must be a string")),
+            value => value
+                .and_then(Value::as_str)
+                .filter(|text| !text.is_empty())
+                .ok_or_else(|| format!("arguments.{name} is missing")),
+        }
     };
     let (agent_name, task) = (argument("agent_name")?, argument("task")?);
     let text = format!(
@@ -40,4 +47,26 @@ pub(crate) fn get(request: &GetPromptRequestParams) -> Result<GetPromptResult, S
          the outcome with get_agent_results, and tell me the result, or why there is none.\n\n{task}"
     );
     Ok(GetPromptResult::new(vec![PromptMessage::new_text(Role::User, text)]))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_argument_that_is_missing_or_no_text_is_named() {
+        let said = |arguments: Value| {
+            let request = json!({"name": DELEGATE, "arguments": arguments});
+            get(&serde_json::from_value(request).unwrap()).unwrap_err()
+        };
+        assert_eq!(said(json!({})), "arguments.agent_name is missing");
+        for nothing in [json!({"agent_name": "echo"}), json!({"agent_name": "echo", "task": null})]
+        {
+            assert_eq!(said(nothing), "arguments.task is missing");
+        }
+        let odd = json!({"agent_name": "echo", "task": ["Count."]});
+        assert_eq!(said(odd), "arguments.task must be a string");
+    }
 }

@@ -135,8 +135,21 @@ impl Form {
             Self::Text => content.and_then(|content| content.members().get(FIELD)),
         };
         let Some(answer) = answer else { return Json::null() };
+        // A form is an object, also one in which nothing is filled in.
+        if self == Self::Whole && answer.is_list() && answer.items().is_empty() {
+            return answer.to_json().without_empty_lists();
+        }
         let text = if self == Self::Text { answer.text() } else { None };
         text.and_then(|text| Json::parse(&text)).unwrap_or_else(|| answer.to_json())
+    }
+
+    /// A place in the answer, as one in what the client has sent.
+    fn place(self, field: &str) -> String {
+        let within = field.strip_prefix("answer").unwrap_or_default();
+        match self {
+            Self::Whole => format!("content{within}"),
+            Self::Text => format!("content.{FIELD}{within}"),
+        }
     }
 }
 
@@ -161,14 +174,19 @@ pub(crate) async fn update(
         // What a client's person made of the form.
         let filled = response.members();
         let action = filled.get("action").and_then(Node::text);
-        let action = action.ok_or_else(|| Error::invalid("action", "must be a string"))?;
+        let at = |field: &str| format!("inputResponses.{}.{field}", question.id);
+        let action = action.ok_or_else(|| Error::invalid(at("action"), "must be a string"))?;
         if action != "accept" {
             continue;
         }
-        let answer = Form::of(&question).answer(filled.get("content"));
+        let form = Form::of(&question);
+        let answer = form.answer(filled.get("content"));
         let body = AnswerBody { answer, question_id: Some(question.id.to_string()) };
         match change.answer(caller, &id, body).await {
             Ok(_) | Err(Error::Conflict(_)) => {}
+            Err(Error::Invalid { field, reason }) => {
+                return Err(Error::invalid(at(&form.place(&field)), reason));
+            }
             Err(error) => return Err(error),
         }
     }
@@ -216,6 +234,8 @@ mod tests {
         let form = Form::of(&question(yes_or_no));
         assert_eq!(answer(form, r#"{"approved": true}"#), r#"{"approved": true}"#);
         assert_eq!(form.answer(None).as_str(), "null");
+        assert_eq!(answer(form, "[]"), "{}");
+        assert_eq!(form.place("answer.approved"), "content.approved");
 
         for schema in [
             json!(true),
@@ -232,6 +252,7 @@ mod tests {
             ] {
                 assert_eq!(answer(form, content), expected);
             }
+            assert_eq!(form.place("answer.0"), "content.answer.0");
             let request = serde_json::to_value(form.request(&asked).unwrap()).unwrap();
             assert_eq!(request["params"]["message"], "Really?");
             assert_eq!(request["params"]["requestedSchema"]["required"], json!(["answer"]));

@@ -348,7 +348,12 @@ async fn start(
     let key = client_token.as_deref().map(IdempotencyKey::parse).transpose();
     let key = key.map_err(|error| error.at("client_token"))?;
     let body = StartBody { parameters, callback_url, ..StartBody::new(agent_name, input_message) };
-    let accepted = server.services.start.start(caller, body, key.as_ref()).await?;
+    let accepted = server.services.start.start(caller, body, key.as_ref()).await;
+    let accepted = accepted.map_err(|error| match &error {
+        // Another request had it.
+        Error::Invalid { field, .. } if field == IdempotencyKey::FIELD => error.at("client_token"),
+        _ => error,
+    })?;
     if as_task {
         return Ok(CallToolResponse::Task(CreateTaskResult::new(tasks::created(&accepted))));
     }

@@ -22,7 +22,6 @@ use rmcp::{
         StreamableHttpServerConfig, StreamableHttpService, session::never::NeverSessionManager,
     },
 };
-use serde_json::Value;
 
 use crate::{
     accept::{self, Form},
@@ -111,12 +110,12 @@ impl<H: ServerHandler + Clone> Transport<H> {
         let form = accept::form(&parts.headers);
         parts.headers.insert(header::ACCEPT, HeaderValue::from_static(BOTH_TYPES));
         if parts.method != Method::POST {
-            return self.forward(parts, body, Value::Null).await;
+            return self.forward(parts, body, &Json::null()).await;
         }
         let Some(form) = form else {
             let reason = "the answer is application/json or text/event-stream";
             let status = StatusCode::NOT_ACCEPTABLE;
-            return refuse(status, &Value::Null, ErrorCode::INVALID_REQUEST, reason);
+            return refuse(status, &Json::null(), ErrorCode::INVALID_REQUEST, reason);
         };
         let response = self.post(parts, &body).await;
         match form {
@@ -130,21 +129,21 @@ impl<H: ServerHandler + Clone> Transport<H> {
         if body.len() > MAX_BYTES {
             let reason = format!("the body is larger than {MAX_BYTES} bytes");
             let status = StatusCode::PAYLOAD_TOO_LARGE;
-            return refuse(status, &Value::Null, ErrorCode::INVALID_REQUEST, &reason);
+            return refuse(status, &Json::null(), ErrorCode::INVALID_REQUEST, &reason);
         }
-        let no_json = |id: &Value, reason: &str| {
+        let no_json = |id: &Json, reason: &str| {
             refuse(StatusCode::BAD_REQUEST, id, ErrorCode::PARSE_ERROR, reason)
         };
         let text = match std::str::from_utf8(json::without_mark(body)) {
             Ok(text) => text,
             Err(error) => {
                 let reason = format!("not UTF-8 from byte {} on", error.valid_up_to());
-                return no_json(&Value::Null, &reason);
+                return no_json(&Json::null(), &reason);
             }
         };
         let message = match serde_json::from_str::<Json>(text) {
             Ok(message) => message,
-            Err(error) => return no_json(&Value::Null, &format!("not valid JSON: {error}")),
+            Err(error) => return no_json(&Json::null(), &format!("not valid JSON: {error}")),
         };
         if let Some(place) = json::lone_surrogate(text) {
             let place = json::line_and_column(text, place);
@@ -168,7 +167,7 @@ impl<H: ServerHandler + Clone> Transport<H> {
         if !known || !(1..=MAX_BATCH).contains(&messages.len()) {
             let reason = "a batch is of 1 to 20 messages, and of revision 2025-03-26 alone";
             let status = StatusCode::BAD_REQUEST;
-            return refuse(status, &Value::Null, ErrorCode::INVALID_REQUEST, reason);
+            return refuse(status, &Json::null(), ErrorCode::INVALID_REQUEST, reason);
         }
         let messages: Vec<Json> = messages.into_iter().map(Node::to_json).collect();
         // Starts may wait, and do so together. All others come one after the other, since to read a
@@ -211,11 +210,12 @@ impl<H: ServerHandler + Clone> Transport<H> {
                 if let Some(written) = written {
                     parts.extensions.insert(written);
                 }
-                self.forward(parts, body.into(), id).await
+                self.forward(parts, body.into(), &id).await
             }
             Err(Refusal { id, code, text }) => {
                 let status = match code {
-                    ErrorCode::INVALID_PARAMS if !id.is_null() => StatusCode::OK,
+                    ErrorCode::INVALID_PARAMS if !id.node().is_null() => StatusCode::OK,
+                    ErrorCode::INTERNAL_ERROR => StatusCode::INTERNAL_SERVER_ERROR,
                     _ => StatusCode::BAD_REQUEST,
                 };
                 refuse(status, &id, code, &text)
@@ -224,25 +224,25 @@ impl<H: ServerHandler + Clone> Transport<H> {
     }
 
     /// One message; what rmcp refuses in plain text is refused to the message with this id.
-    async fn forward(&self, parts: Parts, body: Body, id: Value) -> Response<String> {
+    async fn forward(&self, parts: Parts, body: Body, id: &Json) -> Response<String> {
         let (head, body) = self.rmcp.handle(Request::from_parts(parts, body)).await.into_parts();
         // Its errors are impossible ones, and what it says is JSON or a sentence of its own.
         let Ok(collected) = body.collect().await;
         let text = String::from_utf8_lossy(&collected.to_bytes()).into_owned();
-        let text = verbatim::put_back(text);
+        let text = verbatim::put_back(text, id);
         let content_type = head.headers.get(header::CONTENT_TYPE);
         let is_json = content_type.is_some_and(|it| it.as_bytes().starts_with(b"application/json"));
         let mut response = match head.status {
             // A body that is JSON, but no message.
             StatusCode::UNSUPPORTED_MEDIA_TYPE if text.contains("deserialize") => {
                 let status = StatusCode::BAD_REQUEST;
-                refuse(status, &id, ErrorCode::INVALID_REQUEST, "not a JSON-RPC message")
+                refuse(status, id, ErrorCode::INVALID_REQUEST, "not a JSON-RPC message")
             }
             status if status.is_server_error() && !is_json => {
-                refuse(status, &id, ErrorCode::INTERNAL_ERROR, "something went wrong on our side")
+                refuse(status, id, ErrorCode::INTERNAL_ERROR, "something went wrong on our side")
             }
             status if status.is_client_error() && !is_json => {
-                refuse(status, &id, ErrorCode::INVALID_REQUEST, &text)
+                refuse(status, id, ErrorCode::INVALID_REQUEST, &text)
             }
             status => {
                 let mut response = respond(status, text);
@@ -299,8 +299,8 @@ fn within(text: &str) -> usize {
 /// The answer to a message of a batch whose answers are too large; a notification has none.
 fn left_out(messages: &[Json], at: usize) -> String {
     let id = messages.get(at).map(|message| message::id(&message.node().members()));
-    match id {
-        None | Some(Value::Null) => String::new(),
+    match id.filter(|id| !id.node().is_null()) {
+        None => String::new(),
         Some(id) => {
             let reason =
                 "the answers of this batch are too large together: send this one by itself";
@@ -327,9 +327,14 @@ fn allow_origin(headers: &mut HeaderMap, origin: HeaderValue) {
     headers.insert(header::VARY, HeaderValue::from_static("Origin"));
 }
 
-fn refuse(status: StatusCode, id: &Value, code: ErrorCode, message: &str) -> Response<String> {
-    let error = serde_json::json!({"jsonrpc": "2.0", "id": id, "error": {"code": code.0, "message": message}});
-    respond(status, error.to_string())
+fn refuse(status: StatusCode, id: &Json, code: ErrorCode, message: &str) -> Response<String> {
+    let error = serde_json::json!({"code": code.0, "message": message});
+    let answer = BTreeMap::from([
+        ("jsonrpc", Json::string("2.0")),
+        ("id", id.clone()),
+        ("error", Json::of(&error)),
+    ]);
+    respond(status, Json::of(&answer).as_str().to_owned())
 }
 
 fn respond(status: StatusCode, body: String) -> Response<String> {
@@ -351,6 +356,8 @@ mod tests {
         model::{CallToolRequestParams, CallToolResponse},
         service::RequestContext,
     };
+
+    use serde_json::Value;
 
     use super::*;
     use crate::message::Written;
@@ -553,6 +560,56 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn every_answer_has_the_id_of_its_message_as_it_was_written() {
+        for id in [
+            "18446744073709551616",
+            "-9223372036854775809",
+            "1.0",
+            "1.5",
+            "1e400",
+            r#""\u0061\\\"\/é""#,
+            r#""verbatim-""#,
+        ] {
+            let message = |method: &str, params: &str| {
+                format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"{method}","params":{params}}}"#)
+            };
+            let call = message("tools/call", r#"{"name":"x","arguments":{"id":1.0}}"#);
+            for body in [
+                call.clone(),
+                message("ping", "[]"),
+                message("agents/fly", "{}"),
+                message("tools/call", "{}"),
+                format!(r#"{{"jsonrpc":"1.0","id":{id}}}"#),
+                format!(r#"{{"id":{id},"a":"\ud83d"}}"#),
+            ] {
+                let answer = send(&[], body.as_bytes()).await;
+                let told = Json::parse(answer.body()).unwrap();
+                let members = told.node().members();
+                assert_eq!(members.get("id").unwrap().as_str(), id, "{body}: {}", answer.body());
+                assert!(!answer.body().contains("-id"), "{}", answer.body());
+            }
+            let batch = send(&[], format!("[{call},{call}]").as_bytes()).await;
+            assert_eq!(batch.body().matches(&format!(r#""id":{id},"#)).count(), 2, "{id}");
+            let event = send(&[("accept", "text/event-stream")], call.as_bytes()).await;
+            assert!(event.body().contains(&format!(r#""id":{id},"#)), "{}", event.body());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_method_that_is_no_post_is_told_which_one_is() {
+        for method in
+            [Method::GET, Method::HEAD, Method::PUT, Method::PATCH, Method::DELETE, Method::TRACE]
+        {
+            let mut request = request(&[], b"");
+            *request.method_mut() = method.clone();
+            let transport = Transport::new(Parrot, Vec::new(), Vec::new(), "");
+            let answer = transport.handle(request).await;
+            assert_eq!(answer.status(), 405, "{method}");
+            assert_eq!(answer.headers()["allow"], "POST", "{method}");
+        }
+    }
+
+    #[tokio::test]
     async fn params_that_do_not_fit_are_refused_to_their_message_within_a_batch_too() {
         let wrong = r#"{"jsonrpc":"2.0","id":2,"method":"resources/read","params":[]}"#;
         let (status, code, id, message) = error(wrong.as_bytes()).await;
@@ -567,5 +624,65 @@ mod tests {
         assert_eq!(answers[2]["error"]["code"], -32600);
         let unknown = br#"{"jsonrpc":"2.0","id":2,"method":"agents/fly","params":[]}"#;
         assert_eq!(error(unknown).await.1, -32601);
+    }
+
+    #[tokio::test]
+    async fn whichever_param_is_odd_its_error_names_it() {
+        const META: &str = "io.modelcontextprotocol/";
+        let good = serde_json::json!({
+            "tools/call": {"name": "x", "arguments": {}},
+            "tools/list": {"cursor": "x"},
+            "resources/read": {"uri": "agents://available"},
+            "prompts/get": {"name": "x", "arguments": {}},
+            "completion/complete": {
+                "ref": {"type": "ref/prompt", "name": "x"}, "argument": {"name": "a", "value": "b"},
+                "context": {"arguments": {"c": "d"}},
+            },
+            "subscriptions/listen": {"notifications": {"toolsListChanged": true}},
+            "tasks/get": {"taskId": "x"},
+            "tasks/update": {"taskId": "x", "inputResponses": {}},
+        });
+        for (method, params) in good.as_object().unwrap() {
+            let mut params = params.clone();
+            let meta =
+                [("protocolVersion", "2026-07-28".into()), ("clientCapabilities", "{}".into())];
+            let meta = meta.map(|(name, value): (_, Value)| (format!("{META}{name}"), value));
+            params["_meta"] = meta.into_iter().collect();
+            for pointer in pointers(&params) {
+                for odd in [serde_json::json!(7777), serde_json::json!([7777]), Value::Bool(true)] {
+                    let mut wrong = params.clone();
+                    *wrong.pointer_mut(&pointer).unwrap() = odd;
+                    let body = serde_json::json!({
+                        "jsonrpc": "2.0", "id": 1, "method": method, "params": wrong,
+                    });
+                    let headers = [("mcp-protocol-version", "2026-07-28"), ("mcp-method", method)];
+                    let name = ["name", "uri", "taskId"].iter().find_map(|it| wrong[it].as_str());
+                    let name = name.map(|name| ("mcp-name", name));
+                    let headers: Vec<_> = headers.into_iter().chain(name).collect();
+                    let answer = send(&headers, body.to_string().as_bytes()).await;
+                    let answer: Value = serde_json::from_str(answer.body()).unwrap();
+                    let error = &answer["error"];
+                    if error["code"] != -32602 {
+                        continue;
+                    }
+                    let said = error["message"].as_str().unwrap();
+                    let field = pointer.rsplit('/').next().unwrap();
+                    assert!(said.contains(&field.replace("~1", "/")), "{method} {pointer}: {said}");
+                    assert!(!said.contains("7777") && !said.contains("match any"), "{said}");
+                }
+            }
+        }
+    }
+
+    /// The places of all that is within this.
+    fn pointers(value: &Value) -> Vec<String> {
+        let members = value.as_object().into_iter().flatten();
+        let within = members.flat_map(|(name, member)| {
+            let here = format!("/{}", name.replace('/', "~1"));
+            let mut all = vec![here.clone()];
+            all.extend(pointers(member).into_iter().map(|place| here.clone() + &place));
+            all
+        });
+        within.collect()
     }
 }

@@ -106,12 +106,10 @@ fn append(values: &mut Option<String>, value: &str) {
     }
 }
 
-/// Why there is no further line.
-enum Stop {
-    Closed,
-    Late,
-    /// The start of a line that exceeds what is left.
-    TooLong(Vec<u8>),
+/// What has come of a line without an end, and why no more comes.
+struct Unended {
+    line: Vec<u8>,
+    why: Unanswered,
 }
 
 struct Reader<S> {
@@ -122,23 +120,23 @@ struct Reader<S> {
 }
 
 impl<S: AsyncRead + Unpin> Reader<S> {
-    /// The status of the first answer that is not an interim one.
+    /// The status of the first answer that is not an interim one. It counts once it is there, whether
+    /// or not its line has an end.
     async fn status(&mut self) -> Result<u16, Unanswered> {
         let mut is_interim = false;
         loop {
-            let line = match self.line().await {
-                Ok(line) | Err(Stop::TooLong(line)) => line,
-                Err(Stop::Late) => return Err(Unanswered::TimedOut),
-                Err(Stop::Closed) => return Err(Unanswered::Broken),
+            let (line, stop) = match self.line().await {
+                Ok(line) => (line, None),
+                Err(Unended { line, why }) => (line, Some(why)),
             };
-            match status_of(&line) {
+            match (status_of(&line), stop) {
                 // We have not asked for another protocol, so 101 is a refusal like others.
-                Some(status @ (101 | 200..)) => return Ok(status),
-                Some(_) => is_interim = true,
-                None if self.left == 0 => return Err(Unanswered::Broken),
+                (Some(status @ (101 | 200..)), _) => return Ok(status),
+                (_, Some(why)) => return Err(why),
+                (Some(_), None) => is_interim = true,
                 // Before the status line, or a header of the interim answer.
-                None if line.is_empty() || is_interim => {}
-                None => return Err(Unanswered::Broken),
+                (None, None) if line.is_empty() || is_interim => {}
+                (None, None) => return Err(Unanswered::Broken),
             }
         }
     }
@@ -149,16 +147,16 @@ impl<S: AsyncRead + Unpin> Reader<S> {
         // The field that the next line may go on with (RFC 9112, 5.2).
         let mut field = Vec::new();
         loop {
-            let line = self.line().await;
-            if let Ok(line @ [b' ' | b'\t', ..]) = line.as_deref() {
+            let line = self.line().await.ok();
+            if let Some(line @ [b' ' | b'\t', ..]) = line.as_deref() {
                 field.extend_from_slice(line);
                 continue;
             }
             head.take(&field);
             match line {
-                Ok(line) if line.is_empty() => return (head, true),
-                Ok(line) => field = line,
-                Err(_) => return (head, false),
+                Some(line) if line.is_empty() => return (head, true),
+                Some(line) => field = line,
+                None => return (head, false),
             }
         }
     }
@@ -209,18 +207,14 @@ impl<S: AsyncRead + Unpin> Reader<S> {
     }
 
     /// The next line without its end, which may be a bare LF.
-    async fn line(&mut self) -> Result<Vec<u8>, Stop> {
+    async fn line(&mut self) -> Result<Vec<u8>, Unended> {
         let mut line = Vec::new();
         let mut bounded = (&mut self.stream).take(self.left);
         let read = timeout_at(self.deadline, bounded.read_until(b'\n', &mut line)).await;
         self.left = bounded.limit();
-        match read {
-            Err(_) => return Err(Stop::Late),
-            Ok(Err(_)) => return Err(Stop::Closed),
-            Ok(Ok(_)) => {}
-        }
         if line.pop_if(|last| *last == b'\n').is_none() {
-            return Err(if self.left == 0 { Stop::TooLong(line) } else { Stop::Closed });
+            let why = if read.is_err() { Unanswered::TimedOut } else { Unanswered::Broken };
+            return Err(Unended { line, why });
         }
         line.pop_if(|last| *last == b'\r');
         Ok(line)
@@ -271,12 +265,24 @@ mod tests {
     use std::time::Duration;
 
     use proptest::{collection::vec, prelude::*};
+    use tokio::io::AsyncWriteExt;
 
     use super::*;
 
     fn read_all(bytes: &[u8]) -> Result<Answer, Unanswered> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         runtime.block_on(async { read(bytes, Instant::now() + Duration::from_mins(1)).await })
+    }
+
+    /// Reads what is followed by nothing at all until the deadline.
+    fn read_late(bytes: &[u8]) -> Result<Answer, Unanswered> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        runtime.block_on(async {
+            let (mut sender, receiver) = tokio::io::duplex(4096);
+            sender.write_all(bytes).await.unwrap();
+            // What is there is read all the same.
+            read(receiver, Instant::now()).await
+        })
     }
 
     /// What may come after a status line, and some of what parsers stumble over.
@@ -306,6 +312,21 @@ mod tests {
         ) {
             let bytes = [format!("HTTP/1.1 {status}{end}").as_bytes(), &rest].concat();
             prop_assert_eq!(read_all(&bytes).unwrap().status, status);
+        }
+
+        #[test]
+        fn a_status_line_counts_however_it_ends(
+            status in 200_u16..=999, reason in "( [ -~é]{0,20})?", end in "(\r?\n)?", blank in "(\r?\n)?",
+        ) {
+            let line = format!("{blank}HTTP/1.1 {status}{reason}{end}");
+            let answer = read_all(line.as_bytes()).unwrap();
+            prop_assert_eq!(answer, Answer { status, ..Answer::default() });
+            prop_assert_eq!(read_late(line.as_bytes()).unwrap().status, status);
+            // Without all its digits it is none, and an interim one is not the answer.
+            for cut in [format!("{blank}HTTP/1.1 {}", status / 10), format!("HTTP/1.1 103{reason}")] {
+                prop_assert!(matches!(read_all(cut.as_bytes()), Err(Unanswered::Broken)));
+                prop_assert!(matches!(read_late(cut.as_bytes()), Err(Unanswered::TimedOut)));
+            }
         }
 
         #[test]

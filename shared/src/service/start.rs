@@ -11,7 +11,6 @@ use crate::{
     caller::{Action, Caller},
     error::Error,
     execution::{Execution, ExecutionId, Rank, Status},
-    json,
     network::CallbackAllow,
     queue::{LaunchMessage, Queue},
     request::{IdempotencyKey, StartBody, StartRequest},
@@ -201,7 +200,10 @@ impl Start {
         let limit = caller.rate_limit.max(MIN_REPLAYS);
         self.limits.count_replay(&caller.credential, limit, Timestamp::now()).await?;
         if first.request_hash != request.hash {
-            return Err(Error::invalid("Idempotency-Key", "was used for another request before"));
+            return Err(Error::invalid(
+                IdempotencyKey::FIELD,
+                "was used for another request before",
+            ));
         }
         Ok(Some(Accepted {
             receipt: Receipt::new(first.accepted_id, first.agent_name, first.estimated_ms),
@@ -221,10 +223,7 @@ fn check_parameters(agent: &Agent, request: &StartRequest) -> Result<(), Error> 
         let detail = format!("agent {} has an invalid parameters_schema", agent.agent_name);
         Error::Conflict(Cow::Owned(detail))
     })?;
-    let Some(parameters) = request.parameters.to_value() else {
-        return Err(Error::invalid("parameters", json::NOT_CHECKED));
-    };
-    schema.check(parameters).map_err(|Misfit { path, reason }| {
+    schema.check(request.parameters.clone()).map_err(|Misfit { path, reason }| {
         Error::invalid(format!("parameters{path}"), format!("does not fit the agent: {reason}"))
     })
 }
