@@ -347,7 +347,7 @@ mod tests {
                 format!("{A}\n{{\"agent_name\": \"x\n{B}"),
                 of(
                     "",
-                    "is no JSON: control character (\\u0000-\\u001F) found while parsing a string (line 3)",
+                    "is no JSON: control character (\\u0000-\\u001F) found while parsing a string (line 2)",
                 ),
             ),
             (format!("{A}\nnonsense\n{B}"), of("", "is no JSON: expected ident (line 2)")),
@@ -372,7 +372,7 @@ mod tests {
             ),
             (
                 format!("[{A},\n{{\n\"agent_name\": \"x\",\n\"version\": \"]}}\",\n}},\n{B}]"),
-                of("x", "is no JSON: trailing comma (line 5)"),
+                of("x", "is no JSON: key must be a string (line 5)"),
             ),
             // In what DynamoDB has around it.
             (
