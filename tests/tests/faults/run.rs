@@ -82,6 +82,9 @@ impl Run {
 
     /// Starts it as a workflow would: again, with the same key, until it is accepted.
     pub(crate) async fn start(&mut self) {
+        if self.scenario == Scenario::PutOff {
+            self.user.stack.fill(&format!("of#{}", self.user.id)).await;
+        }
         self.request_start().await;
         if matches!(self.scenario, Scenario::Replayed | Scenario::ReplayedEnveloped) {
             let first = self.id.clone();
@@ -173,6 +176,16 @@ impl Run {
                 return;
             }
             self.refused.push(answer.status);
+        }
+    }
+
+    /// Lets its user's attempts be made again, the one that was put off at once.
+    pub(crate) async fn make_room(&self) {
+        let stack = &self.user.stack;
+        stack.empty(&format!("of#{}", self.user.id)).await;
+        for part in stack.parts(&self.id).await.keys().filter(|part| part.starts_with("delivery#"))
+        {
+            stack.make_due(&self.id, part).await;
         }
     }
 
