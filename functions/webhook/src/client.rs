@@ -567,6 +567,7 @@ mod tests {
             timestamp: 7,
             signature: String::new(),
             body: "x".repeat(20_000_000),
+            cdn_loop: String::new(),
         });
 
         assert_eq!(answer.await.unwrap().status, 413);
@@ -637,6 +638,7 @@ mod tests {
                 timestamp: 7,
                 signature: String::new(),
                 body: String::new(),
+                cdn_loop: String::new(),
             };
             let request = String::from_utf8(request(&post, callback.url.url()).unwrap()).unwrap();
 

@@ -126,7 +126,7 @@ impl Courier {
                 "no room for {} to {host}: its {}'s budget is used up",
                 delivery.webhook_id, full.whose
             );
-            return self.put_off(delivery, full.until, now).await;
+            return self.put_off(&delivery, full.until, now).await;
         }
         let body = body(&delivery, outcome.as_ref())?;
 
@@ -174,39 +174,40 @@ impl Courier {
             // Who has asked for a test sees what comes of it.
             Verdict::Undelivered if delivery.news == NewsType::Test => {}
             Verdict::Undelivered => drop(self.undelivered.fetch_add(1, Ordering::Relaxed)),
-            Verdict::Again { next_attempt_at, .. } => self.hurry(*delivery, next_attempt_at).await,
+            Verdict::Again { next_attempt_at, .. } => self.hurry(&delivery, next_attempt_at).await,
         }
         Ok(())
     }
 
     /// Sends the message for the next attempt. What is due later than SQS can wait is sent by `sweep`.
-    async fn hurry(&self, delivery: Delivery, next_attempt_at: Timestamp) {
+    async fn hurry(&self, delivery: &Delivery, next_attempt_at: Timestamp) {
         let pause = Duration::from_millis(next_attempt_at.millis_since(Timestamp::now()));
         if pause <= MAX_DELAY {
-            let Delivery { execution_id, part, user_id, .. } = delivery;
-            self.queue.hurry(&DeliveryMessage { execution_id, part }, &user_id, pause).await;
+            let (execution_id, part) = (delivery.execution_id.clone(), delivery.part.clone());
+            let message = DeliveryMessage { execution_id, part };
+            self.queue.hurry(&message, &delivery.user_id, pause).await;
         }
     }
 
     /// Leaves a delivery for which there is no room now, or ends it if it is kept no longer than that.
     async fn put_off(
         &self,
-        delivery: Box<Delivery>,
+        delivery: &Delivery,
         later: Timestamp,
         now: Timestamp,
     ) -> Result<(), Error> {
         if later.seconds() >= delivery.ttl {
             self.undelivered.fetch_add(1, Ordering::Relaxed);
             let reason = "more was owed than may be sent, until it was not kept any longer";
-            return self.give_up(&delivery, reason).await;
+            return self.give_up(delivery, reason).await;
         }
         let due_at = self.due_at(later, now);
-        if !self.deliveries.put_off(&delivery, later, due_at).await? {
+        if !self.deliveries.put_off(delivery, later, due_at).await? {
             warn!("the lease has ended before the delivery was put off");
             return Ok(());
         }
         self.delayed.fetch_add(1, Ordering::Relaxed);
-        self.hurry(*delivery, later).await;
+        self.hurry(delivery, later).await;
         Ok(())
     }
 

@@ -7,10 +7,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use aws_sdk_dynamodb::{
-    Client,
-    types::{AttributeValue, ReturnValue},
-};
+use aws_sdk_dynamodb::{Client, types::ReturnValue};
 
 use super::{
     Write,
@@ -118,7 +115,7 @@ impl Budget {
     /// Counts so many, whatever the limit, and returns how many there are now. One that is repeated after
     /// a lost reply counts twice, which has others wait for the next minute at worst.
     async fn add(&self, counter: &str, minute: i64, count: i64) -> Result<i64, Error> {
-        let counted = self
+        let updated = self
             .client
             .update_item()
             .table_name(&self.table)
@@ -132,9 +129,9 @@ impl Budget {
             .write()
             .await
             .map_err(Error::aws("count an attempt"))?;
-        let counted = counted.attributes.as_ref().and_then(|item| item.get("n"));
-        let counted = counted.and_then(|n| AttributeValue::as_n(n).ok()?.parse().ok());
-        counted.ok_or_else(|| Error::corrupt("a counter", "it holds no number"))
+        let item = updated.attributes.unwrap_or_default();
+        let n = item.get("n").and_then(|n| n.as_n().ok()?.parse().ok());
+        n.ok_or_else(|| Error::corrupt("a counter", "it holds no number"))
     }
 }
 

@@ -275,6 +275,7 @@ async fn a_fault_of_each_kind_costs_nothing() {
         one("launch", "StartExecution", Fault::Throttled),
         one("status", "advance to the end", Fault::Failed),
         one("webhook", "lease", Fault::Reset),
+        one("webhook", "put off", Fault::Failed),
         one("webhook", "record", Fault::LostOnce),
         one("start", "accept", Fault::Lost),
         one("launch", "StartExecution", Fault::Lost),
