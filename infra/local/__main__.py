@@ -29,6 +29,9 @@ TEST_PARAMETERS = {
     "LaunchOverdueSeconds": "5",
     "NewsOverdueSeconds": "5",
     "DeliveryOverdueSeconds": "5",
+    # All receivers of the tests are at one host.
+    "UserDeliveryLimit": "30000",
+    "HostDeliveryLimit": "30000",
     # The tests sweep themselves, when something is overdue.
     "SweepSchedule": "rate(1 day)",
     "OAuthAudiences": "agent-relay-test",

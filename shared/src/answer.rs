@@ -401,6 +401,8 @@ pub struct DeliveryView {
     pub attempts: Vec<AttemptView>,
     /// How many attempts there were in all.
     pub attempt_count: u32,
+    /// How often an attempt was put off, since more was due in its minute than may be sent.
+    pub put_off: u32,
     /// While it is pending.
     #[serde(
         serialize_with = "Timestamp::as_optional_rfc3339",
@@ -427,6 +429,7 @@ impl From<Delivery> for DeliveryView {
         Self {
             target: delivery.target().to_owned(),
             attempt_count: delivery.recorded(),
+            put_off: delivery.put_off,
             id: delivery.webhook_id,
             news: delivery.news,
             redelivered_by: delivery.redelivered_by,

@@ -123,10 +123,11 @@ pub const MAX_URL: usize = 2048;
 pub const MAX_HEADERS: usize = 20;
 const MAX_HEADER_BYTES: usize = 4096;
 
-/// Headers that the delivery sets itself, or that would change how the request is framed or the
+/// Headers that the delivery sets itself, by which it is known again, or that would change how the request is framed or the
 /// answer encoded.
-const RESERVED_HEADERS: [&str; 12] = [
+const RESERVED_HEADERS: [&str; 13] = [
     "accept-encoding",
+    "cdn-loop",
     "connection",
     "content-encoding",
     "content-length",

@@ -5,7 +5,7 @@ use std::{fmt, str::FromStr};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{agent::AgentName, api_key::ApiKeyHash, error::Error, time::Timestamp};
+use crate::{agent::AgentName, api_key::ApiKeyHash, error::Error, loops::Arrival, time::Timestamp};
 
 /// Whose runs these are: the `user_id` of an API key, or `<issuer alias>|<sub>` of a token.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -220,6 +220,8 @@ pub struct Caller {
     pub rate_limit: u32,
     /// When a token ends. A key's end is looked up.
     pub expires_at: Option<Timestamp>,
+    /// By which way the request has come. Whoever has a callback made looks at it.
+    pub arrival: Arrival,
 }
 
 impl Caller {

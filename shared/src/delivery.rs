@@ -12,6 +12,7 @@ use crate::{
     callback::NewsType,
     caller::{Actor, UserId},
     execution::{Execution, ExecutionId},
+    loops::Hops,
     question::Question,
     time::Timestamp,
 };
@@ -128,6 +129,12 @@ pub struct Delivery {
     /// Who has last had it made again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub redelivered_by: Option<Actor>,
+    /// How often there was no room for an attempt that was due.
+    #[serde(default)]
+    pub put_off: u32,
+    /// The stacks whose callbacks have led to this.
+    #[serde(default, skip_serializing_if = "Hops::is_empty")]
+    pub hops: Hops,
     /// In seconds.
     pub ttl: i64,
 }
@@ -275,6 +282,8 @@ impl Delivery {
             due_at: Some(now.plus(overdue)),
             shard: Some(execution.execution_id.shard()),
             redelivered_by: None,
+            put_off: 0,
+            hops: execution.hops.clone(),
             ttl: now.plus(retention).seconds(),
         }
     }
@@ -287,7 +296,7 @@ pub const MIN_RETENTION: Duration = Duration::from_hours(4 * 24);
 impl Delivery {
     /// The debt to try a subscription. It stands under an id of its own, as if of a run.
     #[must_use]
-    pub fn test(user_id: &UserId, target: &str, overdue: Duration) -> Self {
+    pub fn test(user_id: &UserId, target: &str, hops: Hops, overdue: Duration) -> Self {
         let agent_name = AgentName::default();
         let execution_id = ExecutionId::generate(&agent_name);
         let part = format!("{PART_PREFIX}test#0#{target}");
@@ -316,6 +325,8 @@ impl Delivery {
             leased_until: None,
             due_at: Some(now.plus(overdue)),
             redelivered_by: None,
+            put_off: 0,
+            hops,
             ttl: now.plus(MIN_RETENTION).seconds(),
         }
     }

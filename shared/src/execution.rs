@@ -15,6 +15,7 @@ use crate::{
     agent::{AgentName, StateMachineArn},
     callback::NewsType,
     caller::{Actor, UserId},
+    loops::Hops,
     question::QuestionId,
     time::Timestamp,
 };
@@ -315,6 +316,9 @@ pub struct Execution {
     /// Who has started it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_by: Option<Actor>,
+    /// The stacks whose callbacks have led to its start.
+    #[serde(default, skip_serializing_if = "Hops::is_empty")]
+    pub hops: Hops,
     /// After this we stop the run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadline: Option<Timestamp>,

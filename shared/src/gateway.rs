@@ -16,6 +16,7 @@ use crate::{
     caller::{Caller, Credential},
     error::Error,
     execution::ExecutionId,
+    loops::{Arrival, Home, Hops},
     problem,
     request::IdempotencyKey,
     service::start::Accepted,
@@ -89,8 +90,9 @@ fn authorized<'a>(request: &'a Request, field: &str) -> Option<&'a str> {
     }
 }
 
-/// The caller as the authorizer told it. Fields that cannot be read grant nothing.
-pub fn caller(request: &Request) -> Result<Caller, Error> {
+/// The caller as the authorizer told it, and how its request has come to this stack. Fields that cannot
+/// be read grant nothing.
+pub fn caller(request: &Request, home: &Home) -> Result<Caller, Error> {
     let field = |name: &str| authorized(request, name);
     let permissions: Vec<String> =
         field("permissions").and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
@@ -107,7 +109,24 @@ pub fn caller(request: &Request) -> Result<Caller, Error> {
         expires_at: field("expires_at")
             .and_then(|text| text.parse().ok())
             .map(Timestamp::from_millis),
+        arrival: arrival(request, home),
     })
+}
+
+/// By which names the API is reached, as far as the request says it, and through which stacks the
+/// request has come.
+fn arrival(request: &Request, home: &Home) -> Arrival {
+    // Whatever else a line holds.
+    let lines = request.headers().get_all("cdn-loop").iter();
+    let lines: Vec<_> = lines.map(|line| String::from_utf8_lossy(line.as_bytes())).collect();
+    let hops = Hops::read(lines.iter().flat_map(|line| split(line, ',')));
+    match request.request_context_ref() {
+        Some(RequestContext::ApiGatewayV1(context)) => {
+            let (api_id, domain) = (context.apiid.as_deref(), context.domain_name.as_deref());
+            Arrival::new(home, api_id, domain, hops)
+        }
+        _ => Arrival::new(home, None, None, hops),
+    }
 }
 
 /// The route as the template writes it, such as `/v1/executions/{execution_id}`.
@@ -328,6 +347,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::{callback::CallbackUrl, loops::RelayId};
 
     #[test]
     fn a_preferred_wait_is_found_among_others_and_bounded() {
@@ -506,5 +526,40 @@ mod tests {
             assert_eq!(base(domain, path, ""), None, "{domain:?} {path:?}");
         }
         assert_eq!(super::base(&Request::default(), "", "/openapi.json"), None);
+    }
+
+    #[test]
+    fn a_request_tells_which_way_it_has_come_whatever_else_its_header_holds() {
+        let home = Home::new("stack", "https://agents.example.com");
+        let own = Hops::default().header(&RelayId::of("stack"));
+        let arrived = |lines: &[Vec<u8>]| {
+            let mut context = ApiGatewayProxyRequestContext::default();
+            context.apiid = Some("a1b2".to_owned());
+            context.domain_name = Some("relay.example.com".to_owned());
+            let mut request = Request::default();
+            for line in lines {
+                request.headers_mut().append("cdn-loop", HeaderValue::from_bytes(line).unwrap());
+            }
+            arrival(&request.with_request_context(RequestContext::ApiGatewayV1(context)), &home)
+        };
+        for (lines, is_loop) in [
+            (vec![], false),
+            (vec![own.clone().into_bytes()], true),
+            (vec![b"cloudflare; loops=1".to_vec(), own.clone().into_bytes()], true),
+            (vec![[b"\xff, ", own.as_bytes()].concat()], true),
+            // Within quotes it is somebody else's text.
+            (vec![format!("a; b=\"c, {own}\"").into_bytes()], false),
+        ] {
+            assert_eq!(arrived(&lines).refuse_loop().is_err(), is_loop, "{lines:?}");
+        }
+        for (host, is_own) in [
+            ("agents.example.com", true),
+            ("relay.example.com", true),
+            ("a1b2.execute-api.eu-west-1.amazonaws.com", true),
+            ("example.com", false),
+        ] {
+            let url = CallbackUrl::parse(&format!("https://{host}/"), &"".parse().unwrap());
+            assert_eq!(arrived(&[]).refuse_own(&url.unwrap()).is_err(), is_own, "{host}");
+        }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! - Nouns, without I/O: [`execution`] (ids, statuses and the one transition rule), [`agent`],
 //!   [`caller`] (who asks, and what they may do), [`rights`] (the one check of what leaves to whom), [`api_key`], [`request`] (what a start asks
-//!   for), [`callback`] and [`network`] (where news may go), [`delivery`] (one debt to one
+//!   for), [`callback`] and [`network`] (where news may go), [`loops`] (and where not), [`delivery`] (one debt to one
 //!   target), [`question`] (what an agent asks), [`schema`] (what an answer must fit), [`signature`], [`outcome`] (how a run ended), [`answer`] (what callers read),
 //!   [`time`].
 //! - [`store`]: one file per kind of item, one function per DynamoDB call. [`queue`]: the hints
@@ -28,6 +28,7 @@ pub mod execution;
 pub mod gateway;
 pub mod issuer;
 pub mod json;
+pub mod loops;
 pub mod master_secret;
 pub mod network;
 pub mod openapi;

@@ -34,8 +34,8 @@ enum Refuses {
     Id,
     /// What the state of things does not allow: 409.
     State,
-    /// A parameter of the query: 422.
-    Query,
+    /// A parameter of the query, or a header: 422.
+    Parameter,
 }
 
 impl Refuses {
@@ -45,7 +45,7 @@ impl Refuses {
             Self::Permission => &[403],
             Self::Id => &[404],
             Self::State => &[409],
-            Self::Query => &[422],
+            Self::Parameter => &[422],
         }
     }
 }
@@ -132,7 +132,7 @@ impl Document {
     }
 
     fn executions(&mut self) {
-        use Refuses::{Body, Id, Permission, Query, State};
+        use Refuses::{Body, Id, Parameter, Permission, State};
 
         let receipt = json!({
             "execution_id": EXECUTION_ID, "status": "started", "agent_name": "echo",
@@ -185,7 +185,7 @@ impl Document {
             &json!({"type": "string", "enum": statuses}),
         )
         .answers::<ExecutionList>(200, "A page of them.", &json!({"executions": [monitor()]}))
-        .refuses(&[Permission, Query]);
+        .refuses(&[Permission, Parameter]);
         self.operation(
             "get",
             "/v1/executions/{execution_id}",
@@ -207,7 +207,7 @@ impl Document {
             &json!({"type": "boolean"}),
         )
         .answers::<Results>(200, "Its results, or that it has not ended.", &results())
-        .refuses(&[Permission, Id, Query]);
+        .refuses(&[Permission, Id, Parameter]);
         self.operation(
             "post",
             "/v1/executions/{execution_id}/cancel",
@@ -244,11 +244,11 @@ impl Document {
     }
 
     fn deliveries(&mut self) {
-        use Refuses::{Id, Permission, State};
+        use Refuses::{Id, Parameter, Permission, State};
 
         let delivery = json!({
             "id": "msg_c5f17ca7697d2e688b69fcc7f268afd6", "type": "execution.completed",
-            "state": "delivered", "target": "callback", "attempt_count": 1, "attempts": [{
+            "state": "delivered", "target": "callback", "attempt_count": 1, "put_off": 0, "attempts": [{
                 "at": "2026-01-31T09:00:02.400Z", "duration_ms": 31, "status": 200, "detail": "",
             }],
         });
@@ -271,11 +271,11 @@ impl Document {
             "Have a callback made again.",
         )
         .answers::<DeliveryView>(202, "It is owed again.", &delivery)
-        .refuses(&[Permission, Id, State]);
+        .refuses(&[Permission, Id, State, Parameter]);
     }
 
     fn subscriptions(&mut self) {
-        use Refuses::{Body, Id, Permission, State};
+        use Refuses::{Body, Id, Parameter, Permission, State};
 
         let subscription = json!({
             "id": "sub_01m82fnbk6he8p6hq9b40e0c0s", "url": "https://example.com/hook",
@@ -324,14 +324,14 @@ impl Document {
             "post",
             "/v1/subscriptions/{subscription_id}/test",
             "testSubscription",
-            "Have a test sent to a subscription.",
+            "Have a test sent to a subscription, once.",
         )
         .answers::<TestView>(
             202,
             "It is owed.",
             &json!({"delivery_id": "msg_c5f17ca7697d2e688b69fcc7f268afd6"}),
         )
-        .refuses(&[Id]);
+        .refuses(&[Id, Parameter]);
         let secret = json!({"secret": "whsec_…", "generation": 0});
         self.operation(
             "get",
@@ -480,7 +480,9 @@ const fn reason(status: u16) -> &'static str {
         409 => "The state of things does not allow it.",
         413 => "The body is larger than 256 KB.",
         422 => "A field or parameter is missing, unknown or invalid, and named.",
-        429 => "Too many requests, or starts of this key; see `Retry-After`.",
+        429 => {
+            "Too many requests, starts of this key, or deliveries of its user; see `Retry-After`."
+        }
         503 => "Not available right now; the same request may succeed shortly.",
         _ => "Something went wrong on our side.",
     }

@@ -151,6 +151,7 @@ mod tests {
     use std::collections::HashMap;
 
     use super::*;
+    use crate::loops::Arrival;
 
     fn caller(credential: &str, permissions: &[&str], expires_at: Option<i64>) -> Caller {
         let credential = Credential::from(credential.to_owned());
@@ -161,6 +162,7 @@ mod tests {
             permissions: permissions.iter().collect(),
             rate_limit: 60,
             expires_at: expires_at.map(Timestamp::from_millis),
+            arrival: Arrival::default(),
         }
     }
 

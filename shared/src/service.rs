@@ -71,10 +71,12 @@ impl change::Change {
         let table = env::required("EXECUTIONS_TABLE")?;
         Ok(Self {
             executions: Executions::new(dynamodb.clone(), table.clone()),
-            deliveries: Deliveries::new(dynamodb, table),
+            deliveries: Deliveries::new(dynamodb.clone(), table.clone()),
+            limits: Limits::new(dynamodb, table),
             launch_queue: Queue::new(sqs.clone(), env::required("LAUNCH_QUEUE_URL")?),
             webhook_queue: Queue::new(sqs.clone(), env::required("WEBHOOK_QUEUE_URL")?),
             launch_overdue: env::seconds("LAUNCH_OVERDUE_SECONDS")?,
+            user_delivery_limit: env::parsed("USER_DELIVERY_LIMIT")?,
             delivery_overdue: env::seconds("DELIVERY_OVERDUE_SECONDS")?,
         })
     }
@@ -89,9 +91,11 @@ impl subscribe::Subscribe {
         Ok(Self {
             subscriptions: Subscriptions::new(dynamodb.clone(), table.clone()),
             deliveries: Deliveries::new(dynamodb.clone(), table.clone()),
-            generations: Generations::new(dynamodb, table),
+            generations: Generations::new(dynamodb.clone(), table.clone()),
+            limits: Limits::new(dynamodb, table),
             webhook_queue: Queue::new(aws.sqs.clone(), queue_url),
             callback_allow: env::parsed("CALLBACK_ALLOW")?,
+            user_delivery_limit: env::parsed("USER_DELIVERY_LIMIT")?,
             delivery_overdue: env::seconds("DELIVERY_OVERDUE_SECONDS")?,
         })
     }

@@ -2,6 +2,7 @@
 
 pub mod agents;
 pub mod api_keys;
+pub mod budget;
 pub mod deliveries;
 pub mod due;
 pub mod executions;
@@ -40,6 +41,12 @@ pub type Item = HashMap<String, AttributeValue>;
 /// Maps a value to an item.
 pub fn to_item(value: &impl Serialize) -> Result<Item, Error> {
     serde_dynamo::to_item(value).map_err(|error| Error::corrupt("an item to store", error))
+}
+
+/// Maps a value to an attribute.
+fn to_attribute(value: &impl Serialize) -> Result<AttributeValue, Error> {
+    serde_dynamo::to_attribute_value(value)
+        .map_err(|error| Error::corrupt("an attribute to store", error))
 }
 
 /// Maps an item to a value.

@@ -147,6 +147,7 @@ impl SubscribeBody {
     pub fn check(self, caller: &Caller, allow: &CallbackAllow) -> Result<Subscription, Error> {
         callback::check_headers(&self.headers).map_err(|error| error.at("headers"))?;
         let url = CallbackUrl::parse(&self.url, allow).map_err(|error| error.at("url"))?;
+        caller.arrival.refuse_own(&url).map_err(|error| error.at("url"))?;
         let events =
             callback::wanted_news(&url, self.events).map_err(|error| error.at("events"))?;
         // News is a way of reading, which the caller must be allowed now, and when it is sent.

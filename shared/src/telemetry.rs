@@ -133,6 +133,8 @@ pub struct Invocation {
     pub failed: bool,
     /// Of `webhook`: deliveries that nobody will try again.
     pub undelivered_callbacks: Option<usize>,
+    /// Of `webhook`: attempts for which there was no room, where there were any.
+    pub delayed_callbacks: Option<usize>,
     /// Lambda's id of this invocation.
     request_id: Option<String>,
     /// What stands for the caller's key or token.
@@ -156,6 +158,7 @@ impl Invocation {
             usage: 1,
             failed: true,
             undelivered_callbacks: None,
+            delayed_callbacks: None,
             request_id: context.map(|context| context.request_id.clone()),
             key_id: None,
             execution_id: None,

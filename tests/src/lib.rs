@@ -31,6 +31,9 @@ use ulid::Ulid;
 /// one never waits for it.
 const PATIENCE: Duration = Duration::from_mins(2);
 
+/// How many attempts a minute the test stack grants each user and each host.
+pub const DELIVERY_LIMIT: u64 = 30_000;
+
 /// The deployed stack.
 #[derive(Debug, Clone)]
 pub struct Stack {
@@ -152,7 +155,12 @@ impl Stack {
 
     /// The executions that still owe something.
     pub async fn owing(&self) -> HashSet<String> {
-        let mut owing = HashSet::new();
+        self.debts().await.into_iter().map(|(id, _)| id).collect()
+    }
+
+    /// The parts that still owe something, each with its execution.
+    pub async fn debts(&self) -> Vec<(String, String)> {
+        let mut debts = Vec::new();
         for shard in 0..SHARDS {
             let query = self.dynamodb.query().table_name(self.output("ExecutionsTable"));
             let mut items = query
@@ -164,10 +172,63 @@ impl Stack {
                 .items()
                 .send();
             while let Some(item) = items.next().await {
-                owing.insert(item.unwrap()["execution_id"].as_s().unwrap().clone());
+                let item = item.unwrap();
+                let text = |name: &str| item[name].as_s().unwrap().clone();
+                debts.push((text("execution_id"), text("part")));
             }
         }
-        owing
+        debts
+    }
+
+    /// Waits until nothing is owed to this target any more.
+    pub async fn wait_for_target(&self, target: &str) {
+        eventually(&format!("the end of what {target} is owed"), async || {
+            let debts = self.debts().await;
+            debts.iter().all(|(_, part)| !part.ends_with(target)).then_some(())
+        })
+        .await;
+    }
+
+    /// Has as much leave this minute and the next two as may, `of#` a user or `to#` a host.
+    pub async fn fill(&self, counter: &str) {
+        self.fill_with(counter, DELIVERY_LIMIT).await;
+    }
+
+    pub async fn fill_with(&self, counter: &str, n: u64) {
+        for minute in 0..3 {
+            let row = json!({
+                "execution_id": counter_key(counter, minute), "part": "rate", "n": n,
+            });
+            self.put("ExecutionsTable", row).await;
+        }
+    }
+
+    /// The reverse, for the minute before, too.
+    pub async fn empty(&self, counter: &str) {
+        for minute in -1..3 {
+            self.dynamodb
+                .delete_item()
+                .table_name(self.output("ExecutionsTable"))
+                .key("execution_id", AttributeValue::S(counter_key(counter, minute)))
+                .key("part", AttributeValue::S("rate".to_owned()))
+                .send()
+                .await
+                .unwrap();
+        }
+    }
+
+    /// Has this part of a run be due, and whatever it has put off.
+    pub async fn make_due(&self, id: &str, part: &str) {
+        let now = AttributeValue::N(Timestamp::now().millis().to_string());
+        let update = self.dynamodb.update_item().table_name(self.output("ExecutionsTable"));
+        update
+            .key("execution_id", AttributeValue::S(id.to_owned()))
+            .key("part", AttributeValue::S(part.to_owned()))
+            .update_expression("SET due_at = :now, next_attempt_at = :now")
+            .expression_attribute_values(":now", now)
+            .send()
+            .await
+            .unwrap();
     }
 
     /// How many executions of the machine of this output Step Functions has under each name.
@@ -366,6 +427,11 @@ impl Answer {
     pub fn header(&self, name: &str) -> &str {
         self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
     }
+}
+
+fn counter_key(counter: &str, minutes_ahead: i64) -> String {
+    let minute = Timestamp::now().millis().div_euclid(60_000) + minutes_ahead;
+    format!("rate#deliveries-{counter}#{minute}")
 }
 
 /// Waits until `condition` gives a value. This is the only way in which tests wait.

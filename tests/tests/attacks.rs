@@ -1,11 +1,23 @@
 //! What a security review has tried with success, tried again: each of these gets nothing now.
 
-use std::collections::HashSet;
+use std::{
+    collections::HashSet,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
-use e2e::{Answer, Stack, User, eventually, receiver::Receiver};
+use e2e::{Answer, DELIVERY_LIMIT, Stack, User, eventually, receiver::Receiver};
+use futures_util::future::join_all;
 use relay::{api_key::ApiKeyHash, time::Timestamp};
 use reqwest::Method;
 use serde_json::{Value, json};
+use tokio::{
+    io::copy_bidirectional,
+    net::{TcpListener, TcpStream},
+};
 
 const ALL: &[&str] = &["execute:*", "view:*", "cancel:*", "manage:*"];
 
@@ -291,4 +303,360 @@ async fn it_is_kept_who_has_started_and_cancelled_a_run() {
     assert_eq!(results.body["metadata"]["started_by"], by(&user.key));
     assert_eq!(results.body["metadata"]["cancelled_by"], by(&other.key), "the first that did");
     assert!(!results.body.to_string().contains(&ApiKeyHash::of(&user.key).to_hex()));
+}
+
+/// The API's own address for this path, as callers write it.
+async fn own_url(stack: &Stack, path: &str) -> (Forwarder, String) {
+    let (_, rest) = stack.url.split_once("://").unwrap();
+    let (host, base) = rest.split_once('/').unwrap();
+    let forwarder = Forwarder::start(host).await;
+    let url = format!("http://{}/{base}{path}", forwarder.address);
+    (forwarder, url)
+}
+
+async fn test(user: &User, subscription: &str, headers: &[(&str, &str)]) -> Answer {
+    let path = format!("/v1/subscriptions/{subscription}/test");
+    user.send(Method::POST, &path, headers, "").await
+}
+
+/// A start by MCP.
+async fn tool(user: &User, headers: &[(&str, &str)], arguments: &Value) -> Answer {
+    let mut all = vec![
+        ("content-type", "application/json"),
+        ("accept", "application/json, text/event-stream"),
+    ];
+    all.extend(headers);
+    let params = json!({"name": "start_agent", "arguments": arguments});
+    let body = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params});
+    user.send(Method::POST, "/mcp", &all, body.to_string()).await
+}
+
+#[tokio::test]
+async fn ten_tests_in_a_row_are_ten_posts() {
+    let stack = Stack::connect().await;
+    let user = stack.user(&["view:*"]).await;
+    let victim = Receiver::answering(&[500]).await;
+    let id = subscribe(&user, &json!({"url": victim.url()})).await.text("id");
+    for _ in 0..10 {
+        assert_eq!(test(&user, &id, &[]).await.status, 202);
+    }
+
+    victim.wait_for(10).await;
+    stack.wait_for_target(&id).await;
+    let ids: HashSet<_> =
+        victim.received().await.iter().map(|post| post.header("webhook-id").to_owned()).collect();
+    assert_eq!((victim.received().await.len(), ids.len()), (10, 10));
+}
+
+/// What a user may have sent is used up: more is refused, or waits, and nothing of it is lost.
+#[tokio::test]
+async fn beyond_a_users_budget_requests_are_refused_and_news_waits() {
+    let stack = Stack::connect().await;
+    let (user, other) = tokio::join!(stack.user(ALL), stack.user(ALL));
+    let receiver = Receiver::answering(&[410, 200]).await;
+    let told = |body: Value| json!({"callback_url": receiver.url()}).merged(body);
+    let first = user.start(&told(quick("echo"))).await;
+    user.wait_for_parts(&first).await;
+    let failures = json!({"url": receiver.url(), "events": ["execution.failed"]});
+    let id = subscribe(&user, &failures).await.text("id");
+    let counter = format!("of#{}", user.id);
+    stack.fill(&counter).await;
+
+    let shown = user.get(&format!("/v1/executions/{first}/deliveries")).await.body;
+    let delivery = shown["deliveries"][0]["id"].as_str().unwrap().to_owned();
+    let redeliver = format!("/v1/executions/{first}/deliveries/{delivery}/redeliver");
+    let mut refused = vec![test(&user, &id, &[]).await];
+    for _ in 0..5 {
+        refused.push(user.send(Method::POST, &redeliver, &[], "").await);
+    }
+    for refused in refused {
+        assert_eq!(refused.status, 429, "{refused:?}");
+        let seconds: u64 = refused.header("retry-after").parse().unwrap();
+        assert!((1..=60).contains(&seconds), "{refused:?}");
+        assert_eq!(refused.header("ratelimit-limit"), "30000");
+        assert!(refused.text("detail").contains("deliveries"), "{refused:?}");
+    }
+    // A start is another matter; what it is told waits, and is owed as long as it does.
+    let run = user.start(&told(quick("echo"))).await;
+    let put_off = eventually("a delivery that is put off", async || {
+        let shown = user.get(&format!("/v1/executions/{run}/deliveries")).await.body;
+        let delivery = shown["deliveries"][0].clone();
+        (delivery["put_off"].as_u64() >= Some(1)).then_some(delivery)
+    })
+    .await;
+    assert_eq!((&put_off["state"], &put_off["attempts"]), (&json!("pending"), &json!([])));
+    let part = "delivery#completed#0#callback";
+    let stored = &stack.parts(&run).await[part];
+    assert_eq!(stored["attempt_count"], 0);
+    assert!(stored.get("leased_until").is_none(), "{stored}");
+    assert!(stack.debts().await.contains(&(run.clone(), part.to_owned())));
+    // The others are not held up.
+    let theirs = Receiver::start().await;
+    let theirs_run = json!({"callback_url": theirs.url()}).merged(quick("echo"));
+    other.start(&theirs_run).await;
+    theirs.wait_for(1).await;
+    assert_eq!(receiver.received().await.len(), 1, "the first");
+
+    stack.empty(&counter).await;
+    stack.make_due(&run, part).await;
+    stack
+        .sweep_until("what was put off", async || {
+            (receiver.received().await.len() >= 2).then_some(())
+        })
+        .await;
+    user.wait_for_parts(&run).await;
+    let shown = user.get(&format!("/v1/executions/{run}/deliveries")).await.body;
+    let delivery = &shown["deliveries"][0];
+    assert_eq!((&delivery["state"], &delivery["attempt_count"]), (&json!("delivered"), &json!(1)));
+    assert_eq!(user.send(Method::POST, &redeliver, &[], "").await.status, 202);
+}
+
+#[tokio::test]
+async fn what_would_wait_for_longer_than_it_is_kept_ends_undelivered_and_says_so() {
+    let stack = Stack::connect().await;
+    let user = stack.user(ALL).await;
+    let receiver = Receiver::start().await;
+    // There is room in a hundred minutes.
+    stack.fill_with(&format!("of#{}", user.id), 100 * DELIVERY_LIMIT).await;
+    let run = user.start(&json!({"callback_url": receiver.url()}).merged(quick("echo"))).await;
+    let part = "delivery#completed#0#callback";
+    let put_off = eventually("a delivery that is put off", async || {
+        let delivery = stack.parts(&run).await.remove(part)?;
+        (delivery["put_off"].as_u64() >= Some(1)).then_some(delivery)
+    })
+    .await;
+    let wait = put_off["next_attempt_at"].as_i64().unwrap() - Timestamp::now().millis();
+    assert!((95 * 60_000..=101 * 60_000).contains(&wait), "{wait}");
+    assert_eq!(put_off["due_at"], put_off["next_attempt_at"], "sweep sends it");
+
+    let in_an_hour = Timestamp::now().seconds() + 3_600;
+    let mut kept_for_less = put_off;
+    kept_for_less["ttl"] = json!(in_an_hour);
+    stack.put("ExecutionsTable", kept_for_less).await;
+    stack.make_due(&run, part).await;
+    let delivery = stack
+        .sweep_until("its end", async || {
+            let delivery = stack.parts(&run).await.remove(part)?;
+            (delivery["state"] == "undelivered").then_some(delivery)
+        })
+        .await;
+    let detail = delivery["attempts"][0]["detail"].as_str().unwrap();
+    assert!(detail.starts_with("more was owed than may be sent"), "{detail}");
+    assert!(receiver.received().await.is_empty());
+}
+
+/// However many users have news for it.
+#[tokio::test]
+async fn a_host_gets_no_more_than_its_budget_of_all_users_together() {
+    let stack = Stack::connect().await;
+    let users = [stack.user(ALL).await, stack.user(ALL).await];
+    let receiver = Receiver::start().await;
+    // Another host, which no other test has callbacks at.
+    let victim = receiver.url().replace("127.0.0.1", "localhost");
+    stack.fill("to#localhost").await;
+    let mut runs = Vec::new();
+    for user in &users {
+        let body = json!({"callback_url": victim}).merged(quick("echo"));
+        runs.push((user, user.start(&body).await));
+    }
+    let part = "delivery#completed#0#callback";
+    for (_, run) in &runs {
+        eventually("a delivery that is put off", async || {
+            let parts = stack.parts(run).await;
+            (parts.get(part)?["put_off"].as_u64() >= Some(1)).then_some(())
+        })
+        .await;
+    }
+    assert!(receiver.received().await.is_empty());
+    // They have room elsewhere.
+    let elsewhere = Receiver::start().await;
+    for user in &users {
+        let body = json!({"callback_url": elsewhere.url()}).merged(quick("echo"));
+        user.start(&body).await;
+    }
+    elsewhere.wait_for(2).await;
+
+    stack.empty("to#localhost").await;
+    for (_, run) in &runs {
+        stack.make_due(run, part).await;
+    }
+    stack
+        .sweep_until("what was put off", async || {
+            (receiver.received().await.len() >= 2).then_some(())
+        })
+        .await;
+    for (user, run) in runs {
+        user.wait_for_parts(&run).await;
+    }
+    assert_eq!(receiver.received().await.len(), 2);
+}
+
+/// As many as are accepted are made, and only those.
+#[tokio::test]
+async fn redeliveries_at_once_are_made_as_often_as_they_are_accepted() {
+    let stack = Stack::connect().await;
+    let user = stack.user_with(&["execute:*", "view:*"], json!({"rate_limit": 1})).await;
+    let victim = Receiver::answering(&[410]).await;
+    let run = user.start(&json!({"callback_url": victim.url()}).merged(quick("echo"))).await;
+    user.wait_for_parts(&run).await;
+    let shown = user.get(&format!("/v1/executions/{run}/deliveries")).await.body;
+    let delivery = shown["deliveries"][0]["id"].as_str().unwrap();
+    let path = format!("/v1/executions/{run}/deliveries/{delivery}/redeliver");
+    let mut accepted = 0;
+    for _ in 0..5 {
+        let answers =
+            join_all((0..5).map(|_| user.send(Method::POST, path.as_str(), &[], ""))).await;
+        for answer in answers {
+            assert!([202, 409].contains(&answer.status), "{answer:?}");
+            accepted += usize::from(answer.status == 202);
+        }
+        user.wait_for_parts(&run).await;
+    }
+    assert!((5..25).contains(&accepted), "{accepted}");
+    assert_eq!(victim.received().await.len(), 1 + accepted);
+}
+
+/// Each subscription's URL is the test of the one before, behind a proxy that nobody knows: one run
+/// would be told six times over, five of them again, four of those again.
+#[tokio::test]
+async fn a_chain_of_subscriptions_through_our_own_api_multiplies_nothing() {
+    let stack = Stack::connect().await;
+    let user = stack.user(ALL).await;
+    let victim = Receiver::start().await;
+    let headers = json!({"x-api-key": user.key});
+    let mut ids = vec![subscribe(&user, &json!({"url": victim.url()})).await.text("id")];
+    let mut forwarders = Vec::new();
+    for _ in 0..5 {
+        let path = format!("/v1/subscriptions/{}/test", ids.last().unwrap());
+        let (forwarder, url) = own_url(&stack, &path).await;
+        let added = subscribe(&user, &json!({"url": url, "headers": headers})).await;
+        ids.push(added.text("id"));
+        forwarders.push(forwarder);
+    }
+    // The way is open: it is the header that tells a caller from a callback.
+    assert_eq!(test(&user, &ids[0], &[]).await.status, 202);
+    victim.wait_for(1).await;
+
+    assert_eq!(test(&user, ids.last().unwrap(), &[]).await.status, 202);
+    let run = user.start(&quick("echo")).await;
+    user.wait_for(&run, "completed").await;
+    for id in &ids {
+        stack.wait_for_target(id).await;
+    }
+    let shown = user.get(&format!("/v1/executions/{run}/deliveries")).await.body;
+    for delivery in shown["deliveries"].as_array().unwrap() {
+        let is_victims = delivery["target"] == ids[0].as_str();
+        assert_eq!(delivery["state"], if is_victims { "delivered" } else { "undelivered" });
+        let attempts = delivery["attempts"].as_array().unwrap();
+        for attempt in attempts.iter().filter(|_| !is_victims) {
+            assert_eq!(attempt["status"], 422, "{delivery}");
+            let detail = attempt["detail"].as_str().unwrap();
+            assert!(detail.contains("has led back here"), "{detail}");
+        }
+    }
+    assert_eq!(victim.received().await.len(), 2, "the test and the news that it was to be told");
+    let last = forwarders.last().unwrap();
+    assert!(last.connections() >= 2, "what it was sent has gone its way");
+}
+
+#[tokio::test]
+async fn urls_that_lead_to_this_api_and_requests_that_come_from_it_are_refused() {
+    let stack = Stack::connect().await;
+    let user = stack.user(ALL).await;
+    let id = stack.output("ApiId");
+    let own = format!("https://{id}.execute-api.eu-west-1.amazonaws.com/live/v1/executions");
+    let refused = subscribe(&user, &json!({"url": own})).await;
+    assert_eq!((refused.status, &refused.body["field"]), (422, &json!("url")), "{refused:?}");
+    let body = json!({"callback_url": own}).merged(quick("echo"));
+    let refused = user.post(&body).await;
+    assert_eq!((refused.status, &refused.body["field"]), (422, &json!("callback_url")));
+    for refused in [user.call("start_agent", body.clone()).await, tool(&user, &[], &body).await] {
+        assert!(refused.body.to_string().contains("must not lead back"), "{refused:?}");
+    }
+
+    let receiver = Receiver::start().await;
+    let body = json!({"callback_url": receiver.url()}).merged(quick("echo"));
+    let run = user.start(&body).await;
+    let ours = receiver.wait_for(1).await[0].header("cdn-loop").to_owned();
+    assert!(ours.starts_with("agent-relay-"), "{ours}");
+    user.wait_for_parts(&run).await;
+    let shown = user.get(&format!("/v1/executions/{run}/deliveries")).await.body;
+    let delivery = shown["deliveries"][0]["id"].as_str().unwrap();
+    let failures = json!({"url": receiver.url(), "events": ["execution.failed"]});
+    let subscription = subscribe(&user, &failures).await.text("id");
+    let (test, redeliver) = (
+        format!("/v1/subscriptions/{subscription}/test"),
+        format!("/v1/executions/{run}/deliveries/{delivery}/redeliver"),
+    );
+    let looped = format!("cloudflare; loops=1,{ours}");
+    let headers = [("cdn-loop", looped.as_str())];
+    let before = stack.count_rows(&user).await;
+    for (path, body) in [
+        ("/v1/executions", quick("echo").to_string()),
+        (test.as_str(), String::new()),
+        (redeliver.as_str(), String::new()),
+    ] {
+        let refused = user.send(Method::POST, path, &headers, body).await;
+        assert_eq!((refused.status, &refused.body["field"]), (422, &json!("CDN-Loop")), "{path}");
+    }
+    let envelope = json!({"tool": "start_agent", "params": quick("echo")}).to_string();
+    let refused = user.send(Method::POST, "/", &headers, envelope).await;
+    assert_eq!(refused.status, 400, "{refused:?}");
+    let refused = tool(&user, &headers, &quick("echo")).await;
+    assert!(refused.body.to_string().contains("has led back here"), "{refused:?}");
+    assert_eq!(stack.count_rows(&user).await, before);
+    assert_eq!(receiver.received().await.len(), 1);
+
+    // Two stacks may call each other, as long as it ends: each passes on what it was told.
+    let other = "agent-relay-0123456789abcdef";
+    let header = [("cdn-loop", other)];
+    assert_eq!(user.post_with(&header, &body).await.status, 202);
+    assert_eq!(user.send(Method::POST, &test, &header, "").await.status, 202);
+    assert_eq!(user.send(Method::POST, &redeliver, &header, "").await.status, 202);
+    let both = format!("{other}, {ours}");
+    for post in &receiver.wait_for(4).await[1..] {
+        assert_eq!(post.header("cdn-loop"), both);
+    }
+}
+
+trait Merged {
+    fn merged(self, more: Value) -> Value;
+}
+
+impl Merged for Value {
+    /// With the members of another object.
+    fn merged(mut self, more: Value) -> Value {
+        self.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        self
+    }
+}
+
+/// A proxy that hands on what it gets, byte for byte.
+struct Forwarder {
+    address: SocketAddr,
+    connections: Arc<AtomicUsize>,
+}
+
+impl Forwarder {
+    async fn start(to: &str) -> Self {
+        let (to, connections) = (to.to_owned(), Arc::new(AtomicUsize::default()));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let counted = Arc::clone(&connections);
+        tokio::spawn(async move {
+            while let Ok((mut client, _)) = listener.accept().await {
+                counted.fetch_add(1, Ordering::Relaxed);
+                let mut server = TcpStream::connect(&to).await.unwrap();
+                // Whoever goes first ends it.
+                tokio::spawn(async move {
+                    drop(copy_bidirectional(&mut client, &mut server).await);
+                });
+            }
+        });
+        Self { address, connections }
+    }
+
+    fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
+    }
 }

@@ -11,9 +11,11 @@ use relay::{
     delivery::{Attempt, CALLBACK_TARGET, Delivery, DeliveryState},
     execution::{Execution, ExecutionId, Position, Rank, Status},
     json::Json,
+    loops::Hops,
     outcome::Outcome,
     question::{Answer, Ask, Question, QuestionState},
     store::{
+        budget::Budget,
         deliveries::{Lease, Verdict},
         due::{Due, DueItem},
         executions::{Accept, Consistency, NewExecution},
@@ -277,7 +279,7 @@ async fn a_delivery_that_is_over_is_owed_again_once() {
     let owed = owed(&stack).await;
     let due_at = Timestamp::now().plus(HOUR);
     assert_eq!(
-        deliveries.owe_again(&owed, &actor(), due_at).await.unwrap(),
+        deliveries.owe_again(&owed, &actor(), &Hops::default(), due_at).await.unwrap(),
         Step::Stale,
         "it is owed"
     );
@@ -285,12 +287,42 @@ async fn a_delivery_that_is_over_is_owed_again_once() {
     let lease = deliveries.lease(&owed.execution_id, &owed.part, HOUR).await.unwrap();
     let Lease::Held(held) = lease else { panic!() };
     assert!(deliveries.record(&held, &attempt(), Verdict::Delivered).await.unwrap());
-    assert_eq!(deliveries.owe_again(&owed, &actor(), due_at).await.unwrap(), Step::Applied);
     assert_eq!(
-        deliveries.owe_again(&owed, &actor(), due_at).await.unwrap(),
+        deliveries.owe_again(&owed, &actor(), &Hops::default(), due_at).await.unwrap(),
+        Step::Applied
+    );
+    assert_eq!(
+        deliveries.owe_again(&owed, &actor(), &Hops::default(), due_at).await.unwrap(),
         Step::Stale,
         "it is again"
     );
+}
+
+#[tokio::test]
+async fn a_delivery_is_put_off_under_its_lease_and_that_is_no_attempt() {
+    let stack = Stack::connect().await;
+    let deliveries = stack.deliveries();
+    let owed = owed(&stack).await;
+    let (id, part) = (&owed.execution_id, &owed.part);
+    let lease = async || deliveries.lease(id, part, HOUR).await.unwrap();
+    let Lease::Held(held) = lease().await else { panic!() };
+    let other = Delivery { lease: Some("other".to_owned()), ..(*held).clone() };
+    let (now, later) = (Timestamp::now(), Timestamp::now().plus(HOUR));
+
+    assert!(!deliveries.put_off(&other, later, later).await.unwrap(), "it is another's");
+    assert!(deliveries.put_off(&held, now, later).await.unwrap());
+    // The same again is what a lost reply makes of it, and counts once.
+    assert!(deliveries.put_off(&held, later, later).await.unwrap());
+    let Lease::Held(again) = lease().await else { panic!("it is free, and due") };
+    assert_eq!((again.attempt_count, again.put_off, again.failures()), (1, 1, 1));
+    assert!(!deliveries.put_off(&held, later, later).await.unwrap(), "another has the lease");
+    assert!(!again.may_have_arrived());
+
+    assert!(deliveries.put_off(&again, later, later).await.unwrap());
+    assert!(matches!(lease().await, Lease::Refused), "it is not due");
+    let stored = &stack.parts(id.as_str()).await[part];
+    assert_eq!(stored["attempt_count"], 0);
+    assert_eq!((&stored["state"], &stored["due_at"]), (&json!("pending"), &json!(later)));
 }
 
 #[tokio::test]
@@ -433,6 +465,62 @@ async fn starts_are_counted_exactly_and_slots_held_once() {
         limits.count_start(&format!("{}0", key.as_str()).into(), 0, now).await.is_err(),
         "a limit of zero"
     );
+}
+
+#[tokio::test]
+async fn no_more_leave_a_minute_than_may_whoever_counts_them() {
+    const LIMIT: u32 = 20;
+    let stack = Stack::connect().await;
+    let limits = |user: u32, host: u32| (user.try_into().unwrap(), host.try_into().unwrap());
+    let budget = |(user, host)| {
+        let table = stack.output("ExecutionsTable").to_owned();
+        Budget::new(stack.dynamodb.clone(), table, user, host)
+    };
+    let new = || Ulid::generate().to_string();
+    let user = || UserId::from(new());
+    let now = Timestamp::now();
+    let minute = now.millis().div_euclid(60_000);
+    let counted = async |counter: String| {
+        let key = format!("rate#deliveries-{counter}#{minute}");
+        stack.parts(&key).await["rate"]["n"].as_u64()
+    };
+
+    // One instance counts twice as many as before each time; many count one by one at first.
+    for instances in [1, 5, 50] {
+        let budgets: Vec<_> = (0..instances).map(|_| budget(limits(LIMIT, 1_000))).collect();
+        let (somebody, host) = (user(), new());
+        let takes = (0..50).map(|at| budgets[at % instances].take(&somebody, &host, now));
+        let taken: Vec<_> = join_all(takes).await.into_iter().map(Result::unwrap).collect();
+        let passed = taken.iter().filter(|later| later.is_none()).count();
+        assert!(passed <= LIMIT as usize && passed >= LIMIT as usize / 2, "{instances}: {passed}");
+        // What came too late has not taken anything from others at the host.
+        assert!(counted(format!("to#{host}")).await.unwrap() <= 2 * passed as u64 + 15);
+        for later in taken.into_iter().flatten() {
+            let ahead = later.until.millis().div_euclid(60_000) - minute;
+            assert!((1..=5).contains(&ahead), "{ahead} minutes later");
+        }
+        // Requests are counted with them.
+        let limit = LIMIT.try_into().unwrap();
+        assert!(stack.limits().count_delivery(&somebody, limit, now).await.is_err());
+        assert!(stack.limits().count_delivery(&user(), limit, now).await.is_ok());
+    }
+    // 50 of one instance are 7 writes: 1, 2, 4, 8, 16, 16 and 16.
+    let (one, somebody, host) = (budget(limits(1_000, 1_000)), user(), new());
+    for _ in 0..50 {
+        assert_eq!(one.take(&somebody, &host, now).await.unwrap(), None);
+    }
+    assert_eq!(counted(format!("of#{somebody}")).await, Some(63));
+
+    // A host is one for all users.
+    let (one, host) = (budget(limits(1_000, LIMIT)), new());
+    let mut passed = 0;
+    for _ in 0..40 {
+        passed += u32::from(one.take(&user(), &host, now).await.unwrap().is_none());
+    }
+    assert_eq!(passed, LIMIT);
+    assert_eq!(one.take(&user(), &new(), now).await.unwrap(), None, "another host");
+    let next = now.plus(Duration::from_mins(1));
+    assert_eq!(one.take(&user(), &host, next).await.unwrap(), None, "the next minute");
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@ use relay::{
     execution::ExecutionId,
     gateway,
     json::Json,
+    loops::Home,
     problem::{self, Problem},
     request::{IdempotencyKey, StartBody, from_text, parse_object},
     service::Services,
@@ -44,9 +45,9 @@ struct ResultsParams {
 #[serde(deny_unknown_fields)]
 struct NoParams {}
 
-pub(crate) async fn serve(services: &Services, request: &Request) -> Response<String> {
+pub(crate) async fn serve(services: &Services, home: &Home, request: &Request) -> Response<String> {
     let mut metrics = gateway::measure("envelope", request);
-    let mut response = match handle(services, request).await {
+    let mut response = match handle(services, home, request).await {
         Ok(result) => gateway::reply(200, &result),
         Err(error) => refuse(&error),
     };
@@ -57,8 +58,8 @@ pub(crate) async fn serve(services: &Services, request: &Request) -> Response<St
     response
 }
 
-async fn handle(services: &Services, request: &Request) -> Result<Json, Error> {
-    let caller = gateway::caller(request)?;
+async fn handle(services: &Services, home: &Home, request: &Request) -> Result<Json, Error> {
+    let caller = gateway::caller(request, home)?;
     let key = gateway::idempotency_key(request.headers())?;
     let Call { tool, params } = parse_object(request.body())?;
     if params.as_ref().is_some_and(|params| !params.node().is_object()) {

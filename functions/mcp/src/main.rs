@@ -23,6 +23,7 @@ use relay::{
     aws::{self, Aws},
     env,
     gateway::{self, TextResponse},
+    loops::Home,
     service::{Services, change::Change},
     telemetry,
 };
@@ -40,15 +41,16 @@ async fn main() -> Result<(), Error> {
     let handler = server.clone();
     #[cfg(feature = "conformance")]
     let handler = conformance::Fixtures::beside(handler);
-    let transport =
-        &Transport::new(handler, env::list("MCP_HOSTS")?, env::list("MCP_ORIGINS")?, &public_url);
+    let home = &Home::from_env()?;
+    let (hosts, origins) = (env::list("MCP_HOSTS")?, env::list("MCP_ORIGINS")?);
+    let transport = &Transport::new(handler, hosts, origins, &public_url, home.clone());
     let discovery = &Discovery::new(&public_url, env::parsed_list("OAUTH_ISSUERS")?);
     let services = &server.services;
     aws::prepare(services.start.prepare()).await;
 
     gateway::run(service_fn(async |request: Request| {
         Ok::<_, Infallible>(TextResponse(match gateway::route(&request) {
-            "/" => envelope::serve(services, &request).await,
+            "/" => envelope::serve(services, home, &request).await,
             "/mcp" => transport.serve(request).await,
             route => discovery.serve(route),
         }))

@@ -13,6 +13,7 @@ use lambda_http::{
 use relay::{
     gateway,
     json::{self, Json, Node},
+    loops::Home,
     problem,
 };
 use rmcp::{
@@ -52,6 +53,7 @@ const EXPOSED_HEADERS: &str = "www-authenticate, mcp-protocol-version, mcp-sessi
 pub(crate) struct Transport<H> {
     rmcp: StreamableHttpService<H, NeverSessionManager>,
     origins: Vec<String>,
+    home: Home,
 }
 
 impl<H: ServerHandler + Clone> Transport<H> {
@@ -63,6 +65,7 @@ impl<H: ServerHandler + Clone> Transport<H> {
         mut hosts: Vec<String>,
         origins: Vec<String>,
         public_url: &str,
+        home: Home,
     ) -> Self {
         if let Some((_, rest)) = public_url.split_once("://") {
             hosts.push(rest.split('/').next().unwrap_or_default().to_owned());
@@ -78,7 +81,7 @@ impl<H: ServerHandler + Clone> Transport<H> {
         let rmcp = StreamableHttpService::new(move || Ok(handler.clone()), sessions, config);
         // A page's own origin leaves out what its scheme says.
         let origins = origins.into_iter().map(without_default_port).collect();
-        Self { rmcp, origins }
+        Self { rmcp, origins, home }
     }
 
     pub(crate) async fn serve(&self, request: Request) -> Response<String> {
@@ -101,7 +104,7 @@ impl<H: ServerHandler + Clone> Transport<H> {
     }
 
     async fn handle(&self, request: Request) -> Response<String> {
-        let caller = match gateway::caller(&request) {
+        let caller = match gateway::caller(&request, &self.home) {
             Ok(caller) => caller,
             Err(error) => return problem::respond(&error),
         };
@@ -382,9 +385,13 @@ mod tests {
         }
     }
 
+    fn home() -> Home {
+        Home::new("a-stack", "")
+    }
+
     async fn send(headers: &[(&str, &str)], body: &[u8]) -> Response<String> {
         let hosts = vec!["relay.example.com".to_owned()];
-        Transport::new(Parrot, hosts, Vec::new(), "").handle(request(headers, body)).await
+        Transport::new(Parrot, hosts, Vec::new(), "", home()).handle(request(headers, body)).await
     }
 
     fn request(headers: &[(&str, &str)], body: &[u8]) -> Request {
@@ -420,7 +427,7 @@ mod tests {
     /// The status of a browser's request of a page of `origin`, and whether that page may read it.
     async fn of_page(allowed: &str, origin: &str) -> (u16, bool) {
         let hosts = vec!["relay.example.com".to_owned()];
-        let transport = Transport::new(Parrot, hosts, vec![allowed.to_owned()], "");
+        let transport = Transport::new(Parrot, hosts, vec![allowed.to_owned()], "", home());
         let response = transport.handle(request(&[("origin", origin)], PING)).await;
         (response.status().as_u16(), transport.may_read(&origin.parse().unwrap()))
     }

@@ -6,7 +6,9 @@ use lambda_http::{Request, RequestExt, Response};
 use relay::{
     answer::{AgentList, DeliveryList, SubscriptionList},
     error::Error,
-    gateway, openapi,
+    gateway,
+    loops::Home,
+    openapi,
     service::read::{ListRequest, Reader},
 };
 
@@ -36,6 +38,7 @@ pub(crate) fn operation(request: &Request) -> &'static str {
 pub(crate) async fn handle(
     reader: &Reader,
     public_url: &str,
+    home: &Home,
     request: &Request,
 ) -> Result<Response<String>, Error> {
     if gateway::route(request) == DESCRIPTION {
@@ -43,7 +46,7 @@ pub(crate) async fn handle(
         let document = include_str!("../../../infra/openapi.json");
         return Ok(gateway::document(openapi::at(document, base.as_deref())));
     }
-    let caller = gateway::caller(request)?;
+    let caller = gateway::caller(request, home)?;
     match gateway::route(request) {
         EXECUTION => {
             let wait = gateway::preferred_wait(request.headers());

@@ -6,6 +6,7 @@ use lambda_http::{Error, Request, service_fn};
 use relay::{
     aws::{self, Aws},
     env, gateway,
+    loops::Home,
     service::read::Reader,
     telemetry,
 };
@@ -18,11 +19,13 @@ async fn main() -> Result<(), Error> {
     let aws = Aws::from_env()?;
     let reader = &Reader::from_env(&aws)?;
     let public_url = &env::required("PUBLIC_URL")?;
+    let home = &Home::from_env()?;
     aws::prepare(reader.executions.prepare()).await;
 
     gateway::run(service_fn(move |request: Request| {
         let metrics = gateway::measure(handler::operation(&request), &request);
-        gateway::serve(metrics, async move { handler::handle(reader, public_url, &request).await })
+        let handled = async move { handler::handle(reader, public_url, home, &request).await };
+        gateway::serve(metrics, handled)
     }))
     .await
 }

@@ -6,6 +6,7 @@ use relay::{
     caller::Caller,
     error::Error,
     gateway,
+    loops::Home,
     master_secret::MasterSecret,
     request::{StartBody, parse_object},
     service::{
@@ -34,6 +35,7 @@ pub(crate) struct Api {
     pub(crate) subscribe: Subscribe,
     pub(crate) master: MasterSecret,
     pub(crate) public_url: String,
+    pub(crate) home: Home,
 }
 
 /// The name under which a request is counted.
@@ -54,7 +56,7 @@ pub(crate) fn operation(request: &Request) -> &'static str {
 
 impl Api {
     pub(crate) async fn handle(&self, request: &Request) -> Result<Response<String>, Error> {
-        let caller = gateway::caller(request)?;
+        let caller = gateway::caller(request, &self.home)?;
         match gateway::route(request) {
             START => self.start(&caller, request).await,
             CANCEL => {

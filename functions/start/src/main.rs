@@ -6,6 +6,7 @@ use lambda_http::{Error, Request, service_fn};
 use relay::{
     aws::{self, Aws},
     env, gateway,
+    loops::Home,
     master_secret::MasterSecret,
     service::{Services, change::Change, subscribe::Subscribe},
     telemetry,
@@ -23,6 +24,7 @@ async fn main() -> Result<(), Error> {
         subscribe: Subscribe::from_env(&aws)?,
         master: MasterSecret::from_env(&aws)?,
         public_url: env::required("PUBLIC_URL")?,
+        home: Home::from_env()?,
     };
     aws::prepare(api.services.start.prepare()).await;
 

@@ -31,6 +31,8 @@ pub(crate) struct Post<'a> {
     pub(crate) timestamp: i64,
     pub(crate) signature: String,
     pub(crate) body: String,
+    /// Through which stacks this has come, ours the last (RFC 8586).
+    pub(crate) cdn_loop: String,
 }
 
 /// Why there was no answer. The receiver may have the request only where it says so.
@@ -149,6 +151,7 @@ fn request(post: &Post<'_>, url: &Url) -> Result<Vec<u8>, Unanswered> {
         (CONTENT_TYPE, "application/json"),
         (CONTENT_LENGTH, &post.body.len().to_string()),
         (CONNECTION, "close"),
+        (HeaderName::from_static("cdn-loop"), &post.cdn_loop),
         (HeaderName::from_static("webhook-id"), post.webhook_id),
         (HeaderName::from_static("webhook-timestamp"), &post.timestamp.to_string()),
         (HeaderName::from_static("webhook-signature"), &post.signature),
@@ -246,6 +249,7 @@ mod tests {
                 timestamp: 7,
                 signature: "v1,abc".to_owned(),
                 body: "{}".to_owned(),
+                cdn_loop: "agent-relay-0".to_owned(),
             })
             .await
     }
@@ -273,6 +277,7 @@ mod tests {
         for line in [
             &format!("host: localhost:{port}"),
             "content-type: application/json",
+            "cdn-loop: agent-relay-0",
             "webhook-id: msg_1",
             "webhook-timestamp: 7",
             "webhook-signature: v1,abc",
@@ -573,6 +578,7 @@ mod tests {
             timestamp: 7,
             signature: String::new(),
             body: "x".repeat(20_000_000),
+            cdn_loop: String::new(),
         });
 
         assert_eq!(answer.await.unwrap().status, 413);
@@ -643,6 +649,7 @@ mod tests {
                 timestamp: 7,
                 signature: String::new(),
                 body: String::new(),
+                cdn_loop: String::new(),
             };
             let request = String::from_utf8(request(&post, callback.url.url()).unwrap()).unwrap();
 

@@ -14,12 +14,14 @@ use relay::{
     delivery::{Attempt, Delivery, Schedule},
     env,
     error::Error,
+    loops::RelayId,
     master_secret::MasterSecret,
     outcome::Outcome,
     queue::{self, DeliveryMessage, MAX_DELAY, Queue},
     rights::Rights,
     signature::{Generation, signatures},
     store::{
+        budget::Budget,
         deliveries::{Deliveries, Lease, Verdict},
         executions::{Delivered, Executions},
     },
@@ -39,6 +41,8 @@ pub(crate) struct Courier {
     executions: Executions,
     deliveries: Deliveries,
     rights: Rights,
+    budget: Budget,
+    relay_id: RelayId,
     queue: Queue,
     client: Client,
     schedule: Schedule,
@@ -48,6 +52,8 @@ pub(crate) struct Courier {
     overdue: Duration,
     /// How many deliveries this invocation has given up.
     undelivered: AtomicUsize,
+    /// And how many it has put off.
+    delayed: AtomicUsize,
 }
 
 impl Courier {
@@ -56,8 +62,15 @@ impl Courier {
         let table = env::required("EXECUTIONS_TABLE")?;
         Ok(Self {
             executions: Executions::new(dynamodb.clone(), table.clone()),
-            deliveries: Deliveries::new(dynamodb, table),
+            deliveries: Deliveries::new(dynamodb.clone(), table.clone()),
             rights: Rights::from_env(aws)?,
+            budget: Budget::new(
+                dynamodb,
+                table,
+                env::parsed("USER_DELIVERY_LIMIT")?,
+                env::parsed("HOST_DELIVERY_LIMIT")?,
+            ),
+            relay_id: RelayId::of(&env::required("STACK_ID")?),
             queue: Queue::new(aws.sqs.clone(), env::required("WEBHOOK_QUEUE_URL")?),
             client: Client::new(env::parsed("CALLBACK_ALLOW")?)?,
             schedule: env::parsed("RETRY_SCHEDULE")?,
@@ -65,6 +78,7 @@ impl Courier {
             lease: env::seconds("DELIVERY_LEASE_SECONDS")?,
             overdue: env::seconds("DELIVERY_OVERDUE_SECONDS")?,
             undelivered: AtomicUsize::default(),
+            delayed: AtomicUsize::default(),
         })
     }
 
@@ -105,11 +119,21 @@ impl Courier {
             let reason = "the key that asked for it has ended, or may not view the agent";
             return self.give_up(&delivery, reason).await;
         }
+        let now = Timestamp::now();
+        let host = callback.url.host();
+        if let Some(full) = self.budget.take(&delivery.user_id, host, now).await? {
+            info!(
+                "no room for {} to {host}: its {}'s budget is used up",
+                delivery.webhook_id, full.whose
+            );
+            return self.put_off(&delivery, full.until, now).await;
+        }
         let body = body(&delivery, outcome.as_ref())?;
 
         let at = Timestamp::now();
         let clock = Instant::now();
-        let post = post(master, &delivery, &callback, generation, at, body);
+        let cdn_loop = delivery.hops.header(&self.relay_id);
+        let post = post(master, &delivery, &callback, generation, at, body, cdn_loop);
         let answer = self.client.post(post).await;
         let duration_ms = u64::try_from(clock.elapsed().as_millis()).unwrap_or(u64::MAX);
 
@@ -130,7 +154,6 @@ impl Courier {
             may_have_arrived: judgement.may_have_arrived,
             detail: judgement.detail,
         };
-        let host = callback.url.host();
         info!(
             http.status = attempt.status,
             duration_ms,
@@ -148,16 +171,43 @@ impl Courier {
                 let after_ms = now.millis_since(delivery.occurred_at);
                 telemetry::record(&id, &delivery.agent_name, RunNews::CalledBack { after_ms });
             }
+            // Who has asked for a test sees what comes of it.
+            Verdict::Undelivered if delivery.news == NewsType::Test => {}
             Verdict::Undelivered => drop(self.undelivered.fetch_add(1, Ordering::Relaxed)),
-            Verdict::Again { next_attempt_at, .. } => {
-                let pause = Duration::from_millis(next_attempt_at.millis_since(Timestamp::now()));
-                // What is due later than SQS can wait is sent by `sweep`.
-                if pause <= MAX_DELAY {
-                    let message = DeliveryMessage { execution_id: id, part };
-                    self.queue.hurry(&message, &delivery.user_id, pause).await;
-                }
-            }
+            Verdict::Again { next_attempt_at, .. } => self.hurry(&delivery, next_attempt_at).await,
         }
+        Ok(())
+    }
+
+    /// Sends the message for the next attempt. What is due later than SQS can wait is sent by `sweep`.
+    async fn hurry(&self, delivery: &Delivery, next_attempt_at: Timestamp) {
+        let pause = Duration::from_millis(next_attempt_at.millis_since(Timestamp::now()));
+        if pause <= MAX_DELAY {
+            let (execution_id, part) = (delivery.execution_id.clone(), delivery.part.clone());
+            let message = DeliveryMessage { execution_id, part };
+            self.queue.hurry(&message, &delivery.user_id, pause).await;
+        }
+    }
+
+    /// Leaves a delivery for which there is no room now, or ends it if it is kept no longer than that.
+    async fn put_off(
+        &self,
+        delivery: &Delivery,
+        later: Timestamp,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        if later.seconds() >= delivery.ttl {
+            self.undelivered.fetch_add(1, Ordering::Relaxed);
+            let reason = "more was owed than may be sent, until it was not kept any longer";
+            return self.give_up(delivery, reason).await;
+        }
+        let due_at = self.due_at(later, now);
+        if !self.deliveries.put_off(delivery, later, due_at).await? {
+            warn!("the lease has ended before the delivery was put off");
+            return Ok(());
+        }
+        self.delayed.fetch_add(1, Ordering::Relaxed);
+        self.hurry(delivery, later).await;
         Ok(())
     }
 
@@ -180,12 +230,21 @@ impl Courier {
         if judgement.outcome == verdict::Outcome::Delivered {
             return Verdict::Delivered;
         }
+        // Who has asked for a test may ask again.
+        if delivery.news == NewsType::Test {
+            return Verdict::Undelivered;
+        }
         let Some(pause) = verdict::pause(&self.schedule, delivery, judgement, now) else {
             return Verdict::Undelivered;
         };
         let next_attempt_at = now.plus(pause);
-        let grace = if pause <= MAX_DELAY { self.overdue } else { Duration::ZERO };
-        Verdict::Again { next_attempt_at, due_at: next_attempt_at.plus(grace) }
+        Verdict::Again { next_attempt_at, due_at: self.due_at(next_attempt_at, now) }
+    }
+
+    /// When `sweep` is to look after an attempt of this time.
+    fn due_at(&self, next_attempt_at: Timestamp, now: Timestamp) -> Timestamp {
+        let pause = Duration::from_millis(next_attempt_at.millis_since(now));
+        next_attempt_at.plus(if pause <= MAX_DELAY { self.overdue } else { Duration::ZERO })
     }
 }
 
@@ -197,6 +256,7 @@ fn post<'a>(
     generation: Generation,
     at: Timestamp,
     body: String,
+    cdn_loop: String,
 ) -> Post<'a> {
     let id = &delivery.webhook_id;
     Post {
@@ -205,6 +265,7 @@ fn post<'a>(
         timestamp: at.seconds(),
         signature: signatures(master, &delivery.user_id, generation, id, at, &body),
         body,
+        cdn_loop,
     }
 }
 
@@ -250,6 +311,8 @@ pub(crate) async fn handle(
     let response =
         queue::consume(event, |message: DeliveryMessage, _| courier.deliver(message)).await;
     metrics.undelivered_callbacks = Some(courier.undelivered.swap(0, Ordering::Relaxed));
+    metrics.delayed_callbacks =
+        Some(courier.delayed.swap(0, Ordering::Relaxed)).filter(|delayed| *delayed > 0);
     metrics.failed = !response.batch_item_failures.is_empty();
     Ok(response)
 }

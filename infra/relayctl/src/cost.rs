@@ -90,7 +90,7 @@ mod theirs {
 const ALARMS: f64 = 21.0;
 /// What the sweep puts each minute (`functions/sweep/src/report.rs`), and what each record of an invocation and
 /// each of a run holds (`shared/src/telemetry.rs`): the latter for all runs and once more for each agent. The
-/// webhook's has one more.
+/// webhook's has two more.
 const SWEEP_METRICS: f64 = 9.0;
 const OPERATION_METRICS: f64 = 3.0;
 const RUN_METRICS: f64 = 7.0;
@@ -275,10 +275,10 @@ fn run(kilobytes: f64) -> Use {
         ..Use::invocation(ours::END, 4.0)
     };
     let webhook = Use {
-        // The lease, which moves the index entry, and the record, which removes it.
-        write_units: 3.0 + 2.0,
+        // The lease, which moves the index entry, the two budgets, and the record, which removes the entry.
+        write_units: 3.0 + 2.0 + 2.0,
         read_units: 2.0 + (kilobytes / 4.0).ceil(),
-        ..Use::invocation(ours::WEBHOOK, 4.0)
+        ..Use::invocation(ours::WEBHOOK, 6.0)
     };
     Use::request(start) + launch + running + end + webhook
 }
@@ -298,12 +298,12 @@ fn polling(polls: f64) -> Use {
 
 /// What a stack costs a month besides its runs, idle or with so many agents that run.
 fn monthly(agents: Option<u32>) -> [(&'static str, f64); 4] {
-    // Of the sweep itself; the webhook's undelivered callbacks are one more.
+    // Of the sweep itself; the webhook's undelivered and delayed callbacks are two more.
     let metrics = SWEEP_METRICS
         + match agents {
             None => OPERATION_METRICS,
             Some(agents) => {
-                OPERATION_METRICS * OPERATIONS + 1.0 + RUN_METRICS * (1.0 + f64::from(agents))
+                OPERATION_METRICS * OPERATIONS + 2.0 + RUN_METRICS * (1.0 + f64::from(agents))
             }
         };
     // Its queries find nothing, and are half a unit each.
@@ -397,10 +397,10 @@ mod tests {
 
     #[test]
     fn a_run_of_a_kilobyte_writes_what_its_items_and_their_index_entries_are() {
-        // Count 1, accept 10, claim 2, launched 4, running 2, output 1, end 13, lease 3, record 2.
-        assert!((run(1.0).write_units - 38.0).abs() < 1e-9);
+        // Count 1, accept 10, claim 2, launched 4, running 2, output 1, end 13, lease 3, budgets 2, record 2.
+        assert!((run(1.0).write_units - 40.0).abs() < 1e-9);
         // The input is written twice over, once more to expire, and the output once.
-        assert!((run(3.0).write_units - 38.0 - 2.0 * 5.0).abs() < 1e-9);
+        assert!((run(3.0).write_units - 40.0 - 2.0 * 5.0).abs() < 1e-9);
     }
 
     #[test]
@@ -433,8 +433,8 @@ mod tests {
         let metrics = |agents| monthly(agents)[1].1 / price::METRIC;
 
         assert!((metrics(None) - 12.0).abs() < 1e-9);
-        assert!((metrics(Some(0)) - (9.0 + 76.0 + 7.0)).abs() < 1e-9);
-        assert!((metrics(Some(6)) - (9.0 + 76.0 + 49.0)).abs() < 1e-9);
+        assert!((metrics(Some(0)) - (9.0 + 77.0 + 7.0)).abs() < 1e-9);
+        assert!((metrics(Some(6)) - (9.0 + 77.0 + 49.0)).abs() < 1e-9);
         assert!(monthly(None)[2].1 < 1.0, "a sweep costs {}", monthly(None)[2].1);
     }
 }

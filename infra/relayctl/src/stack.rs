@@ -8,6 +8,7 @@ use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use relay::{
     aws::on_demand,
     caller::{Caller, Credential, Permissions, UserId},
+    loops::Arrival,
     queue::Queue,
     service::{change::Change, read::Reader},
     store::{
@@ -120,10 +121,12 @@ impl Stack {
         let queue = |output| anyhow::Ok(Queue::new(sqs.clone(), self.output(output)?.to_owned()));
         Ok(Change {
             executions: Executions::new(self.dynamodb(), table.clone()),
-            deliveries: Deliveries::new(self.dynamodb(), table),
+            deliveries: Deliveries::new(self.dynamodb(), table.clone()),
+            limits: Limits::new(self.dynamodb(), table),
             launch_queue: queue("LaunchQueueUrl")?,
             webhook_queue: queue("WebhookQueueUrl")?,
             launch_overdue: self.seconds("LaunchOverdueSeconds")?,
+            user_delivery_limit: self.number("UserDeliveryLimit")?.try_into()?,
             delivery_overdue: self.seconds("DeliveryOverdueSeconds")?,
         })
     }
@@ -150,5 +153,6 @@ pub(crate) fn operator() -> Caller {
         permissions: ["*:*"].into_iter().collect::<Permissions>(),
         rate_limit: 0,
         expires_at: None,
+        arrival: Arrival::default(),
     }
 }

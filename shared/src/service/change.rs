@@ -1,7 +1,7 @@
 //! What a caller may change about a run: cancel it, answer what its agent asks, and have a
 //! delivery made again.
 
-use std::time::Duration;
+use std::{num::NonZeroU32, time::Duration};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     answer::DeliveryView,
     caller::{Action, Caller},
+    delivery::DeliveryState,
     error::Error,
     execution::{Execution, ExecutionId},
     json::Json,
@@ -18,6 +19,7 @@ use crate::{
     store::{
         deliveries::Deliveries,
         executions::{Consistency, Executions},
+        limits::Limits,
         transitions::Step,
     },
     time::Timestamp,
@@ -27,10 +29,13 @@ use crate::{
 pub struct Change {
     pub executions: Executions,
     pub deliveries: Deliveries,
+    pub limits: Limits,
     pub launch_queue: Queue,
     pub webhook_queue: Queue,
     /// After which silence `sweep` hurries a launch, and so a cancellation, again.
     pub launch_overdue: Duration,
+    /// How many tests, redeliveries and attempts of a user there may be in a minute.
+    pub user_delivery_limit: NonZeroU32,
     /// After which silence `sweep` hurries a delivery again.
     pub delivery_overdue: Duration,
 }
@@ -139,15 +144,24 @@ impl Change {
         id: &ExecutionId,
         webhook_id: &str,
     ) -> Result<DeliveryView, Error> {
+        caller.arrival.refuse_loop()?;
         let found = self.executions.find(id, Consistency::Strong).await?;
         let execution = permitted(caller, Action::View, found)?;
         let mut deliveries = self.deliveries.list(id).await?.into_iter();
         let delivery = deliveries
             .find(|delivery| delivery.webhook_id == webhook_id)
             .ok_or(Error::NotFound("delivery"))?;
-        let due_at = Timestamp::now().plus(self.delivery_overdue);
-        if self.deliveries.owe_again(&delivery, &caller.actor(), due_at).await? == Step::Stale {
-            return Err(Error::Conflict("the delivery is still owed".into()));
+        let still_owed = || Error::Conflict("the delivery is still owed".into());
+        if delivery.state == DeliveryState::Pending {
+            return Err(still_owed());
+        }
+        let now = Timestamp::now();
+        self.limits.count_delivery(&execution.user_id, self.user_delivery_limit, now).await?;
+        let hops = delivery.hops.clone().and(&caller.arrival.hops);
+        let due_at = now.plus(self.delivery_overdue);
+        let owed = self.deliveries.owe_again(&delivery, &caller.actor(), &hops, due_at).await?;
+        if owed == Step::Stale {
+            return Err(still_owed());
         }
         let message = DeliveryMessage { execution_id: id.clone(), part: delivery.part.clone() };
         self.webhook_queue.hurry(&message, &execution.user_id, Duration::ZERO).await;

@@ -64,7 +64,11 @@ impl Start {
         body: StartBody,
         key: Option<&IdempotencyKey>,
     ) -> Result<Accepted, Error> {
+        caller.arrival.refuse_loop()?;
         let request = body.check(&self.callback_allow)?;
+        if let Some(callback) = &request.callback {
+            caller.arrival.refuse_own(&callback.url)?;
+        }
         // Permission first, so that nobody can probe for agents, or for what others have started.
         caller.require(Action::Execute, &request.agent_name)?;
         let item = key.map(|key| key.item(&caller.user_id));
@@ -178,6 +182,7 @@ impl Start {
             cancel_requested_at: None,
             cancelled_by: None,
             started_by: Some(caller.actor()),
+            hops: caller.arrival.hops.clone(),
             deadline: request.timeout.map(|timeout| now.plus(timeout)),
             stop_reason: None,
             due_at: None,

@@ -1,6 +1,6 @@
 //! A user's subscriptions and signing secret.
 
-use std::time::Duration;
+use std::{num::NonZeroU32, time::Duration};
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -14,8 +14,8 @@ use crate::{
     rights::Holder,
     signature::{Generation, SigningSecret},
     store::{
-        deliveries::Deliveries, generations::Generations, subscriptions::Subscriptions,
-        transitions::Step,
+        deliveries::Deliveries, generations::Generations, limits::Limits,
+        subscriptions::Subscriptions, transitions::Step,
     },
     subscription::{MAX_SUBSCRIPTIONS, SubscribeBody, SubscriptionId, SubscriptionView},
     time::Timestamp,
@@ -26,8 +26,11 @@ pub struct Subscribe {
     pub subscriptions: Subscriptions,
     pub deliveries: Deliveries,
     pub generations: Generations,
+    pub limits: Limits,
     pub webhook_queue: Queue,
     pub callback_allow: CallbackAllow,
+    /// How many tests, redeliveries and attempts of a user there may be in a minute.
+    pub user_delivery_limit: NonZeroU32,
     /// After which silence `sweep` hurries a delivery again.
     pub delivery_overdue: Duration,
 }
@@ -107,10 +110,14 @@ impl Subscribe {
         }
     }
 
-    /// Owes a subscription a delivery of the type `subscription.test`.
+    /// Owes a subscription a delivery of the type `subscription.test`, which is attempted once.
     pub async fn test(&self, caller: &Caller, id: &SubscriptionId) -> Result<TestView, Error> {
+        caller.arrival.refuse_loop()?;
         self.permitted(caller, id).await?;
-        let delivery = Delivery::test(&caller.user_id, id.as_str(), self.delivery_overdue);
+        let user = &caller.user_id;
+        self.limits.count_delivery(user, self.user_delivery_limit, Timestamp::now()).await?;
+        let hops = caller.arrival.hops.clone();
+        let delivery = Delivery::test(user, id.as_str(), hops, self.delivery_overdue);
         self.deliveries.owe(&delivery).await?;
         let Delivery { execution_id, part, webhook_id, user_id, .. } = delivery;
         let message = DeliveryMessage { execution_id, part };

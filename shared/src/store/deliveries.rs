@@ -10,14 +10,15 @@ use aws_sdk_dynamodb::{
 use ulid::Ulid;
 
 use super::{
-    Item, Write, from_item, is_refused, is_written, number, projection::Projection, text, to_item,
-    transitions::Step,
+    Item, Write, from_item, is_refused, is_written, number, projection::Projection, text,
+    to_attribute, to_item, transitions::Step,
 };
 use crate::{
     caller::Actor,
     delivery::{Attempt, Delivery, DeliveryState, PART_PREFIX},
     error::Error,
     execution::ExecutionId,
+    loops::Hops,
     time::Timestamp,
 };
 
@@ -95,6 +96,7 @@ impl Deliveries {
         &self,
         delivery: &Delivery,
         by: &Actor,
+        hops: &Hops,
         due_at: Timestamp,
     ) -> Result<Step, Error> {
         let token = Ulid::generate().to_string();
@@ -106,7 +108,8 @@ impl Deliveries {
             .key("part", text(&delivery.part))
             .update_expression(
                 "SET #state = :pending, attempt_count = :zero, next_attempt_at = :now, \
-                 due_at = :due_at, #shard = :shard, redelivery = :token, redelivered_by = :by \
+                 due_at = :due_at, #shard = :shard, redelivery = :token, redelivered_by = :by, \
+                 hops = :hops \
                  REMOVE leased_until",
             )
             // The token stays: what was delivered meanwhile is not owed again by a repetition.
@@ -123,6 +126,7 @@ impl Deliveries {
             .expression_attribute_values(":shard", number(delivery.execution_id.shard()))
             .expression_attribute_values(":token", text(&token))
             .expression_attribute_values(":by", AttributeValue::M(to_item(by)?))
+            .expression_attribute_values(":hops", to_attribute(hops)?)
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .write()
             .await;
@@ -183,6 +187,43 @@ impl Deliveries {
             },
         };
         Ok(Lease::Held(Box::new(from_item(item)?)))
+    }
+
+    /// Gives a lease back unused, which is counted as no attempt: there was no room for one. Returns
+    /// whether it was still ours.
+    pub async fn put_off(
+        &self,
+        delivery: &Delivery,
+        next_attempt_at: Timestamp,
+        due_at: Timestamp,
+    ) -> Result<bool, Error> {
+        let token = delivery.lease.as_deref().unwrap_or_default();
+        let updated = self
+            .client
+            .update_item()
+            .table_name(&self.table)
+            .key("execution_id", text(delivery.execution_id.as_str()))
+            .key("part", text(&delivery.part))
+            .update_expression(
+                "SET next_attempt_at = :next, due_at = :due_at REMOVE leased_until \
+                 ADD attempt_count :minus_one, put_off :one",
+            )
+            .expression_attribute_values(":next", number(next_attempt_at.millis()))
+            .expression_attribute_values(":due_at", number(due_at.millis()))
+            .expression_attribute_values(":minus_one", number(-1))
+            .expression_attribute_values(":one", number(1))
+            .condition_expression("lease = :token AND attribute_exists(leased_until)")
+            .expression_attribute_values(":token", text(token))
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+            .write()
+            .await;
+        match updated {
+            Ok(_) => Ok(true),
+            // Our token without a lease: it was given back, and only the reply was lost.
+            Err(error) if is_written(&error, "lease", &text(token)) => Ok(true),
+            Err(error) if is_refused(&error) => Ok(false),
+            Err(error) => Err(Error::aws("put off a delivery")(error)),
+        }
     }
 
     /// Records an attempt and frees its lease. Returns whether the lease was still ours: after

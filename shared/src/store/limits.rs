@@ -1,19 +1,33 @@
 //! Counters and slots that hold over all functions: starts a minute, and callers held at once.
 
-use std::{sync::Arc, time::Duration};
+use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
 use aws_sdk_dynamodb::Client;
 use tokio::sync::Mutex;
 use ulid::Ulid;
 
-use super::{Write, is_refused, number, text};
+use super::{Write, budget, is_refused, number, text};
 use crate::{
     caller::{Credential, UserId},
     error::Error,
     time::Timestamp,
 };
 
-const MINUTE: i64 = 60_000;
+pub(super) const MINUTE: i64 = 60_000;
+
+pub(super) const fn minute_of(now: Timestamp) -> i64 {
+    now.millis().div_euclid(MINUTE)
+}
+
+/// What a counter is called in this minute. Whatever stands before it, the minute is what is behind the last `#`.
+pub(super) fn counter_key(counter: &str, minute: i64) -> String {
+    format!("{counter}#{minute}")
+}
+
+/// When the counter of this minute is of no use any more, in seconds.
+pub(super) const fn expiry(minute: i64) -> i64 {
+    (minute + 60) * 60
+}
 
 /// How many slots are tried before a caller is answered at once.
 const SLOT_TRIES: u32 = 3;
@@ -80,6 +94,16 @@ impl Limits {
         self.count(&format!("rate#replay#{}", key.as_str()), limit, "replays", now).await.map(drop)
     }
 
+    /// Counts one delivery that this user asks for, beside the attempts that are made of them.
+    pub async fn count_delivery(
+        &self,
+        user: &UserId,
+        limit: NonZeroU32,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        self.count(&budget::of_user(user), limit.get(), "deliveries", now).await.map(drop)
+    }
+
     async fn count(
         &self,
         what: &str,
@@ -87,8 +111,8 @@ impl Limits {
         counted: &'static str,
         now: Timestamp,
     ) -> Result<Counted, Error> {
-        let minute = now.millis().div_euclid(MINUTE);
-        let name = format!("{what}#{minute}");
+        let minute = minute_of(now);
+        let name = counter_key(what, minute);
         let updated = self
             .client
             .update_item()
@@ -101,7 +125,7 @@ impl Limits {
             .expression_attribute_values(":one", number(1))
             .expression_attribute_values(":zero", number(0))
             .expression_attribute_values(":limit", number(limit))
-            .expression_attribute_values(":ttl", number((minute + 60) * 60))
+            .expression_attribute_values(":ttl", number(expiry(minute)))
             .write()
             .await;
         match updated {

@@ -62,7 +62,7 @@ impl Content {
                 json!({"Responses": {"executions": items.collect::<Vec<_>>()}, "UnprocessedKeys": {}})
             }
             "UpdateItem" => match self.item(&request["TableName"], &request["Key"]) {
-                Some(item) if request["ReturnValues"] == "ALL_NEW" => {
+                Some(item) if request["ReturnValues"].is_string() => {
                     json!({"Attributes": stored(&item)})
                 }
                 _ => json!({}),
@@ -117,6 +117,8 @@ impl Content {
                     "redrive_count": 0,
                 })),
                 CALLBACK_PART => Some(Self::delivery()),
+                // As many as the largest block.
+                "rate" => Some(json!({"n": 16})),
                 _ => None,
             },
         }

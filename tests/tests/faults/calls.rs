@@ -147,6 +147,8 @@ pub(crate) enum Scenario {
     Unsent,
     /// Its receiver is not ready the first time.
     Retried,
+    /// There is no room for its attempt at first.
+    PutOff,
     /// Nobody has delivered anything yet.
     Cold,
     /// Its machine does not exist, and its user has a subscription.
@@ -449,6 +451,9 @@ pub(crate) const RUNS: &[(Call, Scenario)] = &[
     (api_keys("webhook", "find key"), Scenario::Completes),
     (update("webhook", "lease", "attempt_count"), Scenario::Completes),
     (dynamodb("webhook", "batch get", "BatchGetItem"), Scenario::Completes),
+    // The user's; a host is everybody's.
+    (update("webhook", "count", "ADD n :count"), Scenario::Completes),
+    (update("webhook", "put off", "put_off :one"), Scenario::PutOff),
     (RECORD, Scenario::Completes),
     (RECORD, Scenario::Retried),
     (delivery_message("webhook", "send again"), Scenario::Retried),
@@ -505,6 +510,7 @@ pub(crate) const REQUESTS: &[(Call, Request)] = &[
     (dynamodb("start", "results", "GetItem").part("output"), Request::HeldStart),
     (dynamodb("start", "redeliver: find", "GetItem").part("state"), Request::Redeliver),
     (dynamodb("start", "redeliver: list", "Query").part("delivery"), Request::Redeliver),
+    (update("start", "redeliver: count", "rate#deliveries-of"), Request::Redeliver),
     (update("start", "redeliver: owe", "attempt_count = :zero"), Request::Redeliver),
     (delivery_message("start", "redeliver: send"), Request::Redeliver),
     (dynamodb("start", "subscribe", "TransactWriteItems").says("n < :most"), Request::Subscribe),
@@ -513,6 +519,7 @@ pub(crate) const REQUESTS: &[(Call, Request)] = &[
         Request::Unsubscribe,
     ),
     (dynamodb("start", "test: list", "Query").says(":owner AND begins_with"), Request::Test),
+    (update("start", "test: count", "rate#deliveries-of"), Request::Test),
     (dynamodb("start", "test: owe", "PutItem"), Request::Test),
     (delivery_message("start", "test: send"), Request::Test),
     (dynamodb("start", "generation", "GetItem").part("generation"), Request::Secret),

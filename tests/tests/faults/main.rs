@@ -101,6 +101,15 @@ impl Row {
         .await;
     }
 
+    /// Makes room once its call has failed.
+    async fn make_room(&self, proxy: &Proxy) {
+        eventually("what is put off", async || {
+            proxy.fired().await.get(&self.rule).filter(|times| **times > 0).map(drop)
+        })
+        .await;
+        self.run.make_room().await;
+    }
+
     /// Answers its agent.
     async fn answer(&mut self, proxy: &Proxy) {
         self.run.answer().await;
@@ -141,6 +150,8 @@ async fn run(
     cancel_those_that_are_to_be(stack, &mut rows).await;
     let late = rows.iter().filter(|row| row.is(Scenario::Forgotten));
     join_all(late.map(|row| row.ask_too_late(&proxy))).await;
+    let full = rows.iter().filter(|row| row.is(Scenario::PutOff));
+    join_all(full.map(|row| row.make_room(&proxy))).await;
     let asked = rows.iter_mut().filter(|row| row.run.scenario.asks() && !row.run.id.is_empty());
     join_all(asked.map(|row| row.answer(&proxy))).await;
     let mut runs: Vec<_> = rows.iter_mut().map(|row| &mut row.run).collect();
@@ -265,6 +276,7 @@ async fn a_fault_of_each_kind_costs_nothing() {
         one("status", "advance to the end", Fault::Failed),
         one("status", "subscriber's key", Fault::Failed),
         one("webhook", "lease", Fault::Reset),
+        one("webhook", "put off", Fault::Failed),
         one("webhook", "record", Fault::LostOnce),
         one("start", "accept", Fault::Lost),
         one("launch", "StartExecution", Fault::Lost),

@@ -85,6 +85,9 @@ impl Run {
         if self.scenario.subscribes() {
             self.subscribe().await;
         }
+        if self.scenario == Scenario::PutOff {
+            self.user.stack.fill(&format!("of#{}", self.user.id)).await;
+        }
         self.request_start().await;
         if matches!(self.scenario, Scenario::Replayed | Scenario::ReplayedEnveloped) {
             let first = self.id.clone();
@@ -187,6 +190,16 @@ impl Run {
                 return;
             }
             self.refused.push(answer.status);
+        }
+    }
+
+    /// Lets its user's attempts be made again, the one that was put off at once.
+    pub(crate) async fn make_room(&self) {
+        let stack = &self.user.stack;
+        stack.empty(&format!("of#{}", self.user.id)).await;
+        for part in stack.parts(&self.id).await.keys().filter(|part| part.starts_with("delivery#"))
+        {
+            stack.make_due(&self.id, part).await;
         }
     }
 
