@@ -426,7 +426,7 @@ mod tests {
             assert_eq!(told.first(), Some(&(1, "a".to_owned())));
             assert!(told.iter().all(|(_, said)| said.len() < 200));
         }
-        let many = format!("{{\"agent_name\": \n").repeat(500);
+        let many = "{\"agent_name\": \n".repeat(500);
         assert_eq!(names(&many).len(), 500);
     }
 
@@ -441,13 +441,13 @@ mod tests {
             let mut text = String::new();
             let mut good = Vec::new();
             for (at, (is_good, broken, end)) in lines.iter().enumerate() {
-                if *is_good {
+                let line = if *is_good {
                     good.push((text.matches('\n').count() + 1, format!("row-{at}")));
-                    text.push_str(&format!(r#"{{"agent_name": "row-{at}", "tools": ["x"]}}"#));
+                    format!(r#"{{"agent_name": "row-{at}", "tools": ["x"]}}"#)
                 } else {
-                    text.push_str(&format!(r#"{{"broken": x{broken}"#));
-                }
-                text.push_str(end);
+                    format!(r#"{{"broken": x{broken}"#)
+                };
+                text.extend([&line, *end]);
             }
             let told: Vec<_> = names(&text).into_iter().filter(|(_, said)| said.starts_with("row-")).collect();
             prop_assert_eq!(told, good, "{}", text);

@@ -159,7 +159,7 @@ mod tests {
                 "/*/*/maximum",
             ),
             (
-                r##"{"properties": {"default": {"maximum": 9007199254740993}}}"##,
+                r#"{"properties": {"default": {"maximum": 9007199254740993}}}"#,
                 "/properties/default/maximum",
                 "/properties/*/maximum",
             ),
