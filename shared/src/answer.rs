@@ -487,13 +487,13 @@ pub struct AgentView {
 impl From<Agent> for AgentView {
     fn from(agent: Agent) -> Self {
         Self {
+            average_execution_time: agent.average_ms().map(time::seconds),
             name: agent.agent_name,
             description: agent.description,
             version: agent.version,
             tools: agent.tools,
             llm_provider: agent.llm_provider,
             llm_model: agent.llm_model,
-            average_execution_time: agent.average_execution_time.map(time::rounded),
             cost_estimate: agent.cost_estimate,
         }
     }

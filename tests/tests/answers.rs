@@ -10,7 +10,10 @@ const EVERYTHING: &[&str] = &["execute:*", "view:*"];
 
 /// The results of a run as text, which keeps what a tree would round.
 async fn results(user: &User, run: &str) -> String {
-    let path = format!("/v1/executions/{run}/results?include_metadata=true");
+    text(user, &format!("/v1/executions/{run}/results?include_metadata=true")).await
+}
+
+async fn text(user: &User, path: &str) -> String {
     let request = reqwest::Client::new()
         .get(format!("{}{path}", user.stack.url))
         .header("x-api-key", &user.key);
@@ -118,4 +121,41 @@ async fn a_machine_may_answer_in_the_words_of_its_model() {
     ] {
         assert_eq!(of_a_machine(&user, &role, &output).await, expected);
     }
+}
+
+#[tokio::test]
+async fn the_schema_of_a_question_is_shown_as_it_was_written_or_refused() {
+    let stack = Stack::connect().await;
+    let user = stack.user(EVERYTHING).await;
+    let receiver = Receiver::start().await;
+    let run = user
+        .start(&json!({
+            "agent_name": "slow", "input_message": "x", "callback_url": receiver.url(),
+            "callback_events": ["execution.input_required"],
+        }))
+        .await;
+    user.wait_for(&run, "running").await;
+    let row = stack.executions().find(&e2e::id(&run), Consistency::Strong).await;
+    let arn = row.unwrap().unwrap().execution_arn();
+    let ask = async |schema: &str| {
+        let event = format!(
+            r#"{{"detail-type":"Agent Input Required","detail":{{"execution_arn":"{arn}",
+                "task_token":"token-{run}","question":"How much?","schema":{schema}}}}}"#
+        );
+        stack.invoke_with("StatusFunctionName", event).await
+    };
+
+    let error = ask(r#"{"maximum":12345678901234567890.10}"#).await.unwrap_err();
+    assert_eq!(error["errorMessage"], "cannot read an agent's event");
+    assert_eq!(user.monitor(&run).await.text("status"), "running");
+
+    let written =
+        r#"{"type":"number", "maximum":1.10,"minimum":1.0,"default":12345678901234567890.10}"#;
+    ask(written).await.unwrap();
+    let shown = format!(r#""schema":{written}"#);
+    let monitor = text(&user, &format!("/v1/executions/{run}")).await;
+    assert!(monitor.contains(&shown), "{monitor}");
+    let callback = receiver.wait_for(1).await.remove(0);
+    assert!(callback.text().contains(&shown), "{}", callback.text());
+    stack.step_functions.stop_execution().execution_arn(arn).send().await.unwrap();
 }

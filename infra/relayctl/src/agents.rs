@@ -18,6 +18,7 @@ use relay::{
     json::{Json, mend, without_mark},
     schema::{InvalidSchema, Schema},
     store::transitions::Step,
+    time,
 };
 use serde_json::json;
 
@@ -245,8 +246,9 @@ async fn list(stack: &Stack) -> anyhow::Result<Reply> {
                 agent.status.as_str().to_owned(),
                 agent.version.clone(),
                 agent
-                    .average_execution_time
-                    .map_or_else(String::new, |time| format!("{time:.1} s")),
+                    .average_ms()
+                    .map(time::seconds)
+                    .map_or_else(String::new, |it| format!("{it:.1} s")),
                 agent.state_machine_arn.as_str().to_owned(),
                 start(&output::plain(&agent.description), 60),
             ]

@@ -441,14 +441,13 @@ mod tests {
             let mut text = String::new();
             let mut good = Vec::new();
             for (at, (is_good, broken, end)) in lines.iter().enumerate() {
-                let row = if *is_good {
+                let line = if *is_good {
                     good.push((text.matches('\n').count() + 1, format!("row-{at}")));
                     format!(r#"{{"agent_name": "row-{at}", "tools": ["x"]}}"#)
                 } else {
                     format!(r#"{{"broken": x{broken}"#)
                 };
-                text.push_str(&row);
-                text.push_str(end);
+                text.extend([&line, *end]);
             }
             let told: Vec<_> = names(&text).into_iter().filter(|(_, said)| said.starts_with("row-")).collect();
             prop_assert_eq!(told, good, "{}", text);

@@ -261,7 +261,7 @@ async fn the_rows_of_a_registry_in_the_field_become_agents() {
 async fn rows_as_dynamodb_and_people_write_them_are_imported_and_a_bad_one_stops_no_other() {
     let stack = Stack::connect().await;
     let machine = stack.output("EchoMachineArn");
-    let [plain, typed, draft, costly] = ["agent", "agent", "agent", "agent"].map(unique);
+    let [plain, typed, draft, costly, cut, large, twice] = ["agent"; 7].map(unique);
     let rows = [
         json!({
             "agent_name": plain, "version": 1.5, "status": "ACTIVE", "description": null,
@@ -274,16 +274,30 @@ async fn rows_as_dynamodb_and_people_write_them_are_imported_and_a_bad_one_stops
         }], "Count": 1}),
         json!({"agent_name": costly, "cost_estimate": "much", "state_machine_arn": machine}),
         json!(["no row"]),
+        json!({"agent_name": large, "description": "x".repeat(1_000_000), "state_machine_arn": machine}),
+        json!({"agent_name": twice, "state_machine_arn": machine}),
+        json!({"agent_name": twice, "state_machine_arn": machine, "description": "other"}),
+        json!({"agent_name": null, "state_machine_arn": machine}),
     ];
-    let lines = rows.each_ref().map(Value::to_string).join("\n");
+    let broken = format!("{{\"agent_name\": \"{cut}\", \"state_machine_arn\": \"{machine}\", ");
+    let lines = rows.each_ref().map(Value::to_string).join("\r\n");
+    let lines = format!("\u{feff}{broken}\r\n{lines}");
 
     let said = RELAYCTL.with(&["agents", "import", "-"], &lines, &[]).await;
 
-    assert!(!said.ok, "three rows were refused: {said:?}");
-    for (name, field) in
-        [(&*draft, "status"), (&costly, "cost_estimate"), ("(row 5)", "is no object")]
-    {
-        let refused = |line: &str| line.starts_with(name) && line.contains(field);
+    assert!(!said.ok, "eight rows were refused: {said:?}");
+    for (name, line, field) in [
+        (&*cut, "line 1 ", "is no JSON"),
+        (&draft, "line 3 ", "status"),
+        (&costly, "line 5 ", "cost_estimate"),
+        ("(line 6)", "line 6 ", "is no object"),
+        (&large, "line 7 ", "description is too large"),
+        (&twice, "line 8 ", "agent_name and version are said of something else in line 9"),
+        (&twice, "line 9 ", "agent_name and version are said of something else in line 8"),
+        ("(line 10)", "line 10 ", "agent_name is missing"),
+    ] {
+        let refused =
+            |row: &str| row.starts_with(name) && row.contains(line) && row.contains(field);
         assert!(said.text.lines().any(refused), "{name}: {said:?}");
     }
     let row = agent_row(&stack, &plain).await.unwrap();
@@ -292,7 +306,7 @@ async fn rows_as_dynamodb_and_people_write_them_are_imported_and_a_bad_one_stops
     let row = agent_row(&stack, &typed).await.unwrap();
     assert_eq!((&row["version"], &row["status"]), (&json!("3"), &json!("inactive")));
     assert_eq!(row["tools"], json!(["x"]));
-    for name in [draft, costly] {
+    for name in [draft, costly, cut, large, twice] {
         assert!(agent_row(&stack, &name).await.is_none());
     }
 }
