@@ -216,11 +216,11 @@ fn of_task(error: Error) -> Error {
 mod tests {
     use super::*;
 
-    fn question(schema: Value) -> QuestionView {
+    fn question(schema: &Value) -> QuestionView {
         QuestionView {
             id: "0123456789abcdef0123456789abcdef".parse().unwrap(),
             question: "Really?".to_owned(),
-            schema: Json::of(&schema),
+            schema: Json::of(schema),
             asked_at: Timestamp::from_millis(0),
         }
     }
@@ -231,7 +231,7 @@ mod tests {
         let answer = |form: Form, content: &str| {
             form.answer(Some(Json::parse(content).unwrap().node())).as_str().to_owned()
         };
-        let form = Form::of(&question(yes_or_no));
+        let form = Form::of(&question(&yes_or_no));
         assert_eq!(answer(form, r#"{"approved": true}"#), r#"{"approved": true}"#);
         assert_eq!(form.answer(None).as_str(), "null");
         assert_eq!(answer(form, "[]"), "{}");
@@ -242,7 +242,7 @@ mod tests {
             json!({"type": "array", "items": {"type": "integer"}}),
             json!({"type": "object", "properties": {"a": {"type": "object"}}}),
         ] {
-            let asked = question(schema);
+            let asked = question(&schema);
             let form = Form::of(&asked);
             for (content, expected) in [
                 (r#"{"answer": "[1, 18446744073709551616]"}"#, "[1, 18446744073709551616]"),
@@ -268,7 +268,7 @@ mod tests {
         };
         let asked = |number: &str| {
             let schema = Json::parse(&schema(number)).unwrap();
-            QuestionView { schema, ..question(json!({})) }
+            QuestionView { schema, ..question(&json!({})) }
         };
         assert_eq!(Form::of(&asked("1.10")), Form::Whole);
 

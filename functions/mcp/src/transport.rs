@@ -609,7 +609,7 @@ mod tests {
         {
             let mut request = request(&[], b"");
             *request.method_mut() = method.clone();
-            let transport = Transport::new(Parrot, Vec::new(), Vec::new(), "");
+            let transport = Transport::new(Parrot, Vec::new(), Vec::new(), "", home());
             let answer = transport.handle(request).await;
             assert_eq!(answer.status(), 405, "{method}");
             assert_eq!(answer.headers()["allow"], "POST", "{method}");
