@@ -80,7 +80,7 @@ async fn a_refused_start_names_the_field_and_leaves_no_row() {
         (
             "parameters",
             json!({"wait_seconds": "7777"}),
-            "parameters.wait_seconds does not fit the agent: want number, but got string",
+            "parameters.wait_seconds does not fit the agent: want integer, but got string",
         ),
     ] {
         assert_eq!(user.post(&with(field, value)).await.text("detail"), said);
