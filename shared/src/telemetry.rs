@@ -133,6 +133,8 @@ pub struct Invocation {
     pub failed: bool,
     /// Of `webhook`: deliveries that nobody will try again.
     pub undelivered_callbacks: Option<usize>,
+    /// Of `webhook`: subscriptions that it has disabled.
+    pub disabled_subscriptions: Option<usize>,
     /// Lambda's id of this invocation.
     request_id: Option<String>,
     /// What stands for the caller's key or token.
@@ -156,6 +158,7 @@ impl Invocation {
             usage: 1,
             failed: true,
             undelivered_callbacks: None,
+            disabled_subscriptions: None,
             request_id: context.map(|context| context.request_id.clone()),
             key_id: None,
             execution_id: None,

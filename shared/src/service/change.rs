@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     answer::DeliveryView,
     caller::{Action, Caller},
+    delivery::Delivery,
     error::Error,
     execution::{Execution, ExecutionId},
     json::Json,
@@ -146,7 +147,9 @@ impl Change {
             .find(|delivery| delivery.webhook_id == webhook_id)
             .ok_or(Error::NotFound("delivery"))?;
         let due_at = Timestamp::now().plus(self.delivery_overdue);
-        if self.deliveries.owe_again(&delivery, &caller.actor(), due_at).await? == Step::Stale {
+        let Delivery { part, state, .. } = &delivery;
+        let by = caller.actor();
+        if self.deliveries.owe_again(id, part, *state, &by, due_at).await? == Step::Stale {
             return Err(Error::Conflict("the delivery is still owed".into()));
         }
         let message = DeliveryMessage { execution_id: id.clone(), part: delivery.part.clone() };

@@ -23,9 +23,11 @@ struct Counter {
 }
 
 impl Counter {
-    async fn start(stack: &Stack, owners: &[String]) -> Self {
+    /// Counts those of one function, or of all.
+    async fn start(stack: &Stack, owners: &[String], function: Option<&str>) -> Self {
         let proxy = Proxy::connect();
         let calls = RUNS.iter().map(|(call, _)| call).chain(REQUESTS.iter().map(|(call, _)| call));
+        let calls = calls.filter(|call| function.is_none_or(|function| call.function == function));
         let kinds: BTreeMap<String, Call> =
             calls.map(|call| (call.kind(), call.any_of_its_kind())).collect();
         // To be late by nothing is to be counted.
@@ -77,7 +79,7 @@ async fn no_operation_makes_one_call_more_than_it_says() {
         let agent = stack.agent("EchoMachineArn", json!({})).await;
         let key = ApiKeyHash::of(&user.key).to_hex();
         let owners = [agent.clone(), user.id.clone(), key[..8].to_owned(), key];
-        let mut counter = Counter::start(stack, &owners).await;
+        let mut counter = Counter::start(stack, &owners, None).await;
         let receiver = Receiver::start().await;
 
         let body = json!({
@@ -148,6 +150,38 @@ async fn no_operation_makes_one_call_more_than_it_says() {
         counter.expect("results", &[AUTHORIZED, ("read GetItem", 2)]).await;
         user.send(Method::POST, &format!("/v1/executions/{id}/cancel"), &[], "").await;
         counter.expect("no cancel", &[AUTHORIZED, ("start GetItem", 1)]).await;
+    })
+    .await;
+}
+
+/// What a delivery to a subscription costs: nothing more than one to a callback while its receiver is well,
+/// but for one write an hour, and one write more for each attempt that fails.
+#[tokio::test]
+async fn a_receiver_that_is_well_costs_no_write() {
+    const LEASE_AND_RECORD: u64 = 2;
+
+    alone(async |stack| {
+        let user = stack.user(&["execute:*", "view:*"]).await;
+        let agent = stack.agent("EchoMachineArn", json!({})).await;
+        let receiver = Receiver::answering(&[200, 200, 503, 200]).await;
+        let body = json!({"url": receiver.url(), "agent_name": agent}).to_string();
+        let added = user.send(Method::POST, "/v1/subscriptions", &[], body).await;
+        assert_eq!(added.status, 201, "{added:?}");
+        // Not by the key, which is read once a minute by each process.
+        let owners = [agent.clone(), user.id.clone()];
+        let mut counter = Counter::start(stack, &owners, Some("webhook")).await;
+        let body = json!({
+            "agent_name": agent, "input_message": "x", "parameters": {"wait_seconds": 0},
+        });
+        for (what, attempts, noted) in [("first", 1, 1), ("well", 1, 0), ("failing", 2, 2)] {
+            user.start(&body).await;
+            let mut expected = vec![
+                ("webhook UpdateItem", attempts * LEASE_AND_RECORD + noted),
+                ("webhook BatchGetItem", attempts),
+            ];
+            expected.extend((attempts > 1).then_some(("webhook SendMessage", 1)));
+            counter.expect(what, &expected).await;
+        }
     })
     .await;
 }
