@@ -1,4 +1,5 @@
-//! The stack's event bus: the news of every run, for EventBridge subscribers.
+//! The stack's event bus: the news of every run and what befalls subscriptions, for EventBridge's
+//! subscribers.
 
 use std::collections::BTreeMap;
 
@@ -16,14 +17,19 @@ use crate::{
     error::Error,
     execution::{Execution, ExecutionId, Status},
     question::Question,
+    rights::Holder,
+    subscription::{Disabled, DisabledView, Listed},
     time::Timestamp,
 };
 
 /// The `source` of our events.
 pub const SOURCE: &str = "agent-relay";
 
-/// The `detail-type` of our events.
+/// The `detail-type` of what changes of runs.
 pub const DETAIL_TYPE: &str = "Agent Execution Status Change";
+
+/// The `detail-type` of subscriptions that are disabled.
+pub const DISABLED_TYPE: &str = "Agent Subscription Disabled";
 
 /// The `detail` of an event; `infra/events/status-change.schema.json` describes it. An event may
 /// come twice, and out of order: consumers order by `redrive_count`, `rank` and `sequence`. It
@@ -99,6 +105,35 @@ impl<'a> StatusChange<'a> {
     }
 }
 
+/// That a subscription was disabled; `infra/events/subscription-disabled.schema.json` describes it.
+#[derive(Debug, Serialize)]
+pub struct SubscriptionDisabled<'a> {
+    /// The same when the event is repeated; another one each time that it is disabled.
+    pub event_id: String,
+    pub user_id: &'a UserId,
+    /// The name of the key or token that made it.
+    pub key_id: Option<&'a str>,
+    /// Of which agent it was told, or of all.
+    pub agent_name: Option<&'a AgentName>,
+    #[serde(flatten)]
+    pub disabled: DisabledView,
+}
+
+impl<'a> SubscriptionDisabled<'a> {
+    #[must_use]
+    pub fn of(user_id: &'a UserId, listed: &'a Listed, disabled: Disabled) -> Self {
+        let enabled_at = listed.health.enabled_at.unwrap_or(listed.created_at).millis();
+        let hash = Sha256::digest(format!("{}/{enabled_at}", listed.id));
+        Self {
+            event_id: hex(hash.get(..16).unwrap_or_default()),
+            user_id,
+            key_id: listed.holder.as_ref().map(Holder::key_id),
+            agent_name: listed.agent_name.as_ref(),
+            disabled: disabled.into(),
+        }
+    }
+}
+
 #[derive(Debug, Clone)]
 pub struct Bus {
     client: OnDemand<Client>,
@@ -119,12 +154,21 @@ impl Bus {
     /// Publishes a change that is about to be committed: what fails afterwards is done again, so
     /// every change is told at least once.
     pub async fn publish(&self, change: &StatusChange<'_>) -> Result<(), Error> {
+        self.put(DETAIL_TYPE, change).await
+    }
+
+    /// The same of a subscription.
+    pub async fn publish_disabled(&self, event: &SubscriptionDisabled<'_>) -> Result<(), Error> {
+        self.put(DISABLED_TYPE, event).await
+    }
+
+    async fn put(&self, detail_type: &str, detail: &impl Serialize) -> Result<(), Error> {
         let detail =
-            serde_json::to_string(change).map_err(|error| Error::corrupt("an event", error))?;
+            serde_json::to_string(detail).map_err(|error| Error::corrupt("an event", error))?;
         let entry = PutEventsRequestEntry::builder()
             .event_bus_name(&self.name)
             .source(SOURCE)
-            .detail_type(DETAIL_TYPE)
+            .detail_type(detail_type)
             .detail(detail)
             .build();
         let put = self.client.put_events().entries(entry).send().await;
@@ -139,10 +183,18 @@ impl Bus {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::{json::Json, question::Ask};
+    use crate::{
+        health::{DisabledReason, Health},
+        json::Json,
+        question::Ask,
+    };
+
+    const DAY: Duration = Duration::from_hours(24);
 
     #[test]
     fn events_are_what_is_described_to_subscribers() {
@@ -181,5 +233,42 @@ mod tests {
         assert_eq!(asked["questions"][0]["question"], "Why?");
         assert!(!asked.to_string().contains("secret"));
         assert_ne!(asked["event_id"], answered["event_id"]);
+    }
+
+    #[test]
+    fn so_is_what_befalls_subscriptions() {
+        let schema = include_str!("../../infra/events/subscription-disabled.schema.json");
+        let schema: Value = serde_json::from_str(schema).unwrap();
+        let validator = jsonschema::validator_for(&schema).unwrap();
+        let at = Timestamp::from_millis(1_767_225_600_000);
+        let mut listed: Listed = serde_json::from_value(json!({
+            "id": "sub_01m82fnbk6he8p6hq9b40e0c0s", "url": "https://example.com/hook?token=secret",
+            "events": [], "created_at": at,
+        }))
+        .unwrap();
+        let event = |listed: &Listed, health: Health| {
+            let disabled = Disabled {
+                subscription_id: listed.id.clone(),
+                host: listed.url.host().to_owned(),
+                lineage: "secret".to_owned().into(),
+                health,
+            };
+            let user = "someone".to_owned().into();
+            json!(SubscriptionDisabled::of(&user, listed, disabled))
+        };
+
+        let failing = Health::default().failed(at);
+        let once = event(&listed, failing.disabled(DisabledReason::Failing, at));
+        let again = event(&listed, failing.disabled(DisabledReason::Failing, at.plus(DAY)));
+        listed.health = failing.enabled(at);
+        let succeeded = failing.succeeded(at).failed(at);
+        let later = event(&listed, succeeded.disabled(DisabledReason::Gone, at));
+        for event in [&once, &again, &later] {
+            assert!(validator.is_valid(event), "{:?}", validator.validate(event));
+            assert!(!event.to_string().contains("secret"), "{event}");
+        }
+        assert_eq!((&once["event_id"], &once["host"]), (&again["event_id"], &json!("example.com")));
+        let enabled_then = Listed { health: failing.enabled(at.plus(DAY)), ..listed };
+        assert_ne!(event(&enabled_then, failing)["event_id"], later["event_id"]);
     }
 }

@@ -40,6 +40,9 @@ pub enum NewsType {
     /// Of no run: a subscription is tried.
     #[serde(rename = "subscription.test")]
     Test,
+    /// Of no run: another subscription of the same owner was disabled.
+    #[serde(rename = "subscription.disabled")]
+    Disabled,
 }
 
 impl NewsType {
@@ -81,7 +84,7 @@ impl NewsType {
             Self::Failed => Some(Status::Failed),
             Self::Timeout => Some(Status::Timeout),
             Self::Cancelled => Some(Status::Cancelled),
-            Self::Test => None,
+            Self::Test | Self::Disabled => None,
         }
     }
 }
@@ -291,7 +294,7 @@ pub fn wanted_news(
         return Ok(NewsType::ENDS.to_vec());
     };
     if !asked.iter().all(|news| NewsType::OF_RUNS.contains(news)) {
-        return Err(Error::invalid("callback_events", "may not name subscription.test"));
+        return Err(Error::invalid("callback_events", "may name news of runs alone"));
     }
     if url.resumes_n8n() {
         asked.retain(|news| *news == NewsType::InputRequired || NewsType::ENDS.contains(news));

@@ -14,6 +14,8 @@ use crate::{
     execution::{Execution, ExecutionId},
     loops::Hops,
     question::Question,
+    rights::About,
+    subscription::{Disabled, SubscriptionId},
     time::Timestamp,
 };
 
@@ -40,6 +42,17 @@ pub enum DeliveryState {
     Delivered,
     /// The schedule is exhausted, or the receiver wants no more.
     Undelivered,
+}
+
+impl DeliveryState {
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Delivered => "delivered",
+            Self::Undelivered => "undelivered",
+        }
+    }
 }
 
 /// One POST and what came of it.
@@ -104,6 +117,9 @@ pub struct Delivery {
     /// What the agent asks, where that is the news; without its token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub question: Option<Question>,
+    /// Which subscription was disabled, where that is the news.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disabled: Option<Disabled>,
     /// The same for all attempts, so that the receiver can tell a repetition.
     pub webhook_id: String,
     pub state: DeliveryState,
@@ -196,6 +212,22 @@ impl Delivery {
         self.part.rsplit('#').next().unwrap_or_default()
     }
 
+    /// The subscription that it is owed to, if it is not to a run's callback.
+    #[must_use]
+    pub fn subscription(&self) -> Option<SubscriptionId> {
+        self.target().parse().ok()
+    }
+
+    /// What it tells of, which says who may have it.
+    #[must_use]
+    pub const fn about(&self) -> About<'_> {
+        match (self.news, &self.disabled) {
+            (NewsType::Test, _) => About::Itself,
+            (_, Some(disabled)) => About::Subscription(&disabled.lineage),
+            (_, None) => About::Agent(&self.agent_name),
+        }
+    }
+
     /// The debt to tell `target` that `execution` has moved to its status. `overdue` is the time
     /// after which `sweep` hurries it again.
     #[must_use]
@@ -272,6 +304,7 @@ impl Delivery {
             progress: None,
             message: None,
             question: None,
+            disabled: None,
             state: DeliveryState::Pending,
             attempts: Vec::new(),
             earlier: Earlier::default(),
@@ -294,12 +327,37 @@ impl Delivery {
 pub const MIN_RETENTION: Duration = Duration::from_hours(4 * 24);
 
 impl Delivery {
-    /// The debt to try a subscription. It stands under an id of its own, as if of a run.
+    /// The debt to try a subscription.
     #[must_use]
     pub fn test(user_id: &UserId, target: &str, hops: Hops, overdue: Duration) -> Self {
+        Self { hops, ..Self::of_no_run(user_id, "test", NewsType::Test, target, overdue) }
+    }
+
+    /// The debt to tell `target` that another subscription of its owner's was disabled.
+    #[must_use]
+    pub fn of_disabled(
+        user_id: &UserId,
+        disabled: &Disabled,
+        target: &str,
+        overdue: Duration,
+    ) -> Self {
+        Self {
+            disabled: Some(disabled.clone()),
+            ..Self::of_no_run(user_id, "disabled", NewsType::Disabled, target, overdue)
+        }
+    }
+
+    /// It stands under an id of its own, as if of a run.
+    fn of_no_run(
+        user_id: &UserId,
+        step: &str,
+        news: NewsType,
+        target: &str,
+        overdue: Duration,
+    ) -> Self {
         let agent_name = AgentName::default();
         let execution_id = ExecutionId::generate(&agent_name);
-        let part = format!("{PART_PREFIX}test#0#{target}");
+        let part = format!("{PART_PREFIX}{step}#0#{target}");
         let now = Timestamp::now();
         Self {
             webhook_id: webhook_id(&execution_id, &part),
@@ -308,7 +366,7 @@ impl Delivery {
             part,
             user_id: user_id.clone(),
             agent_name,
-            news: NewsType::Test,
+            news,
             redrive_count: 0,
             occurred_at: now,
             started_at: None,
@@ -316,6 +374,7 @@ impl Delivery {
             progress: None,
             message: None,
             question: None,
+            disabled: None,
             state: DeliveryState::Pending,
             attempts: Vec::new(),
             earlier: Earlier::default(),
@@ -326,7 +385,7 @@ impl Delivery {
             due_at: Some(now.plus(overdue)),
             redelivered_by: None,
             put_off: 0,
-            hops,
+            hops: Hops::default(),
             ttl: now.plus(MIN_RETENTION).seconds(),
         }
     }

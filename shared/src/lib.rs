@@ -3,7 +3,7 @@
 //! - Nouns, without I/O: [`execution`] (ids, statuses and the one transition rule), [`agent`],
 //!   [`caller`] (who asks, and what they may do), [`rights`] (the one check of what leaves to whom), [`api_key`], [`request`] (what a start asks
 //!   for), [`callback`] and [`network`] (where news may go), [`loops`] (and where not), [`delivery`] (one debt to one
-//!   target), [`question`] (what an agent asks), [`schema`] (what an answer must fit), [`signature`], [`outcome`] (how a run ended), [`answer`] (what callers read),
+//!   target), [`health`] (how a subscription's receiver fares), [`question`] (what an agent asks), [`schema`] (what an answer must fit), [`signature`], [`outcome`] (how a run ended), [`answer`] (what callers read),
 //!   [`time`].
 //! - [`store`]: one file per kind of item, one function per DynamoDB call. [`queue`]: the hints
 //!   that hurry what the rows owe.
@@ -26,6 +26,7 @@ pub mod env;
 pub mod error;
 pub mod execution;
 pub mod gateway;
+pub mod health;
 pub mod issuer;
 pub mod json;
 pub mod loops;

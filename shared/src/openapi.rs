@@ -18,7 +18,7 @@ use crate::{
     service::{
         change::{AnswerBody, Answered, Cancelling},
         read::ListRequest,
-        subscribe::{SecretView, TestView},
+        subscribe::{RecoverBody, Recovered, SecretView, Subscribed, TestView},
     },
     subscription::{SubscribeBody, SubscriptionId, SubscriptionView},
 };
@@ -280,8 +280,10 @@ impl Document {
         let subscription = json!({
             "id": "sub_01m82fnbk6he8p6hq9b40e0c0s", "url": "https://example.com/hook",
             "events": ["execution.failed"], "agent_name": null, "created_at": "2026-01-31T09:00:00.000Z",
-            "key_id": "ba7816bf8f01cfea",
+            "key_id": "ba7816bf8f01cfea", "last_success_at": "2026-01-31T09:00:02.400Z", "failures": 0,
         });
+        let mut subscribed = subscription.clone();
+        subscribed["secret"] = json!("whsec_…");
         self.operation(
             "post",
             "/v1/subscriptions",
@@ -291,7 +293,7 @@ impl Document {
         .body::<SubscribeBody>(
             &json!({"url": "https://example.com/hook", "events": ["execution.failed"]}),
         )
-        .answers::<SubscriptionView>(201, "It is there.", &subscription)
+        .answers::<Subscribed>(201, "It is there.", &subscribed)
         .refuses(&[Body, Permission, State]);
         self.operation(
             "get",
@@ -331,13 +333,66 @@ impl Document {
             "It is owed.",
             &json!({"delivery_id": "msg_c5f17ca7697d2e688b69fcc7f268afd6"}),
         )
-        .refuses(&[Id, Parameter]);
+        .refuses(&[Id, State, Parameter]);
+        self.health(&subscription);
+        self.secrets();
+    }
+
+    fn health(&mut self, subscription: &Value) {
+        use Refuses::{Body, Id, Permission, State};
+
+        self.operation(
+            "post",
+            "/v1/subscriptions/{subscription_id}/enable",
+            "enableSubscription",
+            "Have a subscription told again that was disabled.",
+        )
+        .answers::<SubscriptionView>(
+            200,
+            "It is not disabled any more, or never was.",
+            subscription,
+        )
+        .refuses(&[Permission, Id, State]);
+        self.operation(
+            "post",
+            "/v1/subscriptions/{subscription_id}/recover",
+            "recoverSubscription",
+            "Have what was given up made again.",
+        )
+        .body::<RecoverBody>(&json!({"since": "2026-01-31T09:00:00Z"}))
+        .answers::<Recovered>(
+            202,
+            "So many deliveries are owed again, at most 100, under the ids that they had.",
+            &json!({"recovered": 2}),
+        )
+        .refuses(&[Body, Permission, Id, State]);
+    }
+
+    fn secrets(&mut self) {
+        use Refuses::{Id, Permission, State};
+
         let secret = json!({"secret": "whsec_…", "generation": 0});
+        self.operation(
+            "get",
+            "/v1/subscriptions/{subscription_id}/secret",
+            "getSubscriptionSecret",
+            "Get what a subscription's webhooks are signed with.",
+        )
+        .answers::<SecretView>(200, "It.", &secret)
+        .refuses(&[Permission, Id]);
+        self.operation(
+            "post",
+            "/v1/subscriptions/{subscription_id}/secret/rotate",
+            "rotateSubscriptionSecret",
+            "Have a subscription's webhooks signed with a new secret.",
+        )
+        .answers::<SecretView>(200, "The new one; the old one signs, too, for seven days.", &secret)
+        .refuses(&[Permission, Id, State]);
         self.operation(
             "get",
             "/v1/webhook-secret",
             "getWebhookSecret",
-            "Get what your webhooks are signed with.",
+            "Get what your callbacks are signed with.",
         )
         .answers::<SecretView>(200, "It.", &secret)
         .refuses(&[Permission]);
@@ -345,7 +400,7 @@ impl Document {
             "post",
             "/v1/webhook-secret/rotate",
             "rotateWebhookSecret",
-            "Have your webhooks signed with a new secret.",
+            "Have your callbacks signed with a new secret.",
         )
         .answers::<SecretView>(200, "The new one; the old one signs, too, for seven days.", &secret)
         .refuses(&[Permission, State]);

@@ -79,6 +79,12 @@ impl Holder {
         self.credential == Credential::of_key(hash)
     }
 
+    /// The first of the keys whose places were taken one after the other.
+    #[must_use]
+    pub const fn lineage(&self) -> &Credential {
+        &self.lineage
+    }
+
     /// What made it is called.
     #[must_use]
     pub fn key_id(&self) -> &str {
@@ -89,6 +95,29 @@ impl Holder {
     pub const fn until(&self) -> Option<Timestamp> {
         self.until
     }
+
+    /// Whether with these permissions it may be told of this. The subscriptions of other keys are for
+    /// `manage` alone, as when they are listed.
+    fn may_have(&self, about: About<'_>, permissions: &Permissions) -> bool {
+        match about {
+            About::Agent(agent) => may_view(permissions, agent),
+            About::Subscription(lineage) => {
+                self.lineage == *lineage || permissions.allow_all(Action::Manage)
+            }
+            About::Itself => true,
+        }
+    }
+}
+
+/// What news is about, which says who may have it.
+#[derive(Debug, Clone, Copy)]
+pub enum About<'a> {
+    /// A run of this agent.
+    Agent(&'a AgentName),
+    /// A subscription of this line of keys.
+    Subscription(&'a Credential),
+    /// Whoever gets it, alone.
+    Itself,
 }
 
 /// Looks up what a [`Holder`] may do now.
@@ -103,18 +132,16 @@ impl Rights {
         Self { keys }
     }
 
-    /// Whether news of this agent's runs may go to what the holder has made; of no agent, whether
-    /// the holder has not ended. What has no holder is nobody's.
+    /// Whether news of this may go to what the holder has made. What has no holder is nobody's.
     pub async fn may_be_told(
         &self,
         holder: Option<&Holder>,
-        agent: Option<&AgentName>,
+        about: About<'_>,
     ) -> Result<bool, Error> {
         let Some(holder) = holder else { return Ok(false) };
         let find = async |hash: &ApiKeyHash| self.keys.recent(hash).await;
         let permissions = permissions_of(holder, Timestamp::now(), find).await?;
-        Ok(permissions
-            .is_some_and(|permissions| agent.is_none_or(|agent| may_view(&permissions, agent))))
+        Ok(permissions.is_some_and(|permissions| holder.may_have(about, &permissions)))
     }
 }
 
@@ -248,6 +275,27 @@ mod tests {
             let token = Holder::of(&caller("token-1", &["view:echo"], until));
             let found = permissions_of(&token, NOW, nowhere).await.unwrap();
             assert_eq!(found.is_some(), expected, "{until:?}");
+        }
+    }
+
+    #[test]
+    fn who_may_have_what_news_is_about() {
+        let by = |key: &str| Holder::of(&caller(&ApiKeyHash::of(key).to_hex(), &[], None));
+        let (own, other) = (by("own"), by("other"));
+        let echo: AgentName = "echo".parse().unwrap();
+        for (grant, agent, others) in [
+            ("view:echo", true, false),
+            ("view:*", true, false),
+            ("manage:*", false, true),
+            ("manage:echo", false, false),
+            ("*:*", true, true),
+            ("", false, false),
+        ] {
+            let permissions = [grant].into_iter().collect();
+            let may = |about| own.may_have(about, &permissions);
+            assert_eq!(may(About::Agent(&echo)), agent, "{grant}");
+            assert_eq!(may(About::Subscription(other.lineage())), others, "{grant}");
+            assert!(may(About::Subscription(own.lineage())) && may(About::Itself), "{grant}");
         }
     }
 

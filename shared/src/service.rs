@@ -1,6 +1,7 @@
 //! What REST, envelope and MCP all call, and the one way in which a run moves on.
 
 pub mod change;
+pub mod health;
 pub mod hear;
 pub mod read;
 pub mod settle;
@@ -105,6 +106,20 @@ impl Rights {
     /// Wires it by the variables that the template sets.
     pub fn from_env(aws: &Aws) -> Result<Self, InvalidVariable> {
         Ok(Self::new(ApiKeys::new(aws.dynamodb.clone(), env::required("API_KEYS_TABLE")?)))
+    }
+}
+
+impl health::Endpoints {
+    /// Wires it by the variables that the template sets.
+    pub fn from_env(aws: &Aws) -> Result<Self, InvalidVariable> {
+        let table = env::required("EXECUTIONS_TABLE")?;
+        Ok(Self {
+            subscriptions: Subscriptions::new(aws.dynamodb.clone(), table),
+            rights: Rights::from_env(aws)?,
+            bus: Bus::new(&aws.config, env::required("EVENT_BUS_NAME")?),
+            webhook_queue: Queue::new(aws.sqs.clone(), env::required("WEBHOOK_QUEUE_URL")?),
+            delivery_overdue: env::seconds("DELIVERY_OVERDUE_SECONDS")?,
+        })
     }
 }
 

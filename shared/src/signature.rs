@@ -1,5 +1,5 @@
 //! How webhooks are signed: Standard Webhooks (<https://www.standardwebhooks.com>), with a
-//! secret per user that is derived and stored nowhere.
+//! secret of each user and each subscription that is derived and stored nowhere.
 
 use std::{fmt, time::Duration};
 
@@ -11,12 +11,12 @@ use hmac::{Hmac, KeyInit, Mac};
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 
-use crate::{caller::UserId, time::Timestamp};
+use crate::{caller::UserId, subscription::SubscriptionId, time::Timestamp};
 
 /// For how long after a rotation the secret before it signs, too.
 pub const OVERLAP: Duration = Duration::from_hours(7 * 24);
 
-/// Which of a user's secrets is in use. A user who has never rotated has no row.
+/// Which of the secrets of a user or a subscription is in use. A user who has never rotated has no row.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Generation {
     pub generation: u32,
@@ -33,24 +33,38 @@ impl Generation {
     }
 }
 
-/// The header `webhook-signature`: one signature, or two while a secret rotates.
-#[must_use]
-pub fn signatures(
-    master: &[u8],
-    user: &UserId,
-    generation: Generation,
-    webhook_id: &str,
-    at: Timestamp,
-    body: &str,
-) -> String {
-    let previous = generation.previous(at).map(|(generation, _)| generation);
-    let signed = [Some(generation.generation), previous].into_iter().flatten().map(|generation| {
-        SigningSecret::derive(master, user, generation).sign(webhook_id, at.seconds(), body)
-    });
-    signed.collect::<Vec<_>>().join(" ")
+/// Whose secret it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Signer {
+    User(UserId),
+    Subscription(SubscriptionId),
 }
 
-/// The key of a user's signatures: 43 printable ASCII characters, so that tools which take a
+/// What something is signed with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Signing {
+    pub signer: Signer,
+    pub generation: Generation,
+}
+
+impl Signing {
+    /// The header `webhook-signature`: one signature, or two while a secret rotates.
+    #[must_use]
+    pub fn signatures(&self, master: &[u8], webhook_id: &str, at: Timestamp, body: &str) -> String {
+        let previous = self.generation.previous(at).map(|(generation, _)| generation);
+        let signed = [Some(self.generation.generation), previous].into_iter().flatten();
+        let signed = signed.map(|generation| {
+            SigningSecret::derive(master, &self.signer, generation).sign(
+                webhook_id,
+                at.seconds(),
+                body,
+            )
+        });
+        signed.collect::<Vec<_>>().join(" ")
+    }
+}
+
+/// The key of signatures: 43 printable ASCII characters, so that tools which take a
 /// secret as text (n8n's Crypto node) can use it as it is.
 pub struct SigningSecret(String);
 
@@ -63,12 +77,16 @@ impl fmt::Debug for SigningSecret {
 impl SigningSecret {
     /// Derives the secret of one generation from the stack's master secret.
     #[must_use]
-    pub fn derive(master: &[u8], user: &UserId, generation: u32) -> Self {
-        let derived = mac(master, format!("{generation}/{user}").as_bytes());
-        Self(URL_SAFE_NO_PAD.encode(derived))
+    pub fn derive(master: &[u8], signer: &Signer, generation: u32) -> Self {
+        // The first begins with a digit, whatever a user is called, and the second never.
+        let of = match signer {
+            Signer::User(user) => format!("{generation}/{user}"),
+            Signer::Subscription(id) => format!("subscription/{generation}/{id}"),
+        };
+        Self(URL_SAFE_NO_PAD.encode(mac(master, of.as_bytes())))
     }
 
-    /// The form in which the user is given it: `whsec_` and base64 of the key's bytes.
+    /// The form in which it is given out: `whsec_` and base64 of the key's bytes.
     #[must_use]
     pub fn whsec(&self) -> String {
         format!("whsec_{}", STANDARD.encode(&self.0))
@@ -108,29 +126,46 @@ mod tests {
     }
 
     #[test]
-    fn each_user_and_generation_has_a_secret_of_its_own() {
-        let secret = |user: &str, generation| {
-            SigningSecret::derive(b"master", &user.to_owned().into(), generation)
-        };
+    fn each_user_subscription_and_generation_has_a_secret_of_its_own() {
+        const ID: &str = "sub_01m82fnbk6he8p6hq9b40e0c0s";
 
-        assert_ne!(secret("a", 0).0, secret("b", 0).0);
-        assert_ne!(secret("a", 0).0, secret("a", 1).0);
-        assert_eq!(secret("a", 0).0, secret("a", 0).0);
-        assert_eq!(secret("a", 0).0.len(), 43);
-        assert_eq!(
-            STANDARD.decode(&secret("a", 0).whsec()["whsec_".len()..]).unwrap(),
-            secret("a", 0).0.as_bytes()
-        );
-        assert_eq!(format!("{:?}", secret("a", 0)), "SigningSecret(..)");
+        let secret =
+            |signer: &Signer, generation| SigningSecret::derive(b"master", signer, generation);
+        let user = |name: &str| Signer::User(name.to_owned().into());
+        let subscription = |id: &str| Signer::Subscription(id.parse().unwrap());
+        let others = [
+            user("a"),
+            user("b"),
+            // Nobody can be called so that its secret is that of a subscription.
+            user(ID),
+            user(&format!("subscription/0/{ID}")),
+            subscription(ID),
+            subscription("sub_01m82fnbk6he8p6hq9b40e0c0t"),
+        ];
+        let mut all: Vec<String> = others
+            .iter()
+            .flat_map(|signer| (0..20).map(|generation| secret(signer, generation).0))
+            .collect();
+        let count = all.len();
+        all.sort_unstable();
+        all.dedup();
+        assert_eq!(all.len(), count);
+
+        let a = secret(&user("a"), 0);
+        // What receivers have must go on verifying.
+        assert_eq!(a.0, URL_SAFE_NO_PAD.encode(mac(b"master", b"0/a")));
+        assert_eq!(a.0.len(), 43);
+        assert_eq!(STANDARD.decode(&a.whsec()["whsec_".len()..]).unwrap(), a.0.as_bytes());
+        assert_eq!(format!("{a:?}"), "SigningSecret(..)");
     }
 
     #[test]
     fn both_secrets_sign_for_a_week_after_a_rotation() {
-        let user: UserId = "a".to_owned().into();
         let rotated_at = Timestamp::from_millis(1_000_000);
         let generation = Generation { generation: 2, rotated_at: Some(rotated_at) };
         let count = |generation, at| {
-            signatures(b"master", &user, generation, "msg_1", at, "{}").split(' ').count()
+            let signing = Signing { signer: Signer::User("a".to_owned().into()), generation };
+            signing.signatures(b"master", "msg_1", at, "{}").split(' ').count()
         };
 
         assert_eq!(count(Generation::default(), rotated_at), 1);

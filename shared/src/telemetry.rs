@@ -135,6 +135,8 @@ pub struct Invocation {
     pub undelivered_callbacks: Option<usize>,
     /// Of `webhook`: attempts for which there was no room, where there were any.
     pub delayed_callbacks: Option<usize>,
+    /// Of `webhook`: subscriptions that it has disabled.
+    pub disabled_subscriptions: Option<usize>,
     /// Lambda's id of this invocation.
     request_id: Option<String>,
     /// What stands for the caller's key or token.
@@ -159,6 +161,7 @@ impl Invocation {
             failed: true,
             undelivered_callbacks: None,
             delayed_callbacks: None,
+            disabled_subscriptions: None,
             request_id: context.map(|context| context.request_id.clone()),
             key_id: None,
             execution_id: None,

@@ -40,6 +40,12 @@ impl Timestamp {
             )]
             return Some(Self(millis as i64));
         }
+        Self::parse_rfc3339(text)
+    }
+
+    /// A time as RFC 3339 has it, and nothing else.
+    #[must_use]
+    pub fn parse_rfc3339(text: &str) -> Option<Self> {
         let time = DateTime::from_str(text, DateTimeFormat::DateTimeWithOffset).ok()?;
         time.to_millis().ok().map(Self)
     }

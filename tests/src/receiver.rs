@@ -8,8 +8,10 @@ use std::{
     },
 };
 
+use aws_lc_rs::hmac;
 use aws_sdk_secretsmanager::Client;
-use relay::signature::SigningSecret;
+use base64::{Engine, engine::general_purpose::STANDARD};
+use relay::signature::{Signer, SigningSecret};
 use serde_json::Value;
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, copy, copy_bidirectional, sink},
@@ -227,11 +229,20 @@ impl Received {
 
     /// Whether one of the signatures is the one that this user's first secret gives.
     pub async fn is_signed_for(&self, user: &User) -> bool {
-        let secret = secret_of(&user.stack, user).await;
-        let body = self.text();
-        let timestamp = self.header("webhook-timestamp").parse().unwrap();
-        let signature = secret.sign(self.header("webhook-id"), timestamp, body);
-        self.header("webhook-signature").split(' ').any(|it| it == signature)
+        self.is_signed_with(&secret_of(&user.stack, user).await.whsec())
+    }
+
+    /// Whether one of the signatures is by this secret, `whsec_…`, as Standard Webhooks has it.
+    #[must_use]
+    pub fn is_signed_with(&self, secret: &str) -> bool {
+        let key = STANDARD.decode(secret.strip_prefix("whsec_").unwrap()).unwrap();
+        let key = hmac::Key::new(hmac::HMAC_SHA256, &key);
+        let (id, at) = (self.header("webhook-id"), self.header("webhook-timestamp"));
+        let signed = format!("{id}.{at}.{}", self.text());
+        self.header("webhook-signature").split(' ').any(|signature| {
+            let signature = STANDARD.decode(signature.strip_prefix("v1,").unwrap()).unwrap();
+            hmac::verify(&key, signed.as_bytes(), &signature).is_ok()
+        })
     }
 }
 
@@ -244,5 +255,5 @@ async fn secret_of(stack: &Stack, user: &User) -> SigningSecret {
         .unwrap()
         .secret_string
         .unwrap();
-    SigningSecret::derive(master.as_bytes(), &user.id.clone().into(), 0)
+    SigningSecret::derive(master.as_bytes(), &Signer::User(user.id.clone().into()), 0)
 }

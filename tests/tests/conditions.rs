@@ -10,6 +10,7 @@ use relay::{
     caller::{Actor, Credential, UserId},
     delivery::{Attempt, CALLBACK_TARGET, Delivery, DeliveryState},
     execution::{Execution, ExecutionId, Position, Rank, Status},
+    health::{DisabledReason, Health},
     json::Json,
     loops::Hops,
     outcome::Outcome,
@@ -21,8 +22,10 @@ use relay::{
         executions::{Accept, Consistency, NewExecution},
         limits::Limits,
         questions::Turn,
+        subscriptions::Subscriptions,
         transitions::{Claim, Step},
     },
+    subscription::SubscriptionId,
     time::Timestamp,
 };
 use serde_json::json;
@@ -278,24 +281,98 @@ async fn a_delivery_that_is_over_is_owed_again_once() {
     let deliveries = stack.deliveries();
     let owed = owed(&stack).await;
     let due_at = Timestamp::now().plus(HOUR);
-    assert_eq!(
-        deliveries.owe_again(&owed, &actor(), &Hops::default(), due_at).await.unwrap(),
-        Step::Stale,
-        "it is owed"
-    );
+    let owe_again = async |ended| {
+        let (id, part) = (&owed.execution_id, &owed.part);
+        deliveries.owe_again(id, part, ended, &actor(), None, due_at).await.unwrap()
+    };
+    for ended in [DeliveryState::Pending, DeliveryState::Delivered, DeliveryState::Undelivered] {
+        assert_eq!(owe_again(ended).await, Step::Stale, "it is owed");
+    }
 
     let lease = deliveries.lease(&owed.execution_id, &owed.part, HOUR).await.unwrap();
     let Lease::Held(held) = lease else { panic!() };
     assert!(deliveries.record(&held, &attempt(), Verdict::Delivered).await.unwrap());
-    assert_eq!(
-        deliveries.owe_again(&owed, &actor(), &Hops::default(), due_at).await.unwrap(),
-        Step::Applied
-    );
-    assert_eq!(
-        deliveries.owe_again(&owed, &actor(), &Hops::default(), due_at).await.unwrap(),
-        Step::Stale,
-        "it is again"
-    );
+    assert_eq!(owe_again(DeliveryState::Undelivered).await, Step::Stale, "it is delivered");
+    assert_eq!(owe_again(DeliveryState::Delivered).await, Step::Applied);
+    assert_eq!(owe_again(DeliveryState::Delivered).await, Step::Stale, "it is owed again");
+}
+
+/// What can happen to a subscription's receiver, and to a subscription.
+#[derive(Debug, Clone, Copy)]
+enum Event {
+    Succeeded,
+    Failed,
+    Disabled,
+    Enabled,
+}
+
+#[tokio::test]
+async fn what_is_written_of_a_receiver_is_what_the_rules_say() {
+    const EVENTS: [Event; 4] = [Event::Succeeded, Event::Failed, Event::Disabled, Event::Enabled];
+
+    let stack = Stack::connect().await;
+    let table = stack.output("ExecutionsTable").to_owned();
+    let subscriptions = &Subscriptions::new(stack.dynamodb.clone(), table);
+    let user = &UserId::from(format!("user-{}", Ulid::generate()));
+    let at = |step: i64| Timestamp::from_millis(1_767_225_600_000 + step);
+    // All ways to go of three steps, after a failure.
+    let histories = (0..64).map(|number| [number % 4, number / 4 % 4, number / 16]);
+    join_all(histories.map(async |history| {
+        let id = SubscriptionId::generate();
+        let row = json!({
+            "execution_id": format!("subscriptions#{user}"), "part": id, "id": id, "events": [],
+            "url": "https://example.com/", "created_at": at(0),
+        });
+        stack.put("ExecutionsTable", row).await;
+        let mut health = Health::default();
+        let history = history.map(|index| EVENTS[index]);
+        for (step, event) in (1..).zip([Event::Failed].into_iter().chain(history)) {
+            let now = at(step);
+            health = match event {
+                Event::Succeeded => {
+                    subscriptions.succeeded(user, &id, now).await.unwrap();
+                    health.succeeded(now)
+                }
+                Event::Failed => {
+                    let told = subscriptions.failed(user, &id, now).await.unwrap();
+                    assert_eq!(told, Some(health.failed(now)), "{history:?}");
+                    health.failed(now)
+                }
+                Event::Disabled => {
+                    let reason = DisabledReason::Failing;
+                    let since = health.failing_since.unwrap_or(now);
+                    let disable = subscriptions.disable(user, &id, since, reason, now, &[]);
+                    let may = health.failing_since.is_some() && !health.is_disabled();
+                    let expected = if may { Step::Applied } else { Step::Stale };
+                    assert_eq!(disable.await.unwrap(), expected, "{history:?}");
+                    if may { health.disabled(reason, now) } else { health }
+                }
+                Event::Enabled => {
+                    let may = health.is_disabled();
+                    let expected = if may { Step::Applied } else { Step::Stale };
+                    assert_eq!(subscriptions.enable(user, &id, now).await.unwrap(), expected);
+                    if may { health.enabled(now) } else { health }
+                }
+            };
+        }
+        let listed = subscriptions.list(user).await.unwrap();
+        let listed = listed.iter().find(|it| it.id == id).unwrap();
+        assert_eq!(listed.health, health, "{history:?}");
+    }))
+    .await;
+
+    // What is gone stays so, and another time of its failing is another failing.
+    let gone = SubscriptionId::generate();
+    subscriptions.succeeded(user, &gone, at(1)).await.unwrap();
+    assert_eq!(subscriptions.failed(user, &gone, at(1)).await.unwrap(), None);
+    assert_eq!(subscriptions.enable(user, &gone, at(1)).await.unwrap(), Step::Stale);
+    assert_eq!(subscriptions.rotate(user, &gone).await.unwrap(), None);
+    assert_eq!(subscriptions.list(user).await.unwrap().len(), 64);
+    let failing = subscriptions.list(user).await.unwrap();
+    let failing = failing.iter().find(|it| it.health.failures == 4).unwrap();
+    let (id, reason) = (&failing.id, DisabledReason::Gone);
+    let disable = subscriptions.disable(user, id, at(2), reason, at(9), &[]);
+    assert_eq!(disable.await.unwrap(), Step::Stale);
 }
 
 #[tokio::test]

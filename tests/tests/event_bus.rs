@@ -1,4 +1,5 @@
-//! The stack's event bus: every change of every run, for EventBridge subscribers.
+//! The stack's event bus: every change of every run, and what befalls subscriptions, for EventBridge's
+//! subscribers.
 
 use std::collections::HashMap;
 
@@ -8,27 +9,78 @@ use aws_sdk_cloudformation::{
 };
 use aws_sdk_eventbridge::{Client, types::Target};
 use aws_sdk_sqs::types::QueueAttributeName::QueueArn;
-use e2e::{Stack, eventually, page::Page};
+use e2e::{Stack, eventually, page::Page, receiver::Receiver};
+use reqwest::Method;
 use serde_json::{Value, json};
 use ulid::Ulid;
 
-#[tokio::test]
-async fn a_subscriber_gets_every_change_with_its_order() {
-    let stack = Stack::connect().await;
-    let user = stack.user(&["execute:*", "view:*"]).await;
+/// A queue that gets the events of this pattern.
+async fn listen(stack: &Stack, pattern: &Value) -> String {
     let name = format!("subscriber-{}", Ulid::generate());
     let queue = stack.sqs.create_queue().queue_name(&name).send().await.unwrap().queue_url.unwrap();
     let attributes = stack.sqs.get_queue_attributes().queue_url(&queue).attribute_names(QueueArn);
     let arn = attributes.send().await.unwrap().attributes.unwrap()[&QueueArn].clone();
     let events = Client::new(&stack.aws);
     let bus = stack.output("EventBusName");
-    let pattern = json!({
-        "source": ["agent-relay"], "detail-type": ["Agent Execution Status Change"], "detail": {"user_id": [user.id]},
-    });
     let rule = events.put_rule().name(&name).event_bus_name(bus).event_pattern(pattern.to_string());
     rule.send().await.unwrap();
     let target = Target::builder().id("queue").arn(arn).build().unwrap();
     events.put_targets().rule(&name).event_bus_name(bus).targets(target).send().await.unwrap();
+    queue
+}
+
+/// The details of the events that have come since the last time.
+async fn heard(stack: &Stack, queue: &str) -> Vec<Value> {
+    let receive = stack.sqs.receive_message().queue_url(queue).max_number_of_messages(10);
+    let messages = receive.send().await.unwrap().messages.unwrap_or_default().into_iter();
+    let event = |body: String| serde_json::from_str::<Value>(&body).unwrap()["detail"].take();
+    messages.map(|message| event(message.body.unwrap())).collect()
+}
+
+#[tokio::test]
+async fn a_subscription_that_is_disabled_is_told_to_whom_it_belongs() {
+    let stack = Stack::connect().await;
+    let user = stack.user(&["execute:*", "view:*"]).await;
+    let queue = listen(
+        &stack,
+        &json!({"source": ["agent-relay"], "detail-type": ["Agent Subscription Disabled"], "detail": {"user_id": [user.id]}}),
+    )
+    .await;
+    let receiver = Receiver::answering(&[410]).await;
+    let body = json!({"url": receiver.url(), "agent_name": "echo"}).to_string();
+    let made = user.send(Method::POST, "/v1/subscriptions", &[], body).await;
+    user.start(&json!({"agent_name": "echo", "input_message": "x"})).await;
+
+    let detail =
+        eventually("the event", async || heard(&stack, &queue).await.into_iter().next()).await;
+    let schema = include_str!("../../infra/events/subscription-disabled.schema.json");
+    let schema: Value = serde_json::from_str(schema).unwrap();
+    jsonschema::validate(&schema, &detail).unwrap();
+    let path = format!("/v1/subscriptions/{}", made.text("id"));
+    let shown = eventually("its end", async || {
+        Some(user.get(&path).await.body).filter(|it| it["disabled_at"].is_string())
+    })
+    .await;
+    for name in
+        ["key_id", "agent_name", "disabled_at", "disabled_reason", "failing_since", "failures"]
+    {
+        assert_eq!(detail[name], shown[name], "{name}");
+    }
+    assert_eq!((&detail["subscription_id"], &detail["host"]), (&shown["id"], &json!("127.0.0.1")));
+    let page = Page::read("infra/events/README.md");
+    for name in schema["properties"].as_object().unwrap().keys() {
+        assert!(page.spans().contains(&name.as_str()), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_subscriber_gets_every_change_with_its_order() {
+    let stack = Stack::connect().await;
+    let user = stack.user(&["execute:*", "view:*"]).await;
+    let pattern = json!({
+        "source": ["agent-relay"], "detail-type": ["Agent Execution Status Change"], "detail": {"user_id": [user.id]},
+    });
+    let queue = listen(&stack, &pattern).await;
 
     let body = json!({"agent_name": "echo", "input_message": "x", "parameters": {"wait_seconds": 1}, "tags": {"a": "b"}});
     let run = user.start(&body).await;
@@ -36,17 +88,7 @@ async fn a_subscriber_gets_every_change_with_its_order() {
 
     let details = std::sync::Mutex::new(HashMap::<String, Value>::new());
     eventually("both events", async || {
-        let messages = stack
-            .sqs
-            .receive_message()
-            .queue_url(&queue)
-            .max_number_of_messages(10)
-            .send()
-            .await
-            .unwrap();
-        for message in messages.messages.unwrap_or_default() {
-            let event: Value = serde_json::from_str(&message.body.unwrap()).unwrap();
-            let detail = event["detail"].clone();
+        for detail in heard(&stack, &queue).await {
             details.lock().unwrap().insert(detail["status"].as_str().unwrap().to_owned(), detail);
         }
         (details.lock().unwrap().len() == 2).then_some(())

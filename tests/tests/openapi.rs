@@ -55,7 +55,16 @@ async fn answers_are_as_described() {
     let added = format!("/v1/subscriptions/{}", check("subscribe", added).text("id"));
     check("getSubscription", user.get(&added).await);
     check("listSubscriptions", user.get("/v1/subscriptions").await);
-    check("testSubscription", user.send(Method::POST, &format!("{added}/test"), &[], "").await);
+    let change = async |what: &str, body: &str| {
+        user.send(Method::POST, &format!("{added}/{what}"), &[], body.to_owned()).await
+    };
+    check("testSubscription", change("test", "").await);
+    check("enableSubscription", change("enable", "").await);
+    let recovered = change("recover", r#"{"since": "2026-01-01T00:00:00Z"}"#).await;
+    assert_eq!(check("recoverSubscription", recovered).status, 202);
+    check("recoverSubscription", change("recover", "{}").await);
+    check("getSubscriptionSecret", user.get(&format!("{added}/secret")).await);
+    check("rotateSubscriptionSecret", change("secret/rotate", "").await);
     check("unsubscribe", user.send(Method::DELETE, &added, &[], "").await);
     check("getWebhookSecret", user.get("/v1/webhook-secret").await);
     let rotate = user.send(Method::POST, "/v1/webhook-secret/rotate", &[], "").await;

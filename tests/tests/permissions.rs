@@ -131,6 +131,10 @@ const OPERATIONS: &[(&str, Needs)] = &[
     ("getSubscription", Nothing),
     ("unsubscribe", Nothing),
     ("testSubscription", Nothing),
+    ("enableSubscription", Grant("manage:*")),
+    ("recoverSubscription", Grant("manage:*")),
+    ("getSubscriptionSecret", Nothing),
+    ("rotateSubscriptionSecret", Nothing),
     ("getWebhookSecret", Grant("manage:*")),
     ("rotateWebhookSecret", Grant("manage:*")),
     ("listAgents", Nothing),
@@ -167,6 +171,7 @@ const NEWS: &[(&str, Needs)] = &[
     ("execution.timeout", Grant("view:echo")),
     ("execution.cancelled", Grant("view:echo")),
     ("subscription.test", Nothing),
+    ("subscription.disabled", Nothing),
 ];
 
 fn sorted(mut names: Vec<String>) -> Vec<String> {
@@ -250,6 +255,11 @@ async fn operate(user: &User, operation: &str, run: &str) -> u16 {
         "subscribe" => {
             let body = json!({"url": "https://example.com/", "agent_name": "echo"});
             (Method::POST, "/v1/subscriptions".to_owned(), body)
+        }
+        "enableSubscription" | "recoverSubscription" => {
+            let action = if operation == "enableSubscription" { "enable" } else { "recover" };
+            let path = format!("/v1/subscriptions/sub_{}/{action}", "0".repeat(26));
+            (Method::POST, path, json!({"since": "2026-01-01T00:00:00Z"}))
         }
         "getWebhookSecret" => (Method::GET, "/v1/webhook-secret".to_owned(), Value::Null),
         "rotateWebhookSecret" => {

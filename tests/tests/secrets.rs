@@ -413,6 +413,7 @@ async fn what_callers_agents_and_receivers_say_is_sent_in_every_field() {
         "subscribe" => {
             json!({"url": url, "events": ["execution.failed"], "headers": {MARKER: MARKER}})
         }
+        "recoverSubscription" => json!({"since": "2026-01-01T00:00:00Z", "cursor": MARKER}),
         "answerExecution" | "answer" => json!({"answer": MARKER}),
         _ => json!({}),
     };

@@ -13,7 +13,7 @@ use relay::{
         Services,
         change::{AnswerBody, Change},
         read::Started,
-        subscribe::Subscribe,
+        subscribe::{RecoverBody, Subscribe},
     },
     subscription::SubscribeBody,
 };
@@ -26,6 +26,10 @@ const REDELIVER: &str = "/v1/executions/{execution_id}/deliveries/{delivery_id}/
 const SUBSCRIBE: &str = "/v1/subscriptions";
 const UNSUBSCRIBE: &str = "/v1/subscriptions/{subscription_id}";
 const TEST: &str = "/v1/subscriptions/{subscription_id}/test";
+const ENABLE: &str = "/v1/subscriptions/{subscription_id}/enable";
+const RECOVER: &str = "/v1/subscriptions/{subscription_id}/recover";
+const OWN_SECRET: &str = "/v1/subscriptions/{subscription_id}/secret";
+const ROTATE_OWN: &str = "/v1/subscriptions/{subscription_id}/secret/rotate";
 const SECRET: &str = "/v1/webhook-secret";
 const ROTATE: &str = "/v1/webhook-secret/rotate";
 
@@ -48,8 +52,10 @@ pub(crate) fn operation(request: &Request) -> &'static str {
         SUBSCRIBE => "subscribe",
         UNSUBSCRIBE => "unsubscribe",
         TEST => "test_subscription",
-        SECRET => "webhook_secret",
-        ROTATE => "rotate_webhook_secret",
+        ENABLE => "enable_subscription",
+        RECOVER => "recover_subscription",
+        SECRET | OWN_SECRET => "webhook_secret",
+        ROTATE | ROTATE_OWN => "rotate_webhook_secret",
         _ => "unknown",
     }
 }
@@ -76,7 +82,8 @@ impl Api {
             }
             SUBSCRIBE => {
                 let body: SubscribeBody = parse_object(request.body())?;
-                Ok(gateway::reply(201, &self.subscribe.add(&caller, body).await?))
+                let master = self.master.read().await?;
+                Ok(gateway::reply(201, &self.subscribe.add(&caller, body, master).await?))
             }
             UNSUBSCRIBE => {
                 self.subscribe.remove(&caller, &gateway::subscription_id(request)?).await?;
@@ -85,6 +92,26 @@ impl Api {
             TEST => {
                 let id = gateway::subscription_id(request)?;
                 Ok(gateway::reply(202, &self.subscribe.test(&caller, &id).await?))
+            }
+            ENABLE => {
+                let id = gateway::subscription_id(request)?;
+                Ok(gateway::reply(200, &self.subscribe.enable(&caller, &id).await?))
+            }
+            RECOVER => {
+                let id = gateway::subscription_id(request)?;
+                let body: RecoverBody = parse_object(request.body())?;
+                Ok(gateway::reply(202, &self.subscribe.recover(&caller, &id, body).await?))
+            }
+            OWN_SECRET => {
+                let id = gateway::subscription_id(request)?;
+                let master = self.master.read().await?;
+                Ok(gateway::reply(200, &self.subscribe.secret_of(&caller, &id, master).await?))
+            }
+            ROTATE_OWN => {
+                let id = gateway::subscription_id(request)?;
+                let master = self.master.read().await?;
+                let secret = self.subscribe.rotate_secret_of(&caller, &id, master).await?;
+                Ok(gateway::reply(200, &secret))
             }
             SECRET => {
                 let master = self.master.read().await?;

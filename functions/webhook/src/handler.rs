@@ -14,17 +14,21 @@ use relay::{
     delivery::{Attempt, Delivery, Schedule},
     env,
     error::Error,
+    health::{Attempted, Health},
     loops::RelayId,
     master_secret::MasterSecret,
     outcome::Outcome,
+    problem,
     queue::{self, DeliveryMessage, MAX_DELAY, Queue},
     rights::Rights,
-    signature::{Generation, signatures},
+    service::health::Endpoints,
+    signature::Signing,
     store::{
         budget::Budget,
         deliveries::{Deliveries, Lease, Verdict},
         executions::{Delivered, Executions},
     },
+    subscription::DisabledView,
     telemetry::{self, Invocation, RunNews},
     time::Timestamp,
 };
@@ -43,6 +47,7 @@ pub(crate) struct Courier {
     rights: Rights,
     budget: Budget,
     relay_id: RelayId,
+    endpoints: Endpoints,
     queue: Queue,
     client: Client,
     schedule: Schedule,
@@ -54,6 +59,8 @@ pub(crate) struct Courier {
     undelivered: AtomicUsize,
     /// And how many it has put off.
     delayed: AtomicUsize,
+    /// How many subscriptions it has disabled.
+    disabled: AtomicUsize,
 }
 
 impl Courier {
@@ -71,6 +78,7 @@ impl Courier {
                 env::parsed("HOST_DELIVERY_LIMIT")?,
             ),
             relay_id: RelayId::of(&env::required("STACK_ID")?),
+            endpoints: Endpoints::from_env(aws)?,
             queue: Queue::new(aws.sqs.clone(), env::required("WEBHOOK_QUEUE_URL")?),
             client: Client::new(env::parsed("CALLBACK_ALLOW")?)?,
             schedule: env::parsed("RETRY_SCHEDULE")?,
@@ -79,6 +87,7 @@ impl Courier {
             overdue: env::seconds("DELIVERY_OVERDUE_SECONDS")?,
             undelivered: AtomicUsize::default(),
             delayed: AtomicUsize::default(),
+            disabled: AtomicUsize::default(),
         })
     }
 
@@ -108,14 +117,16 @@ impl Courier {
             self.undelivered.fetch_add(1, Ordering::Relaxed);
             return self.give_up(&delivery, "its attempts came to nothing too often").await;
         }
-        let Delivered { callback, outcome, generation } =
+        let Delivered { callback, health, outcome, signing } =
             self.executions.find_delivered(&delivery).await?;
         let Some(callback) = callback else {
             return self.give_up(&delivery, "the subscription is gone").await;
         };
+        if health.is_some_and(|health| health.is_disabled()) {
+            return self.give_up(&delivery, "the subscription is disabled").await;
+        }
         // At the time at which it leaves, whatever was so when it was owed.
-        let agent = (delivery.news != NewsType::Test).then_some(&delivery.agent_name);
-        if !self.rights.may_be_told(callback.holder.as_ref(), agent).await? {
+        if !self.rights.may_be_told(callback.holder.as_ref(), delivery.about()).await? {
             let reason = "the key that asked for it has ended, or may not view the agent";
             return self.give_up(&delivery, reason).await;
         }
@@ -133,7 +144,7 @@ impl Courier {
         let at = Timestamp::now();
         let clock = Instant::now();
         let cdn_loop = delivery.hops.header(&self.relay_id);
-        let post = post(master, &delivery, &callback, generation, at, body, cdn_loop);
+        let post = post(master, &delivery, &callback, &signing, at, body, cdn_loop);
         let answer = self.client.post(post).await;
         let duration_ms = u64::try_from(clock.elapsed().as_millis()).unwrap_or(u64::MAX);
 
@@ -176,6 +187,7 @@ impl Courier {
             Verdict::Undelivered => drop(self.undelivered.fetch_add(1, Ordering::Relaxed)),
             Verdict::Again { next_attempt_at, .. } => self.hurry(&delivery, next_attempt_at).await,
         }
+        self.take_in(&delivery, health, attempt.status, verdict).await;
         Ok(())
     }
 
@@ -209,6 +221,29 @@ impl Courier {
         self.delayed.fetch_add(1, Ordering::Relaxed);
         self.hurry(delivery, later).await;
         Ok(())
+    }
+
+    /// Tells what an attempt says of a subscription's receiver. The delivery is recorded, and not made again
+    /// because of this.
+    async fn take_in(
+        &self,
+        delivery: &Delivery,
+        health: Option<Health>,
+        status: Option<u16>,
+        verdict: Verdict,
+    ) {
+        let Some((id, health)) = delivery.subscription().zip(health) else { return };
+        let attempted = match verdict {
+            Verdict::Delivered => Attempted::Delivered,
+            Verdict::Again { .. } => Attempted::Failed,
+            Verdict::Undelivered if status == Some(410) => Attempted::Gone,
+            Verdict::Undelivered => Attempted::GivenUp,
+        };
+        let taken = self.endpoints.take_in(&delivery.user_id, &id, &health, attempted);
+        match Box::pin(taken).await {
+            Ok(disabled) => drop(self.disabled.fetch_add(disabled.into(), Ordering::Relaxed)),
+            Err(error) => problem::log(&error),
+        }
     }
 
     /// Ends a delivery without a POST: not because of its receiver, so this is no alarm.
@@ -248,12 +283,12 @@ impl Courier {
     }
 }
 
-/// An attempt, signed with what the owner's secret is made of.
+/// An attempt, signed.
 fn post<'a>(
     master: &[u8],
     delivery: &'a Delivery,
     callback: &'a Callback,
-    generation: Generation,
+    signing: &Signing,
     at: Timestamp,
     body: String,
     cdn_loop: String,
@@ -263,7 +298,7 @@ fn post<'a>(
         callback,
         webhook_id: id,
         timestamp: at.seconds(),
-        signature: signatures(master, &delivery.user_id, generation, id, at, &body),
+        signature: signing.signatures(master, id, at, &body),
         body,
         cdn_loop,
     }
@@ -286,14 +321,16 @@ enum Data<'a> {
     Results(Box<Results>),
     /// What its agent says.
     Said(Said),
+    Disabled(DisabledView),
     Test {
         message: &'a str,
     },
 }
 
 fn body(delivery: &Delivery, outcome: Option<&Outcome>) -> Result<String, Error> {
-    let data = match delivery.news {
-        NewsType::Progress | NewsType::InputRequired => Data::Said(Said::delivered(delivery)),
+    let data = match (delivery.news, &delivery.disabled) {
+        (NewsType::Progress | NewsType::InputRequired, _) => Data::Said(Said::delivered(delivery)),
+        (NewsType::Disabled, Some(disabled)) => Data::Disabled(disabled.clone().into()),
         _ => match Results::delivered(delivery, outcome) {
             Some(results) => Data::Results(Box::new(results)),
             None => Data::Test { message: "This is a test of your subscription." },
@@ -313,6 +350,7 @@ pub(crate) async fn handle(
     metrics.undelivered_callbacks = Some(courier.undelivered.swap(0, Ordering::Relaxed));
     metrics.delayed_callbacks =
         Some(courier.delayed.swap(0, Ordering::Relaxed)).filter(|delayed| *delayed > 0);
+    metrics.disabled_subscriptions = Some(courier.disabled.swap(0, Ordering::Relaxed));
     metrics.failed = !response.batch_item_failures.is_empty();
     Ok(response)
 }

@@ -87,7 +87,7 @@ mod theirs {
 }
 
 /// What the template has of these.
-const ALARMS: f64 = 21.0;
+const ALARMS: f64 = 22.0;
 /// What the sweep puts each minute (`functions/sweep/src/report.rs`), and what each record of an invocation and
 /// each of a run holds (`shared/src/telemetry.rs`): the latter for all runs and once more for each agent. The
 /// webhook's has two more.
@@ -95,7 +95,7 @@ const SWEEP_METRICS: f64 = 9.0;
 const OPERATION_METRICS: f64 = 3.0;
 const RUN_METRICS: f64 = 7.0;
 /// The names under which invocations are counted, all functions together.
-const OPERATIONS: f64 = 25.0;
+const OPERATIONS: f64 = 27.0;
 
 /// Minutes of a month, each with a sweep.
 const SWEEPS: f64 = 30.0 * 24.0 * 60.0;
@@ -298,12 +298,12 @@ fn polling(polls: f64) -> Use {
 
 /// What a stack costs a month besides its runs, idle or with so many agents that run.
 fn monthly(agents: Option<u32>) -> [(&'static str, f64); 4] {
-    // Of the sweep itself; the webhook's undelivered and delayed callbacks are two more.
+    // Of the sweep itself; the webhook's undelivered and delayed callbacks, and disabled subscriptions, are three more.
     let metrics = SWEEP_METRICS
         + match agents {
             None => OPERATION_METRICS,
             Some(agents) => {
-                OPERATION_METRICS * OPERATIONS + 2.0 + RUN_METRICS * (1.0 + f64::from(agents))
+                OPERATION_METRICS * OPERATIONS + 3.0 + RUN_METRICS * (1.0 + f64::from(agents))
             }
         };
     // Its queries find nothing, and are half a unit each.

@@ -2,8 +2,10 @@
 
 use clap::Subcommand;
 use relay::{
-    caller::UserId, store::transitions::Step, subscription::SubscriptionId,
-    subscription::SubscriptionView,
+    caller::UserId,
+    store::transitions::Step,
+    subscription::{HealthView, SubscriptionId, SubscriptionView},
+    time::Timestamp,
 };
 use serde_json::json;
 
@@ -18,6 +20,12 @@ pub(crate) enum Command {
     List {
         #[arg(long)]
         user: String,
+    },
+    /// Have one told again that was disabled, once its receiver is mended.
+    Enable {
+        #[arg(long)]
+        user: String,
+        id: SubscriptionId,
     },
     /// Remove one: what is still owed to it ends undelivered.
     Remove {
@@ -41,13 +49,23 @@ pub(crate) async fn run(stack: &Stack, command: Command) -> anyhow::Result<Reply
                         it.key_id.clone().unwrap_or_default(),
                         it.agent_name.as_ref().map_or("*", |agent| agent.as_str()).to_owned(),
                         minute(it.created_at),
+                        state(&it.health),
+                        it.health.last_success_at.map_or_else(|| "-".to_owned(), minute),
                         // The rest of a URL may be a credential.
                         plain(it.url.host()),
                     ]
                 })
                 .collect();
-            let titles = ["SUBSCRIPTION", "KEY", "AGENT", "CREATED", "HOST"];
+            let titles = ["SUBSCRIPTION", "KEY", "AGENT", "CREATED", "STATE", "DELIVERED", "HOST"];
             Reply::new(&json!({"subscriptions": listed}), table(titles, &rows))
+        }
+        Command::Enable { user, id } => {
+            let enabled = subscriptions.enable(&UserId::from(user), &id, Timestamp::now()).await?;
+            if enabled == Step::Stale {
+                anyhow::bail!("there is no subscription {id} of this user that is disabled");
+            }
+            let said = format!("{id} is enabled, and told what happens from now on.");
+            Reply::new(&json!({"id": id, "enabled": true}), said)
         }
         Command::Remove { user, id } => {
             if subscriptions.remove(&UserId::from(user), &id).await? == Step::Stale {
@@ -55,5 +73,15 @@ pub(crate) async fn run(stack: &Stack, command: Command) -> anyhow::Result<Reply
             }
             Reply::new(&json!({"id": id, "removed": true}), format!("{id} is removed."))
         }
+    }
+}
+
+/// How its receiver fares.
+fn state(health: &HealthView) -> String {
+    let HealthView { failing_since, failures, disabled_at, disabled_reason, .. } = health;
+    match (disabled_at.zip(*disabled_reason), failing_since) {
+        (Some((at, reason)), _) => format!("disabled {}, {}", minute(at), reason.as_str()),
+        (None, Some(since)) => format!("fails since {}, {failures} times", minute(*since)),
+        (None, None) => "well".to_owned(),
     }
 }

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use e2e::{Stack, eventually, tool::Tool};
 use relay::{
     api_key::ApiKeyHash,
-    store::{agents::Agents, api_keys::ApiKeys},
+    health::DisabledReason,
+    store::{agents::Agents, api_keys::ApiKeys, subscriptions::Subscriptions, transitions::Step},
     time::Timestamp,
 };
 use serde_json::{Value, json};
@@ -84,7 +85,15 @@ async fn a_key_is_shown_once_and_a_revoked_one_stops_within_30_seconds() {
     let subscription = added.text("id");
     let listed = RELAYCTL.told(&["subscriptions", "list", "--user", &user]).await;
     assert!(listed.contains(&subscription) && listed.contains(key_id), "{listed}");
-    assert!(!listed.contains("/hook"), "{listed}");
+    assert!(!listed.contains("/hook") && listed.contains(" well "), "{listed}");
+    disable(&stack, &user, &subscription).await;
+    let listed = RELAYCTL.told(&["subscriptions", "list", "--user", &user]).await;
+    assert!(listed.contains("disabled 2026-01-01 00:00, gone"), "{listed}");
+    let enable = ["subscriptions", "enable", "--user", &user, &subscription];
+    RELAYCTL.told(&enable).await;
+    assert!(!RELAYCTL.run(&enable).await.ok, "it is enabled");
+    let listed = RELAYCTL.told(&["subscriptions", "list", "--user", &user]).await;
+    assert!(listed.contains(" well "), "{listed}");
 
     let revoked = Instant::now();
     let left = RELAYCTL.told(&["keys", "revoke", key_id]).await;
@@ -107,6 +116,18 @@ async fn a_key_is_shown_once_and_a_revoked_one_stops_within_30_seconds() {
     let remove = ["subscriptions", "remove", "--user", &user, &subscription];
     RELAYCTL.told(&remove).await;
     assert!(!RELAYCTL.run(&remove).await.ok, "it is gone");
+}
+
+/// As if its receiver had answered 410.
+async fn disable(stack: &Stack, user: &str, subscription: &str) {
+    let user = user.to_owned().into();
+    let table = stack.output("ExecutionsTable").to_owned();
+    let subscriptions = Subscriptions::new(stack.dynamodb.clone(), table);
+    let (id, now) =
+        (subscription.parse().unwrap(), Timestamp::parse("2026-01-01T00:00:00Z").unwrap());
+    subscriptions.failed(&user, &id, now).await.unwrap().unwrap();
+    let disabled = subscriptions.disable(&user, &id, now, DisabledReason::Gone, now, &[]);
+    assert_eq!(disabled.await.unwrap(), Step::Applied);
 }
 
 #[tokio::test]

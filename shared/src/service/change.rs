@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     answer::DeliveryView,
     caller::{Action, Caller},
-    delivery::DeliveryState,
+    delivery::{Delivery, DeliveryState},
     error::Error,
     execution::{Execution, ExecutionId},
     json::Json,
@@ -159,7 +159,9 @@ impl Change {
         self.limits.count_delivery(&execution.user_id, self.user_delivery_limit, now).await?;
         let hops = delivery.hops.clone().and(&caller.arrival.hops);
         let due_at = now.plus(self.delivery_overdue);
-        let owed = self.deliveries.owe_again(&delivery, &caller.actor(), &hops, due_at).await?;
+        let Delivery { part, state, .. } = &delivery;
+        let by = caller.actor();
+        let owed = self.deliveries.owe_again(id, part, *state, &by, Some(&hops), due_at).await?;
         if owed == Step::Stale {
             return Err(still_owed());
         }

@@ -11,7 +11,7 @@ use crate::{
     execution::{Execution, ExecutionId, Position, Rank, Status},
     outcome::{MAX_BYTES, Outcome},
     queue::{DeliveryMessage, Queue},
-    rights::Rights,
+    rights::{About, Rights},
     store::{
         executions::{Consistency, Executions},
         subscriptions::Subscriptions,
@@ -192,9 +192,9 @@ impl Settle {
         let callback = after.callback_events.contains(&news).then_some(CALLBACK_TARGET);
         let mut owed: Vec<Delivery> = callback.into_iter().map(&delivery).collect();
         for interest in interests.iter().filter(|interest| interest.wants(news, after)) {
-            let agent = Some(&after.agent_name);
+            let about = About::Agent(&after.agent_name);
             // Most runs have no subscriber, and need not carry the room for this.
-            if Box::pin(self.rights.may_be_told(interest.holder.as_ref(), agent)).await? {
+            if Box::pin(self.rights.may_be_told(interest.holder.as_ref(), about)).await? {
                 owed.push(delivery(interest.id.as_str()));
             }
         }

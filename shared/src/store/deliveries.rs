@@ -1,17 +1,19 @@
-//! The `delivery#…` parts: leasing an attempt and recording what came of it.
+//! The `delivery#…` parts: leasing an attempt and recording what came of it; and which of those to a
+//! subscription were given up.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use aws_sdk_dynamodb::{
     Client,
     operation::update_item::UpdateItemError,
     types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure},
 };
+use serde::{Deserialize, Serialize};
 use ulid::Ulid;
 
 use super::{
-    Item, Write, from_item, is_refused, is_written, number, projection::Projection, text,
-    to_attribute, to_item, transitions::Step,
+    Item, Write, executions::key, from_item, is_refused, is_written, number,
+    projection::Projection, text, to_attribute, to_item, transitions::Step,
 };
 use crate::{
     caller::Actor,
@@ -19,6 +21,7 @@ use crate::{
     error::Error,
     execution::ExecutionId,
     loops::Hops,
+    subscription::SubscriptionId,
     time::Timestamp,
 };
 
@@ -47,6 +50,40 @@ pub enum Verdict {
         due_at: Timestamp,
     },
     Undelivered,
+}
+
+/// That a delivery to a subscription was given up: where it is, under the subscription and the time.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct GivenUp {
+    /// When, and which: from where a list goes on.
+    pub part: String,
+    pub delivery_of: ExecutionId,
+    pub delivery_part: String,
+    pub ttl: i64,
+}
+
+impl GivenUp {
+    /// A caller's word on where to go on, if there can be such a place.
+    pub fn check_part(text: &str) -> Result<&str, Error> {
+        let is_part = text.split_once("#msg_").is_some_and(|(at, hash)| {
+            let is_hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+            at.len() == 13
+                && at.bytes().all(|byte| byte.is_ascii_digit())
+                && hash.len() == 32
+                && hash.bytes().all(is_hex)
+        });
+        let reason = "must be the next_cursor of an earlier answer";
+        if is_part { Ok(text) } else { Err(Error::invalid("cursor", reason)) }
+    }
+}
+
+fn given_up_key(id: &SubscriptionId) -> String {
+    format!("undelivered#{id}")
+}
+
+/// Sorts by time, since all have as many digits; what is beyond 2286 is then.
+fn given_up_part(at: Timestamp, webhook_id: &str) -> String {
+    format!("{:013}#{webhook_id}", at.millis().clamp(0, 9_999_999_999_999))
 }
 
 impl Deliveries {
@@ -90,43 +127,78 @@ impl Deliveries {
         Ok(())
     }
 
-    /// Owes a delivery again that is over, from the first step of its schedule, with the same
-    /// `webhook-id`. `Stale` when it is still owed.
+    /// Those to a subscription that were given up at this time and since, behind `after`, oldest first, at
+    /// most `limit`; and whether there may be more. One may have been owed again since.
+    pub async fn list_given_up(
+        &self,
+        id: &SubscriptionId,
+        since: Timestamp,
+        after: Option<&str>,
+        limit: i32,
+    ) -> Result<(Vec<GivenUp>, bool), Error> {
+        let Projection { expression, names } = Projection::of::<GivenUp>();
+        let since = given_up_part(since, "");
+        let page = self
+            .client
+            .query()
+            .table_name(&self.table)
+            .key_condition_expression("execution_id = :owner AND part > :after")
+            .expression_attribute_values(":owner", text(given_up_key(id)))
+            .expression_attribute_values(":after", text(since.as_str().max(after.unwrap_or(""))))
+            .projection_expression(expression)
+            .set_expression_attribute_names(Some(names))
+            .consistent_read(true)
+            .limit(limit)
+            .send()
+            .await
+            .map_err(Error::aws("list what was given up"))?;
+        let is_cut = page.last_evaluated_key.is_some();
+        let items = page.items.unwrap_or_default().into_iter();
+        Ok((items.map(from_item).collect::<Result<_, _>>()?, is_cut))
+    }
+
+    /// Owes a delivery again that has ended so, from the first step of its schedule, with the same
+    /// `webhook-id`. `hops` are those that it has from now on, if they are others. `Stale` when it is owed,
+    /// or has ended otherwise, or is gone.
     pub async fn owe_again(
         &self,
-        delivery: &Delivery,
+        id: &ExecutionId,
+        part: &str,
+        ended: DeliveryState,
         by: &Actor,
-        hops: &Hops,
+        hops: Option<&Hops>,
         due_at: Timestamp,
     ) -> Result<Step, Error> {
         let token = Ulid::generate().to_string();
+        let set_hops = if hops.is_some() { ", hops = :hops" } else { "" };
+        let hops = hops.map(to_attribute).transpose()?;
+        let values = hops.map(|hops| HashMap::from([(":hops".to_owned(), hops)]));
         let updated = self
             .client
             .update_item()
             .table_name(&self.table)
-            .key("execution_id", text(delivery.execution_id.as_str()))
-            .key("part", text(&delivery.part))
-            .update_expression(
+            .set_key(Some(key(id.as_str(), part)))
+            .update_expression(format!(
                 "SET #state = :pending, attempt_count = :zero, next_attempt_at = :now, \
-                 due_at = :due_at, #shard = :shard, redelivery = :token, redelivered_by = :by, \
-                 hops = :hops \
-                 REMOVE leased_until",
-            )
+                 due_at = :due_at, #shard = :shard, redelivery = :token, redelivered_by = :by{set_hops} \
+                 REMOVE leased_until"
+            ))
+            .set_expression_attribute_values(values)
             // The token stays: what was delivered meanwhile is not owed again by a repetition.
             .condition_expression(
-                "#state <> :pending AND attribute_exists(execution_id) \
+                "#state = :ended AND #state <> :pending \
                  AND (attribute_not_exists(redelivery) OR redelivery <> :token)",
             )
             .expression_attribute_names("#state", "state")
             .expression_attribute_names("#shard", "shard")
-            .expression_attribute_values(":pending", text("pending"))
+            .expression_attribute_values(":ended", text(ended.as_str()))
+            .expression_attribute_values(":pending", text(DeliveryState::Pending.as_str()))
             .expression_attribute_values(":zero", number(0))
             .expression_attribute_values(":now", number(Timestamp::now().millis()))
             .expression_attribute_values(":due_at", number(due_at.millis()))
-            .expression_attribute_values(":shard", number(delivery.execution_id.shard()))
+            .expression_attribute_values(":shard", number(id.shard()))
             .expression_attribute_values(":token", text(&token))
             .expression_attribute_values(":by", AttributeValue::M(to_item(by)?))
-            .expression_attribute_values(":hops", to_attribute(hops)?)
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .write()
             .await;
@@ -226,6 +298,21 @@ impl Deliveries {
         }
     }
 
+    /// Notes that a delivery to a subscription is given up, so that it can be found.
+    async fn note_given_up(&self, delivery: &Delivery, id: &SubscriptionId) -> Result<(), Error> {
+        let given_up = GivenUp {
+            part: given_up_part(Timestamp::now(), &delivery.webhook_id),
+            delivery_of: delivery.execution_id.clone(),
+            delivery_part: delivery.part.clone(),
+            ttl: delivery.ttl,
+        };
+        let mut item = to_item(&given_up)?;
+        item.insert("execution_id".to_owned(), text(given_up_key(id)));
+        let put = self.client.put_item().table_name(&self.table).set_item(Some(item));
+        put.write().await.map_err(Error::aws("note what is given up"))?;
+        Ok(())
+    }
+
     /// Records an attempt and frees its lease. Returns whether the lease was still ours: after
     /// it has ended, another attempt may have begun, and the record is that one's to write.
     pub async fn record(
@@ -234,6 +321,10 @@ impl Deliveries {
         attempt: &Attempt,
         verdict: Verdict,
     ) -> Result<bool, Error> {
+        // Before the record, after which nobody would do it. If that fails, it notes one too many.
+        if let (Verdict::Undelivered, Some(id)) = (verdict, delivery.subscription()) {
+            self.note_given_up(delivery, &id).await?;
+        }
         let token = delivery.lease.as_deref().unwrap_or_default();
         // The whole list: it is ours alone under the lease, and has its bound.
         let (attempts, earlier) = delivery.with(attempt.clone());
@@ -286,11 +377,6 @@ fn ended(
     update: aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder,
     state: DeliveryState,
 ) -> aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder {
-    let state = match state {
-        DeliveryState::Pending => "pending",
-        DeliveryState::Delivered => "delivered",
-        DeliveryState::Undelivered => "undelivered",
-    };
     update
         .update_expression(
             "SET attempts = :attempts, earlier = :earlier, #state = :state \
@@ -298,5 +384,25 @@ fn ended(
         )
         .expression_attribute_names("#state", "state")
         .expression_attribute_names("#shard", "shard")
-        .expression_attribute_values(":state", text(state))
+        .expression_attribute_values(":state", text(state.as_str()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_given_up_sorts_by_time_and_nothing_else_is_a_place_in_it() {
+        let part = |millis| given_up_part(Timestamp::from_millis(millis), "");
+        let times = [i64::MIN, 0, 1, 999_999_999_999, 1_767_225_600_000, 9_999_999_999_999];
+        assert!(times.map(part).is_sorted());
+        assert_eq!(part(i64::MAX), part(9_999_999_999_999));
+
+        let id = format!("msg_{}", "0a".repeat(16));
+        let good = given_up_part(Timestamp::now(), &id);
+        assert_eq!(GivenUp::check_part(&good).unwrap(), good);
+        for wrong in ["", "x", &good[1..], &good.to_uppercase(), &format!("{good}0"), &part(1)] {
+            assert!(GivenUp::check_part(wrong).is_err(), "{wrong}");
+        }
+    }
 }

@@ -24,9 +24,10 @@ use crate::{
     delivery::Delivery,
     error::Error,
     execution::{Execution, ExecutionId, Status},
+    health::Health,
     outcome::Outcome,
-    signature::Generation,
-    subscription::{Subscription, SubscriptionId},
+    signature::{Signer, Signing},
+    subscription::Subscription,
     time::Timestamp,
 };
 
@@ -95,9 +96,12 @@ pub struct Finished {
 /// What a delivery is made of.
 #[derive(Debug)]
 pub struct Delivered {
+    /// Where it goes; `None` when that is no more.
     pub callback: Option<Callback>,
+    /// How the receiver fares, of a subscription.
+    pub health: Option<Health>,
     pub outcome: Option<Outcome>,
-    pub generation: Generation,
+    pub signing: Signing,
 }
 
 /// Which of a user's runs to list.
@@ -323,29 +327,34 @@ impl Executions {
         self.part(id.as_str(), OUTPUT, Consistency::Strong, "read results").await
     }
 
-    /// What a delivery is made of, in one call: where it goes (`None` when that is no more), the
-    /// outcome that it tells, and which secret signs it.
+    /// What a delivery is made of, in one call: where it goes, the outcome that it tells, and which secret
+    /// signs it.
     pub async fn find_delivered(&self, delivery: &Delivery) -> Result<Delivered, Error> {
         let id = delivery.execution_id.as_str();
-        let subscription: Option<SubscriptionId> = delivery.target().parse().ok();
-        let target = match &subscription {
-            Some(subscription) => subscription_key(&delivery.user_id, subscription),
+        let user = &delivery.user_id;
+        let target = match &delivery.subscription() {
+            Some(subscription) => subscription_key(user, subscription),
             None => key(id, CALLBACK),
         };
-        let keys = vec![target, key(id, OUTPUT), generation_key(&delivery.user_id)];
+        let keys = vec![target, key(id, OUTPUT), generation_key(user)];
         let mut parts = self.batch(keys, "read a callback").await?;
-        let callback = match &subscription {
-            Some(subscription) => {
-                let found: Option<Subscription> =
-                    parts.remove(subscription.as_str()).map(from_item).transpose()?;
-                found.map(Callback::from)
-            }
-            None => parts.remove(CALLBACK).map(from_item).transpose()?,
+        let generation = parts.remove(GENERATION).map(from_item).transpose()?;
+        let outcome = parts.remove(OUTPUT).map(from_item).transpose()?;
+        let signing = Signing {
+            signer: Signer::User(user.clone()),
+            generation: generation.unwrap_or_default(),
         };
+        let found = parts.remove(delivery.target());
+        if delivery.subscription().is_none() {
+            let callback = found.map(from_item).transpose()?;
+            return Ok(Delivered { callback, health: None, outcome, signing });
+        }
+        let found: Option<Subscription> = found.map(from_item).transpose()?;
         Ok(Delivered {
-            callback,
-            outcome: parts.remove(OUTPUT).map(from_item).transpose()?,
-            generation: parts.remove(GENERATION).map(from_item).transpose()?.unwrap_or_default(),
+            health: found.as_ref().map(|it| it.health),
+            signing: found.as_ref().and_then(Subscription::own_signing).unwrap_or(signing),
+            callback: found.map(Callback::from),
+            outcome,
         })
     }
 

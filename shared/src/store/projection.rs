@@ -25,6 +25,13 @@ impl Projection {
         Self::naming(fields)
     }
 
+    /// The fields of another struct of the same item besides.
+    pub(super) fn and(mut self, other: Self) -> Self {
+        self.expression = format!("{}, {}", self.expression, other.expression);
+        self.names.extend(other.names);
+        self
+    }
+
     /// These, all through placeholders, since some are reserved words.
     pub(super) fn naming(attributes: &[&str]) -> Self {
         let placeholders: Vec<_> = attributes.iter().map(|name| format!("#{name}")).collect();
@@ -67,7 +74,10 @@ impl<'de> Deserializer<'de> for Fields<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{delivery::Delivery, execution::Execution, outcome::Outcome};
+    use crate::{
+        delivery::Delivery, execution::Execution, outcome::Outcome,
+        store::subscriptions::listed_projection,
+    };
 
     #[test]
     fn a_projection_names_each_field_of_its_type() {
@@ -85,15 +95,21 @@ mod tests {
     #[test]
     fn the_template_lets_read_have_each_field_of_what_it_reads() {
         let template = include_str!("../../../infra/template.yaml");
-        let (_, list) = template.split_once("&run-attributes [").unwrap();
-        let (list, _) = list.split_once(']').unwrap();
-        let allowed: Vec<&str> = list.split(',').map(str::trim).collect();
-        for read in [
-            Projection::of::<Outcome>(),
-            Projection::of::<Execution>(),
-            Projection::of::<Delivery>(),
+        for (list, reads) in [
+            (
+                "&run-attributes [",
+                vec![
+                    Projection::of::<Outcome>(),
+                    Projection::of::<Execution>(),
+                    Projection::of::<Delivery>(),
+                ],
+            ),
+            ("&subscription-attributes [", vec![listed_projection()]),
         ] {
-            for name in read.names.values() {
+            let (_, list) = template.split_once(list).unwrap();
+            let (list, _) = list.split_once(']').unwrap();
+            let allowed: Vec<&str> = list.split(',').map(str::trim).collect();
+            for name in reads.iter().flat_map(|read| read.names.values()) {
                 assert!(allowed.contains(&name.as_str()), "{name}");
             }
         }

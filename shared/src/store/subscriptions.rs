@@ -2,19 +2,25 @@
 
 use aws_sdk_dynamodb::{
     Client,
-    types::{Delete, Put, TransactWriteItem, Update},
+    operation::update_item::{UpdateItemError, builders::UpdateItemFluentBuilder},
+    types::{
+        Delete, Put, ReturnValue, ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update,
+    },
 };
-use serde::de::DeserializeOwned;
 use ulid::Ulid;
 
 use super::{
-    Item, Transaction, executions::key, from_item, number, projection::Projection, text, to_item,
-    transact, transitions::Step,
+    Item, Transaction, Write, executions::key, from_item, is_refused, number,
+    projection::Projection, text, to_item, transact, transitions::Step,
 };
 use crate::{
     caller::UserId,
+    delivery::Delivery,
     error::Error,
-    subscription::{Interest, Listed, MAX_SUBSCRIPTIONS, Subscription, SubscriptionId},
+    health::{DisabledReason, Health},
+    signature::Generation,
+    subscription::{Interest, Listed, MAX_SUBSCRIPTIONS, Signed, Subscription, SubscriptionId},
+    time::Timestamp,
 };
 
 const COUNT: &str = "count";
@@ -98,16 +104,24 @@ impl Subscriptions {
 
     /// All of a user's, oldest first, without the headers they are sent with.
     pub async fn list(&self, user: &UserId) -> Result<Vec<Listed>, Error> {
-        self.query(user).await
+        let listed = |item: Item| -> Result<_, Error> {
+            let health = from_item(item.clone())?;
+            Ok(Listed { health, ..from_item(item)? })
+        };
+        self.query(user, listed_projection()).await?.into_iter().map(listed).collect()
     }
 
     /// What a user's subscriptions are interested in, without where they go.
     pub async fn interests(&self, user: &UserId) -> Result<Vec<Interest>, Error> {
-        self.query(user).await
+        let items = self.query(user, Projection::of::<Interest>()).await?;
+        items.into_iter().map(from_item).collect()
     }
 
-    async fn query<T: DeserializeOwned>(&self, user: &UserId) -> Result<Vec<T>, Error> {
-        let Projection { expression, names } = Projection::of::<T>();
+    async fn query(
+        &self,
+        user: &UserId,
+        Projection { expression, names }: Projection,
+    ) -> Result<Vec<Item>, Error> {
         let mut found = Vec::new();
         let mut items = self
             .client
@@ -123,8 +137,177 @@ impl Subscriptions {
             .items()
             .send();
         while let Some(item) = items.next().await {
-            found.push(from_item(item.map_err(Error::aws("list subscriptions"))?)?);
+            found.push(item.map_err(Error::aws("list subscriptions"))?);
         }
         Ok(found)
     }
+
+    /// With whose secret one is signed.
+    pub async fn find_signed(
+        &self,
+        user: &UserId,
+        id: &SubscriptionId,
+    ) -> Result<Option<Signed>, Error> {
+        let Projection { expression, names } = Projection::of::<Signed>();
+        let found = self
+            .client
+            .get_item()
+            .table_name(&self.table)
+            .set_key(Some(subscription_key(user, id)))
+            .projection_expression(expression)
+            .set_expression_attribute_names(Some(names))
+            .consistent_read(true)
+            .send()
+            .await
+            .map_err(Error::aws("read a subscription"))?;
+        found.item.map(from_item).transpose()
+    }
+
+    /// Goes on to the next generation of its own secret, once: the token tells a repetition after a
+    /// lost reply. `None` for one that has none, or is gone.
+    pub async fn rotate(
+        &self,
+        user: &UserId,
+        id: &SubscriptionId,
+    ) -> Result<Option<Generation>, Error> {
+        let token = text(Ulid::generate().to_string());
+        let rotated = self
+            .update(user, id)
+            .update_expression(
+                "SET signing.generation = signing.generation + :one, \
+                 signing.rotated_at = :now, rotation = :token",
+            )
+            .condition_expression(
+                "attribute_exists(signing) \
+                 AND (attribute_not_exists(rotation) OR rotation <> :token)",
+            )
+            .expression_attribute_values(":now", number(Timestamp::now().millis()))
+            .expression_attribute_values(":token", token.clone())
+            .expression_attribute_values(":one", number(1))
+            .return_values(ReturnValue::AllNew)
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+            .write()
+            .await;
+        let item = match rotated {
+            Ok(output) => output.attributes,
+            Err(error) => match error.as_service_error() {
+                Some(UpdateItemError::ConditionalCheckFailedException(refused)) => {
+                    let ours = |item: &Item| item.get("rotation") == Some(&token);
+                    refused.item.clone().filter(ours)
+                }
+                _ => return Err(Error::aws("rotate a secret")(error)),
+            },
+        };
+        let signed: Option<Signed> = item.map(from_item).transpose()?;
+        Ok(signed.and_then(|signed| signed.signing))
+    }
+
+    /// Writes down a success; of one that is gone, nothing.
+    pub async fn succeeded(
+        &self,
+        user: &UserId,
+        id: &SubscriptionId,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        let updated = self
+            .update(user, id)
+            .update_expression("SET last_success_at = :now REMOVE failing_since, failures")
+            .condition_expression("attribute_exists(execution_id)")
+            .expression_attribute_values(":now", number(now.millis()))
+            .write()
+            .await;
+        match updated {
+            Err(error) if !is_refused(&error) => Err(Error::aws("note a success")(error)),
+            Ok(_) | Err(_) => Ok(()),
+        }
+    }
+
+    /// Counts a failed attempt, and says how the receiver fares now; `None` of one that is gone.
+    pub async fn failed(
+        &self,
+        user: &UserId,
+        id: &SubscriptionId,
+        now: Timestamp,
+    ) -> Result<Option<Health>, Error> {
+        let updated = self
+            .update(user, id)
+            .update_expression(
+                "SET failing_since = if_not_exists(failing_since, :now) ADD failures :one",
+            )
+            .condition_expression("attribute_exists(execution_id)")
+            .expression_attribute_values(":now", number(now.millis()))
+            .expression_attribute_values(":one", number(1))
+            .return_values(ReturnValue::AllNew)
+            .write()
+            .await;
+        match updated {
+            Ok(output) => output.attributes.map(from_item).transpose(),
+            Err(error) if is_refused(&error) => Ok(None),
+            Err(error) => Err(Error::aws("count a failure")(error)),
+        }
+    }
+
+    /// Disables one and owes these deliveries for it. `Stale` when something was delivered to it since
+    /// it was found to fail, or it is disabled already, or gone.
+    pub async fn disable(
+        &self,
+        user: &UserId,
+        id: &SubscriptionId,
+        failing_since: Timestamp,
+        reason: DisabledReason,
+        now: Timestamp,
+        owed: &[Delivery],
+    ) -> Result<Step, Error> {
+        let update = Update::builder()
+            .table_name(&self.table)
+            .set_key(Some(subscription_key(user, id)))
+            .update_expression("SET disabled_at = :now, disabled_reason = :reason")
+            .condition_expression("failing_since = :since AND attribute_not_exists(disabled_at)")
+            .expression_attribute_values(":now", number(now.millis()))
+            .expression_attribute_values(":reason", text(reason.as_str()))
+            .expression_attribute_values(":since", number(failing_since.millis()))
+            .build()
+            .map_err(|error| Error::corrupt("a subscription", error))?;
+        let mut items = vec![TransactWriteItem::builder().update(update).build()];
+        for delivery in owed {
+            let put = Put::builder().table_name(&self.table).set_item(Some(to_item(delivery)?));
+            let put = put.build().map_err(|error| Error::corrupt("a delivery", error))?;
+            items.push(TransactWriteItem::builder().put(put).build());
+        }
+        self.write(items, "disable a subscription").await
+    }
+
+    /// Has one begin anew that is disabled; `Stale` when it is not, or gone.
+    pub async fn enable(
+        &self,
+        user: &UserId,
+        id: &SubscriptionId,
+        now: Timestamp,
+    ) -> Result<Step, Error> {
+        let updated = self
+            .update(user, id)
+            .update_expression(
+                "SET enabled_at = :now \
+                 REMOVE disabled_at, disabled_reason, failing_since, failures",
+            )
+            .condition_expression("attribute_exists(disabled_at)")
+            .expression_attribute_values(":now", number(now.millis()))
+            .write()
+            .await;
+        match updated {
+            Ok(_) => Ok(Step::Applied),
+            Err(error) if is_refused(&error) => Ok(Step::Stale),
+            Err(error) => Err(Error::aws("enable a subscription")(error)),
+        }
+    }
+
+    fn update(&self, user: &UserId, id: &SubscriptionId) -> UpdateItemFluentBuilder {
+        let update = self.client.update_item().table_name(&self.table);
+        update.set_key(Some(subscription_key(user, id)))
+    }
+}
+
+/// What is read to list subscriptions.
+pub(super) fn listed_projection() -> Projection {
+    Projection::of::<Listed>().and(Projection::of::<Health>())
 }

@@ -173,6 +173,8 @@ pub(crate) enum Scenario {
     Regiven,
     /// Its agent asks while its end is being stored.
     Forgotten,
+    /// Two subscriptions are told of its end besides, of which one wants no more.
+    Gone,
 }
 
 impl Scenario {
@@ -232,6 +234,7 @@ impl Scenario {
             // Of its three reports one that comes late is let be.
             Self::Reported => 2..=4,
             _ if self.asks() || self.subscribes() => 2..=2,
+            Self::Gone => 3..=3,
             _ => 1..=1,
         }
     }
@@ -277,6 +280,10 @@ pub(crate) enum Request {
     Unsubscribe,
     Secret,
     Rotate,
+    OwnSecret,
+    RotateOwn,
+    Enable,
+    Recover,
     EnvelopeMonitor,
     EnvelopeResults,
     EnvelopeAgents,
@@ -458,6 +465,12 @@ pub(crate) const RUNS: &[(Call, Scenario)] = &[
     (RECORD, Scenario::Retried),
     (delivery_message("webhook", "send again"), Scenario::Retried),
     (secret("webhook"), Scenario::Cold),
+    (update("webhook", "success", "SET last_success_at"), Scenario::Gone),
+    (update("webhook", "failure", "ADD failures"), Scenario::Gone),
+    (dynamodb("webhook", "note what is given up", "PutItem"), Scenario::Gone),
+    (dynamodb("webhook", "disable: list", "Query"), Scenario::Gone),
+    (call("webhook", "disable: PutEvents", "events", "PutEvents"), Scenario::Gone),
+    (dynamodb("webhook", "disable", "TransactWriteItems").says("disabled_reason"), Scenario::Gone),
     (dynamodb("sweep", "count", "Query").says("part = :state").of_anybody(), Scenario::Unlaunched),
     (
         dynamodb("sweep", "overdue", "Query").says("due_at <= :now").of_anybody(),
@@ -525,6 +538,10 @@ pub(crate) const REQUESTS: &[(Call, Request)] = &[
     (dynamodb("start", "generation", "GetItem").part("generation"), Request::Secret),
     (secret("start"), Request::Secret),
     (update("start", "rotate", "ADD generation"), Request::Rotate),
+    (dynamodb("start", "own secret", "GetItem").part("sub"), Request::OwnSecret),
+    (update("start", "rotate own", "SET signing.generation"), Request::RotateOwn),
+    (update("start", "enable", "REMOVE disabled_at"), Request::Enable),
+    (dynamodb("start", "recover: list", "Query").says("part > :after"), Request::Recover),
     (dynamodb("mcp", "find", "GetItem").part("state"), Request::EnvelopeMonitor),
     (dynamodb("mcp", "results", "GetItem").part("output"), Request::EnvelopeResults),
     (dynamodb("mcp", "results: input", "GetItem").part("input"), Request::EnvelopeResults),

@@ -23,9 +23,11 @@ struct Counter {
 }
 
 impl Counter {
-    async fn start(stack: &Stack, owners: &[String]) -> Self {
+    /// Counts those of one function, or of all.
+    async fn start(stack: &Stack, owners: &[String], function: Option<&str>) -> Self {
         let proxy = Proxy::connect();
         let calls = RUNS.iter().map(|(call, _)| call).chain(REQUESTS.iter().map(|(call, _)| call));
+        let calls = calls.filter(|call| function.is_none_or(|function| call.function == function));
         let kinds: BTreeMap<String, Call> =
             calls.map(|call| (call.kind(), call.any_of_its_kind())).collect();
         // To be late by nothing is to be counted.
@@ -87,7 +89,7 @@ async fn no_operation_makes_one_call_more_than_it_says() {
             key,
             format!("deliveries-to#{HOST}"),
         ];
-        let mut counter = Counter::start(stack, &owners).await;
+        let mut counter = Counter::start(stack, &owners, None).await;
 
         let body = json!({
             "agent_name": agent, "input_message": "x", "parameters": {"wait_seconds": 3600},
@@ -185,7 +187,7 @@ async fn no_request_for_a_callback_makes_one_call_more_than_it_says() {
         for User { id, key, .. } in [&user, &subscriber] {
             owners.extend([id.clone(), ApiKeyHash::of(key).to_hex()]);
         }
-        let mut counter = Counter::start(stack, &owners).await;
+        let mut counter = Counter::start(stack, &owners, None).await;
 
         let path = format!("/v1/executions/{id}/deliveries/{delivery}/redeliver");
         assert_eq!(user.send(Method::POST, &path, &[], "").await.status, 202);
@@ -216,6 +218,38 @@ async fn no_request_for_a_callback_makes_one_call_more_than_it_says() {
             ("webhook GetItem", 1),
         ];
         counter.expect("test", &tested).await;
+    })
+    .await;
+}
+
+/// What a delivery to a subscription costs: nothing more than one to a callback while its receiver is well,
+/// but for one write an hour, and one write more for each attempt that fails.
+#[tokio::test]
+async fn a_receiver_that_is_well_costs_no_write() {
+    const LEASE_BUDGET_AND_RECORD: u64 = 3;
+
+    alone(async |stack| {
+        let user = stack.user(&["execute:*", "view:*"]).await;
+        let agent = stack.agent("EchoMachineArn", json!({})).await;
+        let receiver = Receiver::answering(&[200, 200, 503, 200]).await;
+        let body = json!({"url": receiver.url(), "agent_name": agent}).to_string();
+        let added = user.send(Method::POST, "/v1/subscriptions", &[], body).await;
+        assert_eq!(added.status, 201, "{added:?}");
+        // Not by the key, which is read once a minute by each process.
+        let owners = [agent.clone(), user.id.clone()];
+        let mut counter = Counter::start(stack, &owners, Some("webhook")).await;
+        let body = json!({
+            "agent_name": agent, "input_message": "x", "parameters": {"wait_seconds": 0},
+        });
+        for (what, attempts, noted) in [("first", 1, 1), ("well", 1, 0), ("failing", 2, 2)] {
+            user.start(&body).await;
+            let mut expected = vec![
+                ("webhook UpdateItem", attempts * LEASE_BUDGET_AND_RECORD + noted),
+                ("webhook BatchGetItem", attempts),
+            ];
+            expected.extend((attempts > 1).then_some(("webhook SendMessage", 1)));
+            counter.expect(what, &expected).await;
+        }
     })
     .await;
 }

@@ -114,6 +114,15 @@ impl Asker {
             Request::Unsubscribe => self.user.send(Method::DELETE, &subscription, &[], "").await,
             Request::Secret => self.user.get("/v1/webhook-secret").await,
             Request::Rotate => self.post("/v1/webhook-secret/rotate", json!({})).await,
+            Request::OwnSecret => self.user.get(&format!("{subscription}/secret")).await,
+            Request::RotateOwn => {
+                self.post(&format!("{subscription}/secret/rotate"), json!({})).await
+            }
+            Request::Enable => self.post(&format!("{subscription}/enable"), json!({})).await,
+            Request::Recover => {
+                let since = json!({"since": "2026-01-01T00:00:00Z"});
+                self.post(&format!("{subscription}/recover"), since).await
+            }
             Request::EnvelopeMonitor => {
                 self.user.call("monitor_agent", json!({"execution_id": self.run})).await
             }
@@ -169,7 +178,9 @@ impl Asker {
             }
             Request::Test => *status == 202 && body["delivery_id"].is_string(),
             Request::Unsubscribe => [204, 404].contains(status),
-            Request::Secret | Request::Rotate => {
+            Request::Enable => *status == 200 && body["id"] == self.subscription.as_str(),
+            Request::Recover => *status == 202 && body["recovered"].is_u64(),
+            Request::Secret | Request::Rotate | Request::OwnSecret | Request::RotateOwn => {
                 *status == 200 && body["secret"].as_str().is_some_and(|it| it.starts_with("whsec_"))
             }
         }

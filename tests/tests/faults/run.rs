@@ -29,6 +29,8 @@ pub(crate) struct Run {
     machine: String,
     pub(crate) scenario: Scenario,
     receiver: Arc<Receiver>,
+    /// Of the subscriptions.
+    subscribers: Vec<Receiver>,
     /// How many POSTs may result of its end's delivery. Each other has one.
     pub(crate) posts: RangeInclusive<usize>,
     pub(crate) id: String,
@@ -56,6 +58,16 @@ impl Run {
             Scenario::Retried => Arc::new(Receiver::answering(&[503, 200]).await),
             _ => Arc::clone(receiver),
         };
+        let mut subscribers = Vec::new();
+        if scenario == Scenario::Gone {
+            for status in [410, 200] {
+                let subscriber = Receiver::answering(&[status]).await;
+                let body = json!({"url": subscriber.url(), "agent_name": agent}).to_string();
+                let added = user.send(Method::POST, "/v1/subscriptions", &[], body).await;
+                assert_eq!(added.status, 201, "{added:?}");
+                subscribers.push(subscriber);
+            }
+        }
         let posts = if scenario == Scenario::Retried { 2..=2 } else { 1..=1 };
         let (id, refused, sweeps) = (String::new(), Vec::new(), None);
         let (progress, went_back) = (0, false);
@@ -65,6 +77,7 @@ impl Run {
             machine,
             scenario,
             receiver,
+            subscribers,
             posts,
             id,
             refused,
@@ -231,7 +244,10 @@ impl Run {
         parts.get("state").is_some_and(|state| state["status"] == self.scenario.end())
             && parts.values().all(|part| part.get("due_at").is_none())
             && self.scenario.deliveries().contains(&deliveries.len())
-            && deliveries.iter().all(|delivery| delivery["state"] == "delivered")
+            && deliveries.iter().all(|delivery| {
+                let is_given_up = !is_callback(delivery) && delivery["state"] == "undelivered";
+                delivery["state"] == "delivered" || is_given_up
+            })
     }
 
     /// What is wrong in the end. `executions` has the names of all in Step Functions.
@@ -269,6 +285,7 @@ impl Run {
             wrong.push(format!("Step Functions says {said:?}"));
         }
         wrong.extend(self.wrong_posts(&parts).await);
+        wrong.extend(self.wrong_subscribers(&parts).await);
         if self.went_back || (self.scenario.reports() && self.progress == 0) {
             wrong.push(format!("progress went to {}", self.progress));
         }
@@ -302,7 +319,8 @@ impl Run {
 
     async fn wrong_posts(&self, parts: &HashMap<String, Value>) -> Option<String> {
         let posts = self.posted().await;
-        let deliveries = of_kind(parts, "delivery#");
+        let mut deliveries = of_kind(parts, "delivery#");
+        deliveries.retain(|delivery| is_callback(delivery));
         let others = deliveries.len().saturating_sub(1);
         if !self.posts.contains(&posts.len().saturating_sub(others)) {
             return Some(format!("{} posts", posts.len()));
@@ -318,6 +336,18 @@ impl Run {
             attempts.any(|attempt| attempt["status"] == 200) && attempts.next().is_some()
         };
         deliveries.iter().find(is_over).map(|_| "an attempt after a success".to_owned())
+    }
+
+    /// Of two subscriptions the one has it, and the other was asked and wants no more.
+    async fn wrong_subscribers(&self, parts: &HashMap<String, Value>) -> Option<String> {
+        let [gone, well] = self.subscribers.as_slice() else { return None };
+        let mut deliveries = of_kind(parts, "delivery#");
+        deliveries.retain(|delivery| !is_callback(delivery));
+        let count =
+            |state: &str| deliveries.iter().filter(|delivery| delivery["state"] == state).count();
+        let is_told = !gone.received().await.is_empty() && !well.received().await.is_empty();
+        let is_right = is_told && count("delivered") == 1 && count("undelivered") == 1;
+        (!is_right).then(|| format!("subscribers: {}", json!(deliveries)))
     }
 
     pub(crate) async fn count_posts(&self) -> usize {
@@ -341,6 +371,11 @@ impl Run {
     fn execution_arn(&self) -> String {
         format!("{}:{}", self.machine.replace(":stateMachine:", ":execution:"), self.id)
     }
+}
+
+/// Whether this delivery is to the URL that came with the start.
+fn is_callback(delivery: &Value) -> bool {
+    delivery["part"].as_str().is_some_and(|part| part.ends_with("#callback"))
 }
 
 fn of_kind<'a>(parts: &'a HashMap<String, Value>, prefix: &str) -> Vec<&'a Value> {

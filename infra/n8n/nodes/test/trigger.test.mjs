@@ -7,7 +7,8 @@ import node from '../dist/nodes/AgentRelayTrigger/AgentRelayTrigger.node.js';
 import heard from '../dist/nodes/AgentRelayTrigger/heard.js';
 import signature from '../dist/nodes/AgentRelayTrigger/signature.js';
 
-const { webhook } = new node.AgentRelayTrigger();
+const { webhook, webhookMethods } = new node.AgentRelayTrigger();
+const ID = 'sub_01m82fnbk6he8p6hq9b40e0c0s';
 const SECRET = Buffer.from('of the test').toString('base64');
 const BODY = {
 	type: 'execution.completed',
@@ -18,14 +19,14 @@ let workflows = 0;
 
 /** A workflow in n8n, with what it has asked agent-relay and how it has answered. */
 function workflow(credential = { url: 'https://relay.example/', apiKey: `relay_${++workflows}` }) {
-	const it = { asked: [], answers: [], started: 0, data: {}, refuses: false, credential };
+	const it = { asked: [], answers: [], started: 0, data: { id: ID }, refuses: false, credential };
 	const id = String(++workflows);
 	/** One request; `data` is a copy, as n8n loads the workflow for each. */
-	it.hear = async (headers, data = it.data) => {
+	it.hear = async (headers, data = it.data, body = BODY) => {
 		const context = {
 			getHeaderData: () => headers,
-			getRequestObject: () => ({ rawBody: Buffer.from(JSON.stringify(BODY)) }),
-			getBodyData: () => BODY,
+			getRequestObject: () => ({ rawBody: Buffer.from(JSON.stringify(body)) }),
+			getBodyData: () => body,
 			getNode: () => ({ id: 'node', name: 'Trigger', type: 'trigger', typeVersion: 1 }),
 			getWorkflow: () => ({ id }),
 			getWorkflowStaticData: () => data,
@@ -49,10 +50,10 @@ function workflow(credential = { url: 'https://relay.example/', apiKey: `relay_$
 	return it;
 }
 
-function signed(id, at = Date.now()) {
+function signed(id, at = Date.now(), body = BODY) {
 	const timestamp = String(Math.floor(at / 1000));
 	const right = createHmac('sha256', Buffer.from(SECRET, 'base64'))
-		.update(`${id}.${timestamp}.${JSON.stringify(BODY)}`)
+		.update(`${id}.${timestamp}.${JSON.stringify(body)}`)
 		.digest('base64');
 	return { 'webhook-id': id, 'webhook-timestamp': timestamp, 'webhook-signature': `v1,${right}` };
 }
@@ -139,10 +140,53 @@ test('what looks signed makes us ask once a minute, and not for each', async () 
 	assert.deepEqual([it.asked.length, it.answers.length], [1, 50]);
 	await it.hear(signed('msg_1'));
 	assert.deepEqual([it.asked.length, it.started], [1, 1]);
-	// Another key has secrets of its own.
+	assert.equal(it.asked[0].url, `https://relay.example/v1/subscriptions/${ID}/secret`);
+	// Another key is asked with anew, and another subscription has a secret of its own.
 	it.credential = { ...it.credential, apiKey: 'relay_other' };
 	await it.hear(signed('msg_2'));
 	assert.deepEqual([it.asked.length, it.started], [2, 2]);
+	it.data.id = ID.replace('0s', '0t');
+	await it.hear(signed('msg_3'));
+	assert.deepEqual([it.asked.length, it.started], [3, 3]);
+});
+
+test('who has not subscribed is started by nothing, and asks for nothing', async () => {
+	const it = workflow();
+	it.data = {};
+	await it.hear(signed('msg_1'));
+	assert.deepEqual([it.asked.length, it.answers, it.started], [0, [401], 0]);
+});
+
+test('that another subscription is disabled starts no workflow', async () => {
+	const it = workflow();
+	const body = { type: 'subscription.disabled', timestamp: 'now', data: {} };
+	await it.hear(signed('msg_1', Date.now(), body), it.data, body);
+	assert.deepEqual([it.answers, it.started], [[200], 0]);
+});
+
+test('a subscription that was disabled, moved or removed is made anew', async () => {
+	const url = 'https://n8n.example/webhook/1';
+	for (const [status, body, exists, asked] of [
+		[200, { url }, true, ['GET']],
+		[200, { url: 'https://n8n.example/webhook/2' }, false, ['GET']],
+		[200, { url, disabled_at: '2026-01-31T09:00:00.000Z' }, false, ['GET', 'DELETE']],
+		[404, {}, false, ['GET']],
+	]) {
+		const methods = [];
+		const context = {
+			getWorkflowStaticData: () => ({ id: ID }),
+			getNodeWebhookUrl: () => url,
+			getCredentials: async () => ({ url: 'https://relay.example' }),
+			helpers: {
+				async httpRequestWithAuthentication(_, options) {
+					methods.push(options.method);
+					return { statusCode: options.method === 'GET' ? status : 204, body };
+				},
+			},
+		};
+		assert.equal(await webhookMethods.default.checkExists.call(context), exists);
+		assert.deepEqual(methods, asked);
+	}
 });
 
 test('secrets that cannot be had are not asked for by each request', async () => {

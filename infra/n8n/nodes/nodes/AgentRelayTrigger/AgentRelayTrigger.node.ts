@@ -73,7 +73,13 @@ export class AgentRelayTrigger implements INodeType {
 			async checkExists(this: IHookFunctions): Promise<boolean> {
 				const { id } = this.getWorkflowStaticData('node');
 				if (!id) return false;
-				const found = await find(this, `${subscriptions}/${id as string}`);
+				const path = `${subscriptions}/${id as string}`;
+				const found = await find(this, path);
+				if (found?.disabled_at) {
+					// n8n was away for days, and is back: another one takes its place.
+					await remove(this, path);
+					return false;
+				}
 				return found?.url === this.getNodeWebhookUrl('default');
 			},
 
@@ -123,6 +129,11 @@ export class AgentRelayTrigger implements INodeType {
 			return { noWebhookResponse: true };
 		}
 		const { type, timestamp, data } = this.getBodyData() as IDataObject & { data?: IDataObject };
+		if (type === 'subscription.disabled') {
+			// Of another subscription, and none of the news that were asked for.
+			this.getResponseObject().status(200).json({ message: 'This starts no workflow' });
+			return { noWebhookResponse: true };
+		}
 		const json = { type, timestamp, webhook_id: signed.id, ...data };
 		return { workflowData: [[{ json }]] };
 	}
@@ -147,25 +158,32 @@ const KEPT_MS = 60 * 1000;
 /** The same where they could not be had: whoever sends much makes us ask little. */
 const KEPT_FAILED_MS = 5 * 1000;
 
-/** The secrets of each credential, and until when they are kept. */
+/** The secrets of each subscription, and until when they are kept. */
 const kept = new Map<string, { until: number; secrets: Promise<string[]> }>();
 
 /** What signs now, and what did until lately; for a minute as it was, since a new secret signs beside the old. */
 async function secrets(context: IWebhookFunctions, now: number): Promise<string[]> {
+	const { id } = context.getWorkflowStaticData('node');
+	// Who has not subscribed is sent nothing.
+	if (!id) return [];
 	const credential = await context.getCredentials<{ url: string; apiKey: string }>('agentRelayApi');
 	const whose = createHash('sha256')
-		.update(`${credential.url}\n${credential.apiKey}`)
+		.update(`${credential.url}\n${credential.apiKey}\n${id as string}`)
 		.digest('hex');
 	const known = kept.get(whose);
 	if (known && now < known.until) return await known.secrets;
 	for (const [other, { until }] of kept) if (until <= now) kept.delete(other);
-	const entry = { until: now + KEPT_MS, secrets: readSecrets(context) };
+	const entry = { until: now + KEPT_MS, secrets: readSecrets(context, id as string) };
 	kept.set(whose, entry);
 	entry.secrets.catch(() => (entry.until = now + KEPT_FAILED_MS));
 	return await entry.secrets;
 }
 
-async function readSecrets(context: IWebhookFunctions): Promise<string[]> {
-	const { secret, previous_secret: previous } = await ask(context, 'GET', '/v1/webhook-secret');
+async function readSecrets(context: IWebhookFunctions, id: string): Promise<string[]> {
+	const { secret, previous_secret: previous } = await ask(
+		context,
+		'GET',
+		`${subscriptions}/${id}/secret`,
+	);
 	return [secret, previous].filter((it): it is string => typeof it === 'string');
 }

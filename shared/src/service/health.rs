@@ -1,0 +1,115 @@
+//! What comes of an attempt for the subscription that it was made to: how its receiver fares, and in the
+//! end that it is disabled, which its owner is told.
+
+use std::time::Duration;
+
+use tracing::info;
+
+use crate::{
+    bus::{Bus, SubscriptionDisabled},
+    caller::UserId,
+    delivery::Delivery,
+    error::Error,
+    health::{Attempted, DisabledReason, Health},
+    queue::{DeliveryMessage, Queue},
+    rights::{About, Rights},
+    store::{subscriptions::Subscriptions, transitions::Step},
+    subscription::{Disabled, Listed, SubscriptionId},
+    time::Timestamp,
+};
+
+#[derive(Debug)]
+pub struct Endpoints {
+    pub subscriptions: Subscriptions,
+    pub rights: Rights,
+    pub bus: Bus,
+    pub webhook_queue: Queue,
+    /// After which silence `sweep` hurries a delivery again.
+    pub delivery_overdue: Duration,
+}
+
+impl Endpoints {
+    /// Takes in what an attempt at a subscription came to, which fared so before it. Returns whether it
+    /// has disabled it. A failure of this is made good by the next attempt.
+    pub async fn take_in(
+        &self,
+        user: &UserId,
+        id: &SubscriptionId,
+        before: &Health,
+        attempted: Attempted,
+    ) -> Result<bool, Error> {
+        let now = Timestamp::now();
+        if attempted == Attempted::Delivered {
+            if before.is_noteworthy(now) {
+                self.subscriptions.succeeded(user, id, now).await?;
+            }
+            return Ok(false);
+        }
+        let Some(health) = self.subscriptions.failed(user, id, now).await? else {
+            return Ok(false);
+        };
+        match health.verdict(attempted, now) {
+            Some(reason) => self.disable(user, id, health, reason, now).await,
+            None => Ok(false),
+        }
+    }
+
+    /// Disables one that was found to fail so.
+    async fn disable(
+        &self,
+        user: &UserId,
+        id: &SubscriptionId,
+        failing: Health,
+        reason: DisabledReason,
+        now: Timestamp,
+    ) -> Result<bool, Error> {
+        let all = self.subscriptions.list(user).await?;
+        let own = all.iter().find(|listed| listed.id == *id && !listed.health.is_disabled());
+        let Some((own, holder)) = own.and_then(|own| Some((own, own.holder.as_ref()?))) else {
+            return Ok(false);
+        };
+        let disabled = Disabled {
+            subscription_id: id.clone(),
+            host: own.url.host().to_owned(),
+            lineage: holder.lineage().clone(),
+            health: failing.disabled(reason, now),
+        };
+        let others = all.iter().filter(|other| other.id != *id);
+        let owed = self.owed(user, &disabled, others, now).await?;
+        self.bus.publish_disabled(&SubscriptionDisabled::of(user, own, disabled)).await?;
+        let since = failing.failing_since.unwrap_or(now);
+        if self.subscriptions.disable(user, id, since, reason, now, &owed).await? == Step::Stale {
+            return Ok(false);
+        }
+        info!("subscription {id} is disabled: {}", reason.as_str());
+        for Delivery { execution_id, part, user_id, .. } in owed {
+            let message = DeliveryMessage { execution_id, part };
+            self.webhook_queue.hurry(&message, &user_id, Duration::ZERO).await;
+        }
+        Ok(true)
+    }
+
+    /// A delivery to each other subscription that is well and may know of this one. Of many that fail at
+    /// once none is told of the others; and whoever enables what it is told of is not told again at once.
+    async fn owed(
+        &self,
+        user: &UserId,
+        disabled: &Disabled,
+        others: impl Iterator<Item = &Listed>,
+        now: Timestamp,
+    ) -> Result<Vec<Delivery>, Error> {
+        let mut owed = Vec::new();
+        if disabled.health.is_just_enabled(now) {
+            return Ok(owed);
+        }
+        // A waiting workflow of n8n would be resumed by it.
+        for other in others.filter(|other| other.health.is_well() && !other.url.resumes_n8n()) {
+            let about = About::Subscription(&disabled.lineage);
+            if self.rights.may_be_told(other.holder.as_ref(), about).await? {
+                let target = other.id.as_str();
+                owed.push(Delivery::of_disabled(user, disabled, target, self.delivery_overdue));
+            }
+        }
+        Ok(owed)
+    }
+}
