@@ -252,7 +252,7 @@ mod tests {
             }
         }
         assert_eq!(writes, 10);
-        let now = START.plus(Duration::from_mins(600));
+        let now = START.plus(Duration::from_hours(10));
         assert!(health.failed(now).is_noteworthy(now) && !health.failed(now).is_well());
     }
 
@@ -260,7 +260,7 @@ mod tests {
     fn who_has_just_enabled_it_is_at_it() {
         let enabled = Health::default().enabled(START);
         assert!(enabled.is_just_enabled(START.plus(Duration::from_mins(59))));
-        assert!(!enabled.is_just_enabled(START.plus(Duration::from_mins(60))));
+        assert!(!enabled.is_just_enabled(START.plus(Duration::from_hours(1))));
         assert!(!Health::default().is_just_enabled(START));
     }
 }

@@ -12,7 +12,6 @@ use relay::{
     execution::{Execution, ExecutionId, Position, Rank, Status},
     health::{DisabledReason, Health},
     json::Json,
-    loops::Hops,
     outcome::Outcome,
     question::{Answer, Ask, Question, QuestionState},
     store::{
