@@ -7,6 +7,7 @@ use e2e::{Answer, Stack, User, eventually, receiver::Receiver};
 use futures_util::future::join_all;
 use relay::{
     delivery::{Delivery, DeliveryState},
+    loops::Hops,
     store::deliveries::GivenUp,
     time::Timestamp,
 };
@@ -415,7 +416,7 @@ async fn what_is_recovered_is_bounded_and_goes_on_where_it_ended() {
     let given_up = (0..130_u64).map(async |number| {
         let state = DeliveryState::Undelivered;
         let owner = user.id.clone().into();
-        let test = Delivery::test(&owner, &id, Duration::from_hours(1));
+        let test = Delivery::test(&owner, &id, Hops::default(), Duration::from_hours(1));
         let test = Delivery { state, due_at: None, shard: None, ..test };
         stack.deliveries().owe(&test).await.unwrap();
         let at = since.plus(Duration::from_millis(number / 2)).millis();

@@ -35,7 +35,8 @@ pub(crate) async fn handle(
     // A text that was cut in the middle of a character must not cost the whole event.
     let event = Json::parse(payload.as_str()).unwrap_or(payload);
     let is_ours = match agent_event::read(event.node()).transpose()? {
-        Some(Some(saying)) => handler.hear(&saying).await.map(|()| true)?,
+        // A question's way is long, and most events are others.
+        Some(Some(saying)) => Box::pin(handler.hear(&saying)).await.map(|()| true)?,
         Some(None) => false,
         None => handler.settle(event.node()).await?,
     };
