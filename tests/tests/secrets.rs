@@ -425,7 +425,10 @@ async fn what_callers_agents_and_receivers_say_is_sent_in_every_field() {
     let asks = json!({"agent_name": "approval", "input_message": MARKER, "callback_url": url});
     let asks = marked.post("/v1/executions", &asks).await.text("execution_id");
     answer_wrongly(&marked, &asks).await;
-    let slow = json!({"agent_name": "slow", "input_message": MARKER});
+    // For longer than all of this takes.
+    let waiting = stack.agent("EchoMachineArn", json!({})).await;
+    let wait = json!({"wait_seconds": 3600});
+    let slow = json!({"agent_name": waiting, "input_message": MARKER, "parameters": wait});
     let slow = marked.post("/v1/executions", &slow).await.text("execution_id");
     marked.user.wait_for(&slow, "running").await;
     let row = stack.executions().find(&id(&slow), Consistency::Strong).await.unwrap().unwrap();

@@ -579,7 +579,8 @@ async fn lose_permissions(user: &User) {
         .update_item()
         .table_name(user.stack.output("ApiKeysTable"))
         .key("api_key_hash", AttributeValue::S(hash))
-        .update_expression("SET permissions = :none")
+        .update_expression("SET #permissions = :none")
+        .expression_attribute_names("#permissions", "permissions")
         .expression_attribute_values(":none", AttributeValue::L(Vec::new()))
         .send()
         .await
