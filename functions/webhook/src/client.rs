@@ -480,9 +480,9 @@ mod tests {
             ("", Closes, Unanswered::Broken),
             ("", Resets, Unanswered::Broken),
             ("", Holds, Unanswered::TimedOut),
-            ("HTTP/1.1 200", Closes, Unanswered::Broken),
-            ("HTTP/1.1 200 O", Resets, Unanswered::Broken),
-            ("HTTP/1.1 200 O", Holds, Unanswered::TimedOut),
+            ("HTTP/1.1 20", Closes, Unanswered::Broken),
+            ("HTTP/1.1 20", Resets, Unanswered::Broken),
+            ("HTTP/1.1 20", Holds, Unanswered::TimedOut),
             ("HTTP/1.1 20\r\n", Holds, Unanswered::Broken),
             ("HTTP/1.1 2000 OK\r\n", Holds, Unanswered::Broken),
             ("HTTP/1.1 099 OK\r\n", Holds, Unanswered::Broken),
@@ -619,11 +619,11 @@ mod tests {
             let no_tls = at("https", "", after).await;
             assert!(matches!(no_tls, Err(Unanswered::Tls)), "{no_tls:?}");
         }
-        for says in ["", "HTTP/1.1 200 O", "SSH-2.0-OpenSSH_9.9\r\n"] {
+        for says in ["", "HTTP/1.1 20", "SSH-2.0-OpenSSH_9.9\r\n"] {
             let broken = at("http", says, now).await;
             assert!(matches!(broken, Err(Unanswered::Broken)), "{says:?}: {broken:?}");
         }
-        for says in ["", "HTTP/1.1 200 O"] {
+        for says in ["", "HTTP/1.1 20"] {
             let silent = at("http", says, late).await;
             assert!(matches!(silent, Err(Unanswered::TimedOut)), "{says:?}: {silent:?}");
         }

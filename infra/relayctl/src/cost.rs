@@ -433,8 +433,8 @@ mod tests {
         let metrics = |agents| monthly(agents)[1].1 / price::METRIC;
 
         assert!((metrics(None) - 12.0).abs() < 1e-9);
-        assert!((metrics(Some(0)) - (9.0 + 77.0 + 7.0)).abs() < 1e-9);
-        assert!((metrics(Some(6)) - (9.0 + 77.0 + 49.0)).abs() < 1e-9);
+        assert!((metrics(Some(0)) - (9.0 + 84.0 + 7.0)).abs() < 1e-9);
+        assert!((metrics(Some(6)) - (9.0 + 84.0 + 49.0)).abs() < 1e-9);
         assert!(monthly(None)[2].1 < 1.0, "a sweep costs {}", monthly(None)[2].1);
     }
 }

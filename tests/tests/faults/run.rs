@@ -110,7 +110,9 @@ impl Run {
     }
 
     async fn subscribe(&mut self) {
-        let body = json!({"url": self.receiver.url()}).to_string();
+        let subscriber = Receiver::start().await;
+        let body = json!({"url": subscriber.url()}).to_string();
+        self.subscribers.push(subscriber);
         for _ in 0..TRIES {
             let made = self.user.send(Method::POST, "/v1/subscriptions", &[], body.clone()).await;
             if made.status == 201 {
