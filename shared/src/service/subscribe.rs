@@ -203,6 +203,9 @@ impl Subscribe {
             .ok_or_else(|| Error::invalid("since", "must be a time as RFC 3339 has it"))?;
         let after = body.cursor.as_deref().map(GivenUp::check_part).transpose()?;
         self.enabled(caller, id).await?;
+        // As one request: each of its attempts counts besides, where it is made.
+        let user = &caller.user_id;
+        self.limits.count_delivery(user, self.user_delivery_limit, Timestamp::now()).await?;
         let page = self.deliveries.list_given_up(id, since, after, MAX_RECOVERED);
         let (page, is_cut) = page.await?;
         let next_cursor = page.last().filter(|_| is_cut).map(|last| last.part.clone());
