@@ -28,8 +28,13 @@ pub(crate) fn read(event: Node<'_>) -> Result<Option<Observed>, Error> {
     let Ok(execution_id) = text("name")?.parse::<ExecutionId>() else { return Ok(None) };
     let execution_arn = text("executionArn")?;
     let word = text("status")?;
-    let status = status(&word)
-        .ok_or_else(|| Error::corrupt("a status event", format!("its status {word:.40} is new")))?;
+    let status = status(&word).ok_or_else(|| {
+        // A word as Step Functions has them may be told; anything else is somebody's.
+        let is_word =
+            word.len() <= 40 && word.bytes().all(|it| it.is_ascii_uppercase() || it == b'_');
+        let word = if is_word { &*word } else { "(no word of Step Functions)" };
+        Error::corrupt("a status event", format!("its status {word} is new"))
+    })?;
     let said = |field| detail.get(field).map(as_text);
     let output = said("output").filter(|_| is_included(detail.get("outputDetails")));
     let is_told = ["error", "cause"].iter().any(|field| said(field).is_some())
