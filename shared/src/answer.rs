@@ -88,6 +88,19 @@ pub struct Monitor {
         skip_serializing_if = "Option::is_none"
     )]
     pub completed_at: Option<Timestamp>,
+    /// What went wrong, in lists of trouble alone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub trouble: Vec<TroubleKind>,
+}
+
+/// What went wrong with a run, or with the news of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum TroubleKind {
+    Failed,
+    Timeout,
+    /// A callback, or news to a subscription, was given up.
+    Undelivered,
 }
 
 impl Monitor {
@@ -104,6 +117,7 @@ impl Monitor {
             started_at: execution.started_at,
             updated_at: execution.updated_at,
             completed_at: execution.completed_at,
+            trouble: Vec::new(),
         }
     }
 

@@ -11,6 +11,7 @@ use crate::{
     api_key::hex,
     callback::NewsType,
     caller::{Actor, UserId},
+    debt::{Debt, DebtKind},
     execution::{Execution, ExecutionId},
     question::Question,
     time::Timestamp,
@@ -124,7 +125,10 @@ pub struct Delivery {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub due_at: Option<Timestamp>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub shard: Option<u8>,
+    pub debt: Option<Debt>,
+    /// When it was given up: only then is it in the indexes of trouble.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub troubled_at: Option<Timestamp>,
     /// Who has last had it made again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub redelivered_by: Option<Actor>,
@@ -273,7 +277,8 @@ impl Delivery {
             lease: None,
             leased_until: None,
             due_at: Some(now.plus(overdue)),
-            shard: Some(execution.execution_id.shard()),
+            debt: Some(Debt::of(DebtKind::Delivery, &execution.execution_id)),
+            troubled_at: None,
             redelivered_by: None,
             ttl: now.plus(retention).seconds(),
         }
@@ -294,7 +299,8 @@ impl Delivery {
         let now = Timestamp::now();
         Self {
             webhook_id: webhook_id(&execution_id, &part),
-            shard: Some(execution_id.shard()),
+            debt: Some(Debt::of(DebtKind::Delivery, &execution_id)),
+            troubled_at: None,
             execution_id,
             part,
             user_id: user_id.clone(),

@@ -15,6 +15,7 @@ use crate::{
     agent::{AgentName, StateMachineArn},
     callback::NewsType,
     caller::{Actor, UserId},
+    debt::{Debt, DebtKind},
     question::QuestionId,
     time::Timestamp,
 };
@@ -54,22 +55,17 @@ impl ExecutionId {
         &self.0
     }
 
-    /// The shard of the `due` index in which this execution's items stand, so that no partition
-    /// of it is hot.
+    /// A number that spreads executions evenly.
     #[must_use]
-    pub fn shard(&self) -> u8 {
+    pub fn spread(&self) -> u8 {
         // The last characters of a ULID are random.
         self.0
             .bytes()
             .rev()
             .take(4)
             .fold(0, |sum: u8, byte| sum.wrapping_mul(31).wrapping_add(byte))
-            % SHARDS
     }
 }
-
-/// How many shards the `due` index has. `sweep` reads all of them.
-pub const SHARDS: u8 = 8;
 
 /// The text is not an [`ExecutionId`].
 #[derive(Debug, thiserror::Error)]
@@ -153,6 +149,19 @@ impl Status {
         match self {
             Self::Queued | Self::Running | Self::InputRequired => false,
             Self::Completed | Self::Failed | Self::Timeout | Self::Cancelled => true,
+        }
+    }
+
+    /// Whether something went wrong with a run that ended so.
+    #[must_use]
+    pub const fn is_trouble(self) -> bool {
+        match self {
+            Self::Failed | Self::Timeout => true,
+            Self::Queued
+            | Self::Running
+            | Self::InputRequired
+            | Self::Completed
+            | Self::Cancelled => false,
         }
     }
 }
@@ -314,11 +323,14 @@ pub struct Execution {
     /// Why we have stopped it, if we have: its end may still be another one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stop_reason: Option<StopReason>,
-    /// With [`Execution::shard`]: when `sweep` is to look at what this run still owes.
+    /// With [`Execution::debt`]: when `sweep` is to look at what this run still owes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub due_at: Option<Timestamp>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub shard: Option<u8>,
+    pub debt: Option<Debt>,
+    /// When it ended as it should not have: only then is it in the indexes of trouble.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub troubled_at: Option<Timestamp>,
     /// In seconds; set when the run ends. Readers treat an expired item as gone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ttl: Option<i64>,
@@ -365,6 +377,19 @@ impl Execution {
         self.due_at.filter(stays).unwrap_or(next)
     }
 
+    /// As what this run stands in the index of debts until `due_at`. What it owes by then that
+    /// cannot wait stands apart from what is only a question of whether it still runs.
+    #[must_use]
+    pub fn debt_until(&self, due_at: Timestamp) -> Debt {
+        let is_to_stop = self.to_stop(due_at).is_some();
+        let kind = match self.status {
+            Status::Queued => DebtKind::Launch,
+            _ if is_to_stop => DebtKind::Launch,
+            _ => DebtKind::Poll,
+        };
+        Debt::of(kind, &self.execution_id)
+    }
+
     /// The ARN that Step Functions gives the execution with our id on the frozen state machine.
     #[must_use]
     pub fn execution_arn(&self) -> String {
@@ -385,7 +410,6 @@ mod tests {
             assert!(id.as_str().len() <= 80, "{id}");
             assert!(id.as_str().starts_with("mcp-a"));
             assert_eq!(id.as_str().parse::<ExecutionId>().unwrap(), id);
-            assert!(id.shard() < SHARDS);
         }
     }
 
@@ -395,16 +419,6 @@ mod tests {
         for text in ["", "mcp-", "echo-1", "mcp-a b", "mcp-é", "mcp-a/b", "mcp-a#b", &long] {
             assert!(text.parse::<ExecutionId>().is_err(), "{text}");
         }
-    }
-
-    #[test]
-    fn shards_are_spread() {
-        let agent: AgentName = "echo".parse().unwrap();
-        let mut seen = [0; SHARDS as usize];
-        for _ in 0..800 {
-            seen[usize::from(ExecutionId::generate(&agent).shard())] += 1;
-        }
-        assert!(seen.iter().all(|count| *count > 40), "{seen:?}");
     }
 
     #[test]

@@ -20,6 +20,7 @@ pub mod aws;
 pub mod bus;
 pub mod callback;
 pub mod caller;
+pub mod debt;
 pub mod delivery;
 pub mod env;
 pub mod error;

@@ -176,6 +176,12 @@ impl Document {
                 "owner",
                 "Another user's runs, for an administrator.",
                 &json!({"type": "string", "minLength": 1, "maxLength": ListRequest::MAX_OWNER}),
+            )
+            .query(
+                "trouble",
+                "Only runs that failed or timed out, or whose news could not be delivered, by the time of that; \
+                 for an administrator those of all users, unless `owner` is given.",
+                &json!({"type": "boolean"}),
             );
         let statuses: Vec<_> = Status::ALL.iter().map(|status| status.as_str()).collect();
         list.query(

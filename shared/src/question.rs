@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 use crate::{
     api_key::hex,
     caller::UserId,
+    debt::{Debt, DebtKind},
     error::Error,
     execution::Execution,
     json::{self, Json},
@@ -218,11 +219,11 @@ pub struct Question {
     /// reply.
     #[serde(default)]
     pub tries: u32,
-    /// With the shard: when `sweep` is to look at what is still owed to the agent.
+    /// With the debt: when `sweep` is to look at what is still owed to the agent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub due_at: Option<Timestamp>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub shard: Option<u8>,
+    pub debt: Option<Debt>,
     /// In seconds.
     pub ttl: i64,
 }
@@ -250,7 +251,7 @@ impl Question {
             answer_hash: None,
             tries: 0,
             due_at: expires_at,
-            shard: expires_at.map(|_| execution.execution_id.shard()),
+            debt: expires_at.map(|_| Debt::of(DebtKind::Answer, &execution.execution_id)),
             ttl: now.plus(KEPT_FOR).seconds(),
         }
     }
@@ -258,7 +259,7 @@ impl Question {
     /// As it is told to callers: without what it is answered by.
     #[must_use]
     pub fn told(&self) -> Self {
-        Self { task_token: None, due_at: None, shard: None, ..self.clone() }
+        Self { task_token: None, due_at: None, debt: None, ..self.clone() }
     }
 
     /// Whether its run still holds it.

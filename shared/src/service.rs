@@ -6,6 +6,7 @@ pub mod read;
 pub mod settle;
 pub mod start;
 pub mod subscribe;
+mod trouble;
 
 use crate::{
     aws::Aws,

@@ -19,7 +19,8 @@ use aws_sdk_lambda::types::{InvocationType, LogType};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use relay::{
     api_key::ApiKeyHash,
-    execution::{ExecutionId, SHARDS},
+    debt::{Debt, DebtKind},
+    execution::ExecutionId,
     store::{deliveries::Deliveries, executions::Executions, limits::Limits},
     time::Timestamp,
 };
@@ -153,13 +154,13 @@ impl Stack {
     /// The executions that still owe something.
     pub async fn owing(&self) -> HashSet<String> {
         let mut owing = HashSet::new();
-        for shard in 0..SHARDS {
+        let keys = DebtKind::ALL.into_iter().flat_map(DebtKind::keys).chain([Debt::dead()]);
+        for debt in keys {
             let query = self.dynamodb.query().table_name(self.output("ExecutionsTable"));
             let mut items = query
-                .index_name("due")
-                .key_condition_expression("#shard = :shard")
-                .expression_attribute_names("#shard", "shard")
-                .expression_attribute_values(":shard", AttributeValue::N(shard.to_string()))
+                .index_name("debts")
+                .key_condition_expression("debt = :debt")
+                .expression_attribute_values(":debt", AttributeValue::S(debt.as_str().to_owned()))
                 .into_paginator()
                 .items()
                 .send();

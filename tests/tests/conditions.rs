@@ -8,6 +8,7 @@ use futures_util::future::join_all;
 use relay::{
     callback::NewsType,
     caller::{Actor, Credential, UserId},
+    debt::{Debt, DebtKind},
     delivery::{Attempt, CALLBACK_TARGET, Delivery, DeliveryState},
     execution::{Execution, ExecutionId, Position, Rank, Status},
     json::Json,
@@ -19,6 +20,7 @@ use relay::{
         executions::{Accept, Consistency, NewExecution},
         limits::Limits,
         questions::Turn,
+        to_item,
         transitions::{Claim, Step},
     },
     time::Timestamp,
@@ -43,7 +45,7 @@ fn queued(id: &ExecutionId) -> Execution {
         "execution_id": id, "user_id": format!("user-{}", Ulid::generate()), "agent_name": "test",
         "state_machine_arn": "arn:aws:states:us-east-1:000000000000:stateMachine:test",
         "status": "queued", "redrive_count": 0, "rank": 0, "created_at": now, "updated_at": now,
-        "launch_before": now.plus(HOUR), "due_at": now.plus(HOUR), "shard": id.shard(),
+        "launch_before": now.plus(HOUR), "due_at": now.plus(HOUR), "debt": Debt::of(DebtKind::Launch, id),
     }))
     .unwrap()
 }
@@ -121,7 +123,7 @@ async fn a_reopened_run_owes_again_and_does_not_expire() {
     accept(&stack, &start).await;
     let ended = Execution {
         due_at: None,
-        shard: None,
+        debt: None,
         ..at(&start, Position { redrive_count: 0, rank: Rank::Ended })
     };
     assert_eq!(stack.executions().advance(&start, &ended, &[]).await.unwrap(), Step::Applied);
@@ -136,7 +138,7 @@ async fn a_reopened_run_owes_again_and_does_not_expire() {
     assert_eq!(stack.executions().advance(&ended, &reopened, &[]).await.unwrap(), Step::Applied);
     let parts = stack.parts(start.execution_id.as_str()).await;
     assert!(parts["input"].get("ttl").is_none() && parts["state"].get("ttl").is_none());
-    assert!(parts["state"]["due_at"].is_i64() && parts["state"]["shard"].is_i64());
+    assert!(parts["state"]["due_at"].is_i64() && parts["state"]["debt"].is_string());
 }
 
 #[tokio::test]
@@ -181,6 +183,7 @@ async fn a_run_is_claimed_while_it_is_queued_and_in_time() {
         panic!()
     };
     assert!(tries.is_first && tries.is_alone());
+    let debt = Debt::of(DebtKind::Poll, &run.execution_id);
     after(first.claimed_at.unwrap()).await;
     // A second claim is harmless, and keeps the time of the first.
     let Claim::Claimed(second, tries) = executions.claim(&run.execution_id).await.unwrap() else {
@@ -188,11 +191,11 @@ async fn a_run_is_claimed_while_it_is_queued_and_in_time() {
     };
     assert_eq!(first.claimed_at, second.claimed_at);
     assert!(!tries.is_first && !tries.is_alone(), "the first was not answered");
-    assert!(executions.launched(&run.execution_id, due_at, due_at).await.unwrap().is_some());
+    assert!(executions.launched(&run.execution_id, due_at, due_at, &debt).await.unwrap().is_some());
     // The same again is what a lost reply makes of it; another launch finds the run launched.
-    assert!(executions.launched(&run.execution_id, due_at, due_at).await.unwrap().is_some());
+    assert!(executions.launched(&run.execution_id, due_at, due_at, &debt).await.unwrap().is_some());
     let later = due_at.plus(HOUR);
-    assert!(executions.launched(&run.execution_id, later, due_at).await.unwrap().is_none());
+    assert!(executions.launched(&run.execution_id, later, due_at, &debt).await.unwrap().is_none());
     assert!(matches!(executions.claim(&run.execution_id).await.unwrap(), Claim::Refused(_)));
     assert!(matches!(executions.claim(&new_id()).await.unwrap(), Claim::Unknown));
 
@@ -256,18 +259,55 @@ async fn what_is_overdue_is_postponed_by_one_and_by_the_same_again() {
     let stack = Stack::connect().await;
     let due = Due::new(stack.dynamodb.clone(), stack.output("ExecutionsTable").to_owned());
     let now = Timestamp::now();
-    // Without a shard it is not in the index, so that no other test's sweep postpones it.
+    // Without a debt it is not in the index, so that no other test's sweep postpones it.
     let row = json!({"execution_id": new_id(), "part": "state", "due_at": now});
     stack.put("ExecutionsTable", row.clone()).await;
-    let item: DueItem = serde_json::from_value(row).unwrap();
+    let item = DueItem::of(&to_item(&row).unwrap()).unwrap();
 
     let until = now.plus(HOUR);
-    assert_eq!(due.postpone(&item, until).await.unwrap(), Step::Applied);
+    let kind = DebtKind::Poll;
+    assert_eq!(due.postpone(&item, kind, until).await.unwrap(), Step::Applied);
     // The same again is what a lost reply makes of it; another finds it postponed.
-    assert_eq!(due.postpone(&item, until).await.unwrap(), Step::Applied);
-    assert_eq!(due.postpone(&item, until.plus(HOUR)).await.unwrap(), Step::Stale);
-    let gone = DueItem { execution_id: new_id(), ..item };
-    assert_eq!(due.postpone(&gone, until).await.unwrap(), Step::Stale);
+    assert_eq!(due.postpone(&item, kind, until).await.unwrap(), Step::Applied);
+    assert_eq!(due.postpone(&item, kind, until.plus(HOUR)).await.unwrap(), Step::Stale);
+    assert_eq!(due.bury(&item, "x").await.unwrap(), Step::Stale);
+    let stored = stack.parts(&item.execution_id).await["state"].clone();
+    assert_eq!((&stored["sweeps"], &stored["due_at"]), (&json!(1), &json!(until)));
+    assert_eq!(stored["debt"], json!(Debt::of(kind, &id(&item.execution_id))));
+    let gone = json!({"execution_id": new_id(), "part": "state", "due_at": now});
+    let gone = DueItem::of(&to_item(&gone).unwrap()).unwrap();
+    assert_eq!(due.postpone(&gone, kind, until).await.unwrap(), Step::Stale);
+    assert_eq!(due.bury(&gone, "x").await.unwrap(), Step::Stale);
+    due.is_well(&gone).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_is_given_up_is_found_and_looked_after_again_on_request() {
+    let stack = Stack::connect().await;
+    let due = Due::new(stack.dynamodb.clone(), stack.output("ExecutionsTable").to_owned());
+    let long_ago = Timestamp::from_millis(1);
+    let row = json!({"execution_id": new_id(), "part": "state", "due_at": long_ago, "sweeps": 7});
+    stack.put("ExecutionsTable", row.clone()).await;
+    let item = DueItem::of(&to_item(&row).unwrap()).unwrap();
+    due.put_off(&item, DebtKind::Poll, Timestamp::from_millis(2)).await.unwrap();
+    let moved = json!({"due_at": 2, "execution_id": item.execution_id, "part": "state"});
+    let item = DueItem::of(&to_item(&moved).unwrap()).unwrap();
+
+    assert_eq!(due.bury(&item, "a reason").await.unwrap(), Step::Applied);
+
+    let found = due.dead(1_000).await.unwrap();
+    let (buried, dead) = found.iter().find(|(it, _)| it.execution_id == item.execution_id).unwrap();
+    assert_eq!((dead.sweeps, dead.reason.as_str()), (7, "a reason"));
+    assert_eq!(due.revive(&item).await.unwrap(), Step::Stale, "it has moved");
+    assert_eq!(due.revive(buried).await.unwrap(), Step::Applied);
+    assert_eq!(due.revive(buried).await.unwrap(), Step::Stale);
+    let stored = stack.parts(&item.execution_id).await["state"].clone();
+    assert!(stored.get("sweeps").is_none() && stored.get("dead_reason").is_none(), "{stored}");
+    assert_eq!(stored["debt"], json!(Debt::of(DebtKind::Launch, &id(&item.execution_id))));
+    // No sweep of another test is to give it up again.
+    let key = json!({"execution_id": item.execution_id, "part": "state"});
+    let delete = stack.dynamodb.delete_item().table_name(stack.output("ExecutionsTable"));
+    delete.set_key(Some(to_item(&key).unwrap())).send().await.unwrap();
 }
 
 #[tokio::test]
@@ -318,9 +358,9 @@ async fn owed(stack: &Stack) -> Delivery {
     let before = queued(&new_id());
     accept(stack, &before).await;
     let after = at(&before, Position { redrive_count: 0, rank: Rank::Ended });
-    // Without a shard it is not in the index, so that no other test's sweep makes an attempt.
+    // Without a debt it is not in the index, so that no other test's sweep makes an attempt.
     let owed = Delivery::owed(&after, NewsType::Completed, CALLBACK_TARGET, HOUR, HOUR);
-    let owed = Delivery { shard: None, ..owed };
+    let owed = Delivery { debt: None, ..owed };
     stack.executions().advance(&before, &after, std::slice::from_ref(&owed)).await.unwrap();
     owed
 }
@@ -594,7 +634,7 @@ async fn a_question_is_opened_answered_and_closed_once() {
     let parts = stack.parts(id.as_str()).await;
     let closed = &parts[&name.part()];
     assert_eq!((&closed["state"], &closed["ttl"]), (&json!("answered"), &json!(9_999_999_999_i64)));
-    for gone in ["task_token", "answer", "schema", "due_at", "shard"] {
+    for gone in ["task_token", "answer", "schema", "due_at", "debt"] {
         assert!(closed.get(gone).is_none(), "{gone}");
     }
     assert_eq!(parts["state"]["open_questions"], json!([second.question_id]));

@@ -83,7 +83,7 @@ async fn delivered_once_and_nothing_is_owed(stack: &Stack, id: &str) {
     assert_eq!(parts[DELIVERY]["attempts"].as_array().unwrap().len(), 1);
     assert_eq!(parts[DELIVERY]["attempts"][0]["status"], 200);
     for (name, part) in &parts {
-        assert!(part.get("due_at").is_none() && part.get("shard").is_none(), "{name} still owes");
+        assert!(part.get("due_at").is_none() && part.get("debt").is_none(), "{name} still owes");
         let lives_for = part["ttl"].as_i64().unwrap_or_default() - Timestamp::now().seconds();
         let week = 7 * 86_400;
         assert!((week - 600..=week).contains(&lives_for), "{name} expires in {lives_for} s");

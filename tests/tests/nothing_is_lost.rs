@@ -7,6 +7,7 @@ use relay::{
     api_key::ApiKeyHash,
     callback::{Callback, NewsType},
     caller::Actor,
+    debt::{Debt, DebtKind},
     delivery::{CALLBACK_TARGET, Delivery},
     execution::{Execution, ExecutionId, Rank},
     store::{
@@ -38,7 +39,7 @@ async fn accepted(
         "execution_id": run, "user_id": user.id, "agent_name": "lost",
         "state_machine_arn": stack.output(machine), "status": "queued", "redrive_count": 0, "rank": 0,
         "created_at": now, "updated_at": now, "launch_before": now.plus(HOUR),
-        "due_at": now, "shard": run.shard(),
+        "due_at": now, "debt": Debt::of(DebtKind::Launch, &run),
         "callback_events": callback_url.map_or(vec![], |_| NewsType::ENDS.to_vec()),
     });
     row.as_object_mut().unwrap().extend(attributes.as_object().unwrap().clone());
@@ -131,7 +132,7 @@ async fn a_delivery_whose_message_was_lost_or_whose_attempt_died_is_made() {
             rank: Rank::Ended as u8,
             status: relay::execution::Status::Completed,
             due_at: None,
-            shard: None,
+            debt: None,
             ..before.clone()
         };
         let owed =

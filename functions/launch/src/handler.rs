@@ -129,7 +129,10 @@ impl Launcher {
         match self.step_functions.start(execution, input, trace).await? {
             Started::At(started_at) => {
                 let due_at = execution.look_again(Timestamp::now(), self.settle.news_overdue);
-                let launched = self.settle.executions.launched(id, started_at, due_at).await?;
+                let running = Execution { status: Status::Running, ..execution.clone() };
+                let debt = running.debt_until(due_at);
+                let launched =
+                    self.settle.executions.launched(id, started_at, due_at, &debt).await?;
                 info!("launched execution {id}");
                 let after_ms = started_at.millis_since(execution.created_at);
                 telemetry::record(id, &execution.agent_name, RunNews::Launched { after_ms });

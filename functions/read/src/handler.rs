@@ -95,6 +95,8 @@ fn list_request(request: &Request) -> Result<ListRequest, Error> {
         limit: ListRequest::limit(limit)?,
         cursor: parameter(request, "cursor", "must be text")?,
         owner: owner.map(Into::into),
+        trouble: parameter(request, "trouble", "must be true or false")?.unwrap_or(false),
+        since: None,
     })
 }
 

@@ -7,7 +7,7 @@
 //! estimates.
 
 use clap::{Args, value_parser};
-use relay::execution::SHARDS;
+use relay::debt::DebtKind;
 use serde::Serialize;
 use serde_json::json;
 
@@ -360,7 +360,11 @@ fn scale(called_back: &Use) -> Vec<Need> {
         // Every write of a state is one of its index of owners, too.
         need("one user's entries in an index", OWNER_ENTRIES, PARTITION),
         need("one key's starts counter", 1.0, PARTITION),
-        need("a shard of the index of debts", DUE_ENTRIES / f64::from(SHARDS), PARTITION),
+        need(
+            "a key of the index of debts",
+            DUE_ENTRIES / f64::from(DebtKind::Launch.shards()),
+            PARTITION,
+        ),
         need("table write units", called_back.write_units, 40_000.0),
         // The table itself, without its indexes, which take as much each, and until it has grown:
         // <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/warm-throughput-scenarios.html>

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use serde::{Serialize, de::DeserializeOwned};
 use tracing::warn;
 
 use crate::{
@@ -50,6 +51,10 @@ pub struct ListRequest {
     pub cursor: Option<String>,
     /// Another user's runs, for an admin.
     pub owner: Option<UserId>,
+    /// Only what went wrong lately; for an admin, without `owner`, of everybody.
+    pub trouble: bool,
+    /// With `trouble`: since when.
+    pub since: Option<Timestamp>,
 }
 
 impl ListRequest {
@@ -78,7 +83,7 @@ pub enum Started {
 }
 
 /// How many pages of the index one list reads at most, when a filter leaves little of each.
-const MAX_PAGES: usize = 5;
+pub(super) const MAX_PAGES: usize = 5;
 
 /// How often a held caller's run is looked at.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
@@ -247,11 +252,14 @@ impl Reader {
         caller: &Caller,
         request: ListRequest,
     ) -> Result<ExecutionList, Error> {
+        if request.trouble {
+            return self.trouble(caller, request).await;
+        }
         let owner = request.owner.unwrap_or_else(|| caller.user_id.clone());
         if !caller.may_know(&owner) {
             return Err(Error::Forbidden("*:*".to_owned()));
         }
-        let start = request.cursor.as_deref().map(decode_cursor).transpose()?;
+        let start: Option<After> = request.cursor.as_deref().map(decode_cursor).transpose()?;
         let filter =
             Filter { user_id: owner, agent_name: request.agent_name, status: request.status };
         let limit = request.limit.clamp(1, ListRequest::MAX_LIMIT);
@@ -346,12 +354,12 @@ impl After {
     }
 }
 
-fn encode_cursor(key: &After) -> Result<String, Error> {
+pub(super) fn encode_cursor(key: &impl Serialize) -> Result<String, Error> {
     let text = serde_json::to_vec(key).map_err(|error| Error::corrupt("a cursor", error))?;
     Ok(URL_SAFE_NO_PAD.encode(text))
 }
 
-fn decode_cursor(cursor: &str) -> Result<After, Error> {
+pub(super) fn decode_cursor<T: DeserializeOwned>(cursor: &str) -> Result<T, Error> {
     let text = URL_SAFE_NO_PAD.decode(cursor).ok();
     text.and_then(|text| serde_json::from_slice(&text).ok())
         .ok_or_else(|| Error::invalid("cursor", "must be the next_cursor of an earlier answer"))
@@ -384,10 +392,10 @@ mod tests {
         let time = After::Time { until: key.created_at };
         let cursor = encode_cursor(&After::Run(key.clone())).unwrap();
 
-        assert_eq!(decode_cursor(&cursor).unwrap(), After::Run(key));
-        assert_eq!(decode_cursor(&encode_cursor(&time).unwrap()).unwrap(), time);
+        assert_eq!(decode_cursor::<After>(&cursor).unwrap(), After::Run(key));
+        assert_eq!(decode_cursor::<After>(&encode_cursor(&time).unwrap()).unwrap(), time);
         for wrong in ["", "x", "%%%", "e30", &cursor[1..]] {
-            assert!(decode_cursor(wrong).is_err(), "{wrong}");
+            assert!(decode_cursor::<After>(wrong).is_err(), "{wrong}");
         }
     }
 }

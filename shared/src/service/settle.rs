@@ -223,8 +223,9 @@ pub(super) fn moved(
         started_at,
         completed_at: None,
         error_code: None,
-        due_at: Some(before.look_again(now, news_overdue)),
-        shard: Some(before.execution_id.shard()),
+        due_at: None,
+        debt: None,
+        troubled_at: None,
         ttl: None,
         ..before.clone()
     };
@@ -249,10 +250,15 @@ pub(super) fn moved(
             code.unwrap_or(default_code(after.status)).chars().take(MAX_ERROR_CODE).collect()
         });
         after.open_questions.clear();
-        // A run that has ended owes nothing itself: it leaves the `due` index, and expires.
-        after.due_at = None;
-        after.shard = None;
+        // A run that has ended owes nothing itself: it is no debt any more, and expires.
+        after.troubled_at = after.status.is_trouble().then_some(now);
         after.ttl = Some(now.plus(retention).seconds());
+    } else {
+        let due_at = before.look_again(now, news_overdue);
+        after.due_at = Some(due_at);
+        // Where it stands until then already it stays: to move costs two writes of the index.
+        let stands = before.debt.clone().filter(|_| before.due_at == Some(due_at));
+        after.debt = stands.or_else(|| Some(after.debt_until(due_at)));
     }
     after
 }
@@ -291,7 +297,7 @@ mod tests {
             "state_machine_arn": "arn:aws:states:eu-west-1:111122223333:stateMachine:echo",
             "status": "running", "redrive_count": 0, "rank": Rank::Launched as u8,
             "created_at": NOW, "updated_at": NOW, "started_at": NOW, "claimed_at": NOW,
-            "launch_before": NOW, "due_at": NOW, "shard": 0, "stop_reason": stop_reason,
+            "launch_before": NOW, "due_at": NOW, "debt": "poll#0", "stop_reason": stop_reason,
             "deadline": NOW.plus(Duration::from_hours(1)),
         }))
         .unwrap()

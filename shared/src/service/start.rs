@@ -152,7 +152,6 @@ impl Start {
     ) -> Execution {
         let execution_id = ExecutionId::generate(&agent.agent_name);
         let mut execution = Execution {
-            shard: Some(execution_id.shard()),
             execution_id,
             user_id: caller.user_id.clone(),
             agent_name: agent.agent_name.clone(),
@@ -182,10 +181,14 @@ impl Start {
             deadline: request.timeout.map(|timeout| now.plus(timeout)),
             stop_reason: None,
             due_at: None,
+            debt: None,
+            troubled_at: None,
             ttl: None,
         };
         let due_at = execution.look_again(now, self.launch_overdue);
-        execution.due_at = Some(due_at.min(execution.launch_before));
+        let due_at = due_at.min(execution.launch_before);
+        execution.due_at = Some(due_at);
+        execution.debt = Some(execution.debt_until(due_at));
         execution
     }
 

@@ -4,18 +4,19 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::{
     Client,
-    operation::update_item::UpdateItemError,
+    operation::update_item::{UpdateItemError, builders::UpdateItemFluentBuilder},
     types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure},
 };
 use ulid::Ulid;
 
 use super::{
     Item, Write, from_item, is_refused, is_written, number, projection::Projection, text, to_item,
-    transitions::Step,
+    transitions::Step, trouble::TROUBLE,
 };
 use crate::{
     caller::Actor,
-    delivery::{Attempt, Delivery, DeliveryState, PART_PREFIX},
+    debt::{Debt, DebtKind},
+    delivery::{Attempt, Delivery, PART_PREFIX},
     error::Error,
     execution::ExecutionId,
     time::Timestamp,
@@ -106,8 +107,8 @@ impl Deliveries {
             .key("part", text(&delivery.part))
             .update_expression(
                 "SET #state = :pending, attempt_count = :zero, next_attempt_at = :now, \
-                 due_at = :due_at, #shard = :shard, redelivery = :token, redelivered_by = :by \
-                 REMOVE leased_until",
+                 due_at = :due_at, debt = :debt, redelivery = :token, redelivered_by = :by \
+                 REMOVE leased_until, sweeps, trouble, troubled_at",
             )
             // The token stays: what was delivered meanwhile is not owed again by a repetition.
             .condition_expression(
@@ -115,12 +116,11 @@ impl Deliveries {
                  AND (attribute_not_exists(redelivery) OR redelivery <> :token)",
             )
             .expression_attribute_names("#state", "state")
-            .expression_attribute_names("#shard", "shard")
             .expression_attribute_values(":pending", text("pending"))
             .expression_attribute_values(":zero", number(0))
             .expression_attribute_values(":now", number(Timestamp::now().millis()))
             .expression_attribute_values(":due_at", number(due_at.millis()))
-            .expression_attribute_values(":shard", number(delivery.execution_id.shard()))
+            .expression_attribute_values(":debt", debt(&delivery.execution_id))
             .expression_attribute_values(":token", text(&token))
             .expression_attribute_values(":by", AttributeValue::M(to_item(by)?))
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
@@ -152,7 +152,8 @@ impl Deliveries {
             .key("execution_id", text(id.as_str()))
             .key("part", text(part))
             .update_expression(
-                "SET lease = :token, leased_until = :until, due_at = :until ADD attempt_count :one",
+                "SET lease = :token, leased_until = :until, due_at = :until, debt = :debt \
+                 REMOVE sweeps ADD attempt_count :one",
             )
             .condition_expression(
                 "#state = :pending AND next_attempt_at <= :now \
@@ -163,6 +164,7 @@ impl Deliveries {
             .expression_attribute_values(":token", text(&token))
             .expression_attribute_values(":now", number(now.millis()))
             .expression_attribute_values(":until", number(until.millis()))
+            .expression_attribute_values(":debt", debt(id))
             .expression_attribute_values(":one", number(1))
             .return_values(ReturnValue::AllNew)
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
@@ -212,8 +214,12 @@ impl Deliveries {
                 )
                 .expression_attribute_values(":next", number(next_attempt_at.millis()))
                 .expression_attribute_values(":due_at", number(due_at.millis())),
-            Verdict::Delivered => ended(update, DeliveryState::Delivered),
-            Verdict::Undelivered => ended(update, DeliveryState::Undelivered),
+            Verdict::Delivered => over(update, "delivered", ""),
+            Verdict::Undelivered => {
+                over(update, "undelivered", ", trouble = :trouble, troubled_at = :now")
+                    .expression_attribute_values(":trouble", text(TROUBLE))
+                    .expression_attribute_values(":now", number(Timestamp::now().millis()))
+            }
         };
         let recorded = update
             .condition_expression("lease = :token AND attribute_exists(leased_until)")
@@ -236,26 +242,21 @@ impl Deliveries {
     }
 }
 
+fn debt(id: &ExecutionId) -> AttributeValue {
+    text(Debt::of(DebtKind::Delivery, id).as_str())
+}
+
 fn held_by(item: &Item, token: &str) -> bool {
     item.get("lease").and_then(|lease| lease.as_s().ok()).is_some_and(|lease| lease == token)
 }
 
-/// A delivery that is over owes nothing, and leaves the `due` index.
-fn ended(
-    update: aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder,
-    state: DeliveryState,
-) -> aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder {
-    let state = match state {
-        DeliveryState::Pending => "pending",
-        DeliveryState::Delivered => "delivered",
-        DeliveryState::Undelivered => "undelivered",
-    };
+/// A delivery that is over owes nothing, and leaves the index of debts.
+fn over(update: UpdateItemFluentBuilder, state: &str, and: &str) -> UpdateItemFluentBuilder {
     update
-        .update_expression(
-            "SET attempts = :attempts, earlier = :earlier, #state = :state \
-             REMOVE leased_until, due_at, #shard",
-        )
+        .update_expression(format!(
+            "SET attempts = :attempts, earlier = :earlier, #state = :state{and} \
+             REMOVE leased_until, due_at, debt"
+        ))
         .expression_attribute_names("#state", "state")
-        .expression_attribute_names("#shard", "shard")
         .expression_attribute_values(":state", text(state))
 }

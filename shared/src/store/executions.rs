@@ -1,19 +1,20 @@
 //! The parts of an execution: `state`, `input`, `callback`, `output`, and its idempotency item.
 
-use std::{collections::HashMap, time::Duration};
+use std::collections::HashMap;
 
 use aws_sdk_dynamodb::{
     Client,
-    types::{AttributeValue, KeysAndAttributes, Put, TransactWriteItem},
+    types::{Put, TransactWriteItem},
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use ulid::Ulid;
 
 use super::{
-    Item, Transaction, from_item,
+    Item, MAX_BATCH, Transaction, from_item,
     generations::{GENERATION, generation_key},
     number,
     projection::Projection,
+    read_batch,
     subscriptions::subscription_key,
     text, to_item, transact,
 };
@@ -259,43 +260,15 @@ impl Executions {
     /// Several items in one consistent call, by the name of their part.
     async fn batch(
         &self,
-        mut keys: Vec<Item>,
+        keys: Vec<Item>,
         action: &'static str,
     ) -> Result<HashMap<String, Item>, Error> {
-        const TRIES: u32 = 4;
-
-        let mut found = HashMap::new();
-        for attempt in 0..TRIES {
-            let wanted = KeysAndAttributes::builder()
-                .set_keys(Some(keys))
-                .consistent_read(true)
-                .build()
-                .map_err(|error| Error::corrupt("a key", error))?;
-            let read = self
-                .client
-                .batch_get_item()
-                .request_items(&self.table, wanted)
-                .send()
-                .await
-                .map_err(Error::aws(action))?;
-            for item in read.responses.unwrap_or_default().into_values().flatten() {
-                if let Some(Ok(part)) = item.get("part").map(AttributeValue::as_s) {
-                    found.insert(part.clone(), item);
-                }
-            }
-            // Under load a batch may come back in pieces.
-            keys = read
-                .unprocessed_keys
-                .unwrap_or_default()
-                .into_values()
-                .flat_map(|left| left.keys)
-                .collect();
-            if keys.is_empty() {
-                return Ok(found);
-            }
-            tokio::time::sleep(Duration::from_millis(50 << attempt)).await;
-        }
-        Err(Error::Busy(action))
+        let items = read_batch(&self.client, &self.table, keys, None, action).await?;
+        let named = items.into_iter().filter_map(|item| {
+            let part = item.get("part")?.as_s().ok()?.clone();
+            Some((part, item))
+        });
+        Ok(named.collect())
     }
 
     /// A run with its outcome, and with its input where `with_input` asks for it.
@@ -317,6 +290,28 @@ impl Executions {
         };
         let input = if with_input { self.find_input(id).await? } else { None };
         Ok(Some(Finished { execution, outcome, input: input.map(|part| part.input) }))
+    }
+
+    /// The rows of these runs, in one call for each hundred; those that are gone are left out.
+    pub async fn find_all(&self, ids: &[ExecutionId]) -> Result<Vec<Execution>, Error> {
+        let mut executions = Vec::new();
+        for ids in ids.chunks(MAX_BATCH) {
+            let keys = ids.iter().map(|id| key(id.as_str(), STATE)).collect();
+            let runs = self.read_all::<Execution>(keys, "read executions").await?;
+            executions.extend(runs.into_iter().filter(|run| is_live(run.ttl)));
+        }
+        Ok(executions)
+    }
+
+    /// At most [`MAX_BATCH`] items of one kind, in no order, consistently and in one call.
+    pub(super) async fn read_all<T: DeserializeOwned>(
+        &self,
+        keys: Vec<Item>,
+        action: &'static str,
+    ) -> Result<Vec<T>, Error> {
+        let projection = Some(Projection::of::<T>());
+        let items = read_batch(&self.client, &self.table, keys, projection, action).await?;
+        items.into_iter().map(from_item).collect()
     }
 
     async fn find_outcome(&self, id: &ExecutionId) -> Result<Option<Outcome>, Error> {

@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     caller::Actor,
+    debt::{Debt, DebtKind},
     delivery::Delivery,
     error::Error,
     execution::{Execution, ExecutionId, Rank},
@@ -251,17 +252,16 @@ impl Executions {
             .set_key(Some(key(id.as_str(), &question.part())))
             .update_expression(
                 "SET answer = :answer, answer_hash = :hash, answered_by = :by, due_at = :due_at, \
-                 #shard = :shard",
+                 debt = :debt",
             )
             .condition_expression("#state = :open AND attribute_not_exists(answer_hash)")
             .expression_attribute_names("#state", "state")
-            .expression_attribute_names("#shard", "shard")
             .expression_attribute_values(":open", text(QuestionState::Open.as_str()))
             .expression_attribute_values(":answer", text(answer.text()))
             .expression_attribute_values(":hash", text(&answer.hash))
             .expression_attribute_values(":by", AttributeValue::M(to_item(by)?))
             .expression_attribute_values(":due_at", number(due_at.millis()))
-            .expression_attribute_values(":shard", number(id.shard()))
+            .expression_attribute_values(":debt", text(Debt::of(DebtKind::Answer, id).as_str()))
             .write()
             .await;
         match updated {
@@ -340,14 +340,14 @@ impl Closing {
     fn of(reason: QuestionState, ttl: Option<i64>) -> Self {
         let mut set = "SET #state = :state".to_owned();
         let mut names: HashMap<_, _> =
-            ["state", "schema", "shard"].map(|name| (format!("#{name}"), name.to_owned())).into();
+            ["state", "schema"].map(|name| (format!("#{name}"), name.to_owned())).into();
         let mut values = HashMap::from([(":state".to_owned(), text(reason.as_str()))]);
         if let Some(ttl) = ttl {
             set.push_str(", #ttl = :ttl");
             names.insert("#ttl".to_owned(), "ttl".to_owned());
             values.insert(":ttl".to_owned(), number(ttl));
         }
-        let expression = format!("{set} REMOVE task_token, #schema, answer, due_at, #shard");
+        let expression = format!("{set} REMOVE task_token, #schema, answer, due_at, debt");
         Self { expression, names, values }
     }
 }

@@ -17,9 +17,11 @@ use super::{
     Transaction, Write,
     executions::{CALLBACK, Executions, IDEMPOTENCY, INPUT, OUTPUT, STATE, key},
     found, from_item, is_refused, is_written, number, text, to_item, transact,
+    trouble::TROUBLE,
 };
 use crate::{
     caller::Actor,
+    debt::{Debt, DebtKind},
     delivery::Delivery,
     error::Error,
     execution::{Execution, ExecutionId, Position, Rank, Status, StopReason},
@@ -131,12 +133,13 @@ impl Executions {
         id: &ExecutionId,
         started_at: Timestamp,
         due_at: Timestamp,
+        debt: &Debt,
     ) -> Result<Option<Execution>, Error> {
         let updated = self
             .update(id)
             .update_expression(
                 "SET #status = :running, #rank = :rank, started_at = :started_at, \
-                 updated_at = :now, due_at = :due_at",
+                 updated_at = :now, due_at = :due_at, debt = :debt",
             )
             .condition_expression(MAY_FOLLOW)
             .expression_attribute_names("#status", "status")
@@ -147,6 +150,7 @@ impl Executions {
             .expression_attribute_values(":started_at", number(started_at.millis()))
             .expression_attribute_values(":now", number(Timestamp::now().millis()))
             .expression_attribute_values(":due_at", number(due_at.millis()))
+            .expression_attribute_values(":debt", text(debt.as_str()))
             .return_values(ReturnValue::AllNew)
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .write()
@@ -177,16 +181,20 @@ impl Executions {
         let update = match answered {
             Some(answered) => update
                 .update_expression(
-                    "SET due_at = :due_at, launch_answered = :answered ADD launch_delays :one",
+                    "SET due_at = :due_at, debt = :debt, launch_answered = :answered \
+                     REMOVE sweeps ADD launch_delays :one",
                 )
                 .expression_attribute_values(":answered", number(answered)),
-            None => update.update_expression("SET due_at = :due_at ADD launch_delays :one"),
+            None => update.update_expression(
+                "SET due_at = :due_at, debt = :debt REMOVE sweeps ADD launch_delays :one",
+            ),
         };
         let updated = update
             .condition_expression("#status = :queued")
             .expression_attribute_names("#status", "status")
             .expression_attribute_values(":queued", text(Status::Queued.as_str()))
             .expression_attribute_values(":due_at", number(due_at.millis()))
+            .expression_attribute_values(":debt", text(Debt::of(DebtKind::Launch, id).as_str()))
             .expression_attribute_values(":one", number(1))
             .write()
             .await;
@@ -209,7 +217,7 @@ impl Executions {
             .update(id)
             .update_expression(
                 "SET cancel_requested_at = if_not_exists(cancel_requested_at, :now), \
-                 cancelled_by = if_not_exists(cancelled_by, :by), due_at = :due_at",
+                 cancelled_by = if_not_exists(cancelled_by, :by), due_at = :due_at, debt = :debt",
             )
             .condition_expression("#rank < :ended")
             .expression_attribute_names("#rank", "rank")
@@ -217,6 +225,7 @@ impl Executions {
             .expression_attribute_values(":by", AttributeValue::M(to_item(by)?))
             .expression_attribute_values(":now", number(Timestamp::now().millis()))
             .expression_attribute_values(":due_at", number(due_at.millis()))
+            .expression_attribute_values(":debt", text(Debt::of(DebtKind::Launch, id).as_str()))
             .write()
             .await;
         match updated {
@@ -399,7 +408,11 @@ impl Change {
             ("completed_at", millis(after.completed_at)),
             ("error_code", after.error_code.as_deref().map(text)),
             ("due_at", millis(after.due_at)),
-            ("shard", after.shard.map(number)),
+            ("debt", after.debt.as_ref().map(|debt| text(debt.as_str()))),
+            // How often `sweep` has tried in vain: it moves, so that is over.
+            ("sweeps", None),
+            ("trouble", after.troubled_at.map(|_| text(TROUBLE))),
+            ("troubled_at", millis(after.troubled_at)),
             ("ttl", after.ttl.map(number)),
         ];
         let (mut set, mut removed) = (Vec::new(), Vec::new());

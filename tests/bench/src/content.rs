@@ -143,7 +143,7 @@ impl Content {
             Stage::Completed => state["completed_at"] = json!(CREATED + 2_100),
             Stage::Queued | Stage::Launched | Stage::Running => {
                 state["due_at"] = json!(LATER);
-                state["shard"] = json!(7);
+                state["debt"] = json!("launch#7");
             }
         }
         state
@@ -156,7 +156,7 @@ impl Content {
             "started_at": CREATED, "completed_at": CREATED, "state": "pending", "attempts": [],
             "webhook_id": "msg_c5f17ca7697d2e688b69fcc7f268afd6", "attempt_count": 1,
             "next_attempt_at": CREATED, "lease": "mine", "leased_until": LATER, "due_at": LATER,
-            "shard": 7, "ttl": LATER / 1000,
+            "debt": "delivery#7", "ttl": LATER / 1000,
         })
     }
 }
