@@ -463,10 +463,13 @@ impl From<Attempt> for AttemptView {
     }
 }
 
-/// All deliveries of a run.
+/// A page of the deliveries of a run.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct DeliveryList {
     pub deliveries: Vec<DeliveryView>,
+    /// For the page behind this one; left out of the last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_cursor: Option<String>,
 }
 
 /// All subscriptions of a user, oldest first.

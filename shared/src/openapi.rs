@@ -249,7 +249,7 @@ impl Document {
     }
 
     fn deliveries(&mut self) {
-        use Refuses::{Id, Permission, State};
+        use Refuses::{Id, Permission, Query, State};
 
         let delivery = json!({
             "id": "msg_c5f17ca7697d2e688b69fcc7f268afd6", "type": "execution.completed",
@@ -263,12 +263,18 @@ impl Document {
             "listDeliveries",
             "See what became of a run's callbacks.",
         )
+        .query(
+            "limit",
+            "How many at most; 100 when not given.",
+            &json!({"type": "integer", "minimum": 1, "maximum": ListRequest::MAX_LIMIT}),
+        )
+        .query("cursor", "The `next_cursor` of the page before.", &json!({"type": "string"}))
         .answers::<DeliveryList>(
             200,
-            "All of them, with their attempts.",
+            "A page of them, with their attempts.",
             &json!({"deliveries": [delivery]}),
         )
-        .refuses(&[Permission, Id]);
+        .refuses(&[Permission, Id, Query]);
         self.operation(
             "post",
             "/v1/executions/{execution_id}/deliveries/{delivery_id}/redeliver",

@@ -10,6 +10,7 @@ use relay::{
     caller::{Actor, Credential, UserId},
     debt::{Debt, DebtKind},
     delivery::{Attempt, CALLBACK_TARGET, Delivery, DeliveryState},
+    error::Error,
     execution::{Execution, ExecutionId, Position, Rank, Status},
     json::Json,
     outcome::Outcome,
@@ -285,13 +286,16 @@ async fn what_is_overdue_is_postponed_by_one_and_by_the_same_again() {
 async fn what_is_given_up_is_found_and_looked_after_again_on_request() {
     let stack = Stack::connect().await;
     let due = Due::new(stack.dynamodb.clone(), stack.output("ExecutionsTable").to_owned());
-    let long_ago = Timestamp::from_millis(1);
-    let row = json!({"execution_id": new_id(), "part": "state", "due_at": long_ago, "sweeps": 7});
+    // One that has ended, so that no sweep of another test does anything about it.
+    let run = at(&queued(&new_id()), Position { redrive_count: 0, rank: Rank::Ended });
+    let mut row = json!(run);
+    row.as_object_mut().unwrap().extend([
+        ("part".to_owned(), json!("state")),
+        ("due_at".to_owned(), json!(1)),
+        ("sweeps".to_owned(), json!(7)),
+    ]);
     stack.put("ExecutionsTable", row.clone()).await;
     let item = DueItem::of(&to_item(&row).unwrap()).unwrap();
-    due.put_off(&item, DebtKind::Poll, Timestamp::from_millis(2)).await.unwrap();
-    let moved = json!({"due_at": 2, "execution_id": item.execution_id, "part": "state"});
-    let item = DueItem::of(&to_item(&moved).unwrap()).unwrap();
 
     assert_eq!(due.bury(&item, "a reason").await.unwrap(), Step::Applied);
 
@@ -308,6 +312,33 @@ async fn what_is_given_up_is_found_and_looked_after_again_on_request() {
     let key = json!({"execution_id": item.execution_id, "part": "state"});
     let delete = stack.dynamodb.delete_item().table_name(stack.output("ExecutionsTable"));
     delete.set_key(Some(to_item(&key).unwrap())).send().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_delivery_that_cannot_be_read_is_given_up_after_some_leases() {
+    let stack = Stack::connect().await;
+    let (id, part) = (new_id(), "delivery#completed#0#callback");
+    let row = json!({
+        "execution_id": id, "part": part, "state": "pending", "attempt_count": 0,
+        "next_attempt_at": 0, "news": "a version to come has written it",
+    });
+    stack.put("ExecutionsTable", row).await;
+
+    for leases in 1..=20 {
+        assert_eq!(stack.parts(id.as_str()).await[part]["state"], "pending", "{leases}");
+        // Far away, so that no sweep of another test comes across it.
+        let lease = stack.deliveries().lease(&id, part, HOUR).await;
+        assert!(matches!(lease, Err(Error::Corrupt { .. })), "{lease:?}");
+        let key = to_item(&json!({"execution_id": id, "part": part})).unwrap();
+        let lapse = stack.dynamodb.update_item().table_name(stack.output("ExecutionsTable"));
+        let lapse = lapse.set_key(Some(key)).update_expression("REMOVE leased_until");
+        lapse.send().await.unwrap();
+    }
+
+    let given_up = stack.parts(id.as_str()).await.remove(part).unwrap();
+    assert_eq!((&given_up["state"], &given_up["trouble"]), (&json!("undelivered"), &json!("all")));
+    assert!(given_up.get("due_at").is_none() && given_up.get("debt").is_none(), "{given_up}");
+    assert!(matches!(stack.deliveries().lease(&id, part, HOUR).await.unwrap(), Lease::Refused));
 }
 
 #[tokio::test]

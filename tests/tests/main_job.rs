@@ -71,7 +71,7 @@ async fn an_agent_runs_is_watched_and_its_result_is_read_and_called_back() {
     delivered_once_and_nothing_is_owed(&stack, &id).await;
 }
 
-/// The row at rest: the delivery recorded, nothing in the `due` index, and everything expires.
+/// The row at rest: the delivery recorded, nothing in the index of debts, and everything expires.
 async fn delivered_once_and_nothing_is_owed(stack: &Stack, id: &str) {
     const DELIVERY: &str = "delivery#completed#0#callback";
     let parts = eventually("the delivery to be recorded", async || {

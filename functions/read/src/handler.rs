@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use lambda_http::{Request, RequestExt, Response};
 use relay::{
-    answer::{AgentList, DeliveryList, SubscriptionList},
+    answer::{AgentList, SubscriptionList},
     error::Error,
     gateway, openapi,
     service::read::{ListRequest, Reader},
@@ -62,8 +62,12 @@ pub(crate) async fn handle(
             Ok(gateway::reply(200, &results))
         }
         DELIVERIES => {
-            let deliveries = reader.deliveries(&caller, &gateway::execution_id(request)?).await?;
-            Ok(gateway::reply(200, &DeliveryList { deliveries }))
+            let id = gateway::execution_id(request)?;
+            let limit = parameter(request, "limit", ListRequest::WRONG_LIMIT)?;
+            let limit = ListRequest::limit(limit.or(Some(ListRequest::MAX_LIMIT)))?;
+            let cursor: Option<String> = parameter(request, "cursor", "must be text")?;
+            let list = reader.deliveries(&caller, &id, limit, cursor.as_deref()).await?;
+            Ok(gateway::reply(200, &list))
         }
         EXECUTIONS => Ok(gateway::reply(200, &reader.list(&caller, list_request(request)?).await?)),
         SUBSCRIPTIONS => {

@@ -3,7 +3,10 @@
 use relay::{
     debt::{Debt, DebtKind},
     error::Error,
-    store::{Item, due::Due},
+    store::{
+        Item,
+        due::{Due, FOREVER},
+    },
 };
 
 /// Of one count.
@@ -39,7 +42,7 @@ impl Census {
         }
         for _ in 0..COUNTS {
             let Some(debt) = self.left.last() else { break };
-            let (count, next) = due.count(debt, None, PAGE, self.after.clone()).await?;
+            let (count, next) = due.count(debt, FOREVER, PAGE, self.after.clone()).await?;
             self.so_far += count;
             if next.is_none() {
                 self.left.pop();

@@ -126,7 +126,8 @@ impl Sweeper {
     /// Whatever fails in it leaves the rest as it is.
     async fn sweep(&self) -> Report {
         let mut census = self.census.lock().await;
-        let minutes = census.open_runs() / u64::from(self.describe_budget.max(1));
+        let polls = self.describe_budget - self.reserve();
+        let minutes = census.open_runs() / u64::from(polls.max(1));
         let round = Round {
             now: Timestamp::now(),
             clock: Instant::now(),
@@ -143,11 +144,15 @@ impl Sweeper {
             problem::log(&error);
         }
         report.open_runs = census.open_runs();
-        match self.due.count(&Debt::dead(), None, COUNTED, None).await {
+        match self.due.count(&Debt::dead(), round.now, COUNTED, None).await {
             Ok((count, _)) => report.dead = count,
             Err(error) => problem::log(&error),
         }
         report
+    }
+
+    const fn reserve(&self) -> u32 {
+        self.describe_budget / RESERVE
     }
 
     /// Looks after all that is overdue of one kind.
@@ -197,7 +202,7 @@ impl Sweeper {
     }
 
     async fn count_left(&self, debt: &Debt, round: &Round, report: &mut Report) {
-        match self.due.count(debt, Some(round.now), COUNTED, None).await {
+        match self.due.count(debt, round.now, COUNTED, None).await {
             Ok((count, _)) => report.backlog += count,
             Err(error) => problem::log(&error),
         }
@@ -303,6 +308,9 @@ impl Sweeper {
         match run.status {
             Status::Queued if !is_past_claiming(run, now) => {
                 let until = run.look_again(now, hint_again(self.launch_overdue, sweeps));
+                // An unclaimed run ends then, and its caller waits for that.
+                let until =
+                    if run.launch_before > now { until.min(run.launch_before) } else { until };
                 if self.due.postpone(item, DebtKind::Launch, until).await? == Step::Stale {
                     return Ok(Paid::Elsewhere);
                 }
@@ -345,7 +353,7 @@ impl Sweeper {
     ) -> Result<Paid, Error> {
         let now = Timestamp::now();
         // What cannot wait is among the launches, and comes first.
-        let reserve = if kind == DebtKind::Launch { 0 } else { self.describe_budget / RESERVE };
+        let reserve = if kind == DebtKind::Launch { 0 } else { self.reserve() };
         let shortest = self.settle.news_overdue;
         let pause = match kind {
             DebtKind::Launch => retry_again(self.launch_overdue, sweeps),
@@ -475,4 +483,74 @@ pub(crate) enum Paid {
         age_ms: u64,
     },
     Repaired(Repair),
+}
+
+#[cfg(test)]
+mod tests {
+    use relay::store::to_item;
+
+    use super::*;
+
+    fn item(due_at: i64) -> DueItem {
+        let item = json!({"execution_id": "mcp-echo-1", "part": "state", "due_at": due_at});
+        DueItem::of(&to_item(&item).unwrap()).unwrap()
+    }
+
+    /// As `pay_key` reads them: the times in the order in which they are looked after.
+    fn read(times: &[i64], page: usize) -> Vec<i64> {
+        let mut between = Between { from: None, to: None };
+        let (mut oldest, mut newest) = (times.chunks(page), times.rchunks(page));
+        let mut read = Vec::new();
+        for end in [End::Oldest, End::Newest].into_iter().cycle() {
+            let mut items: Vec<_> = match end {
+                End::Oldest => oldest.next(),
+                End::Newest => newest.next(),
+            }
+            .unwrap_or_default()
+            .iter()
+            .map(|at| item(*at))
+            .collect();
+            if end == End::Newest {
+                items.reverse();
+            }
+            let items = between.take(end, items);
+            if items.is_empty() {
+                return read;
+            }
+            read.extend(items.iter().filter_map(DueItem::due_at).map(Timestamp::millis));
+        }
+        read
+    }
+
+    #[test]
+    fn the_oldest_and_the_newest_are_looked_after_by_turns_until_they_meet() {
+        assert_eq!(read(&[1, 2, 3, 4, 5, 6, 7], 2), [1, 2, 7, 6, 3, 4, 5]);
+        assert_eq!(read(&[1, 2, 3, 4, 5, 6], 2), [1, 2, 6, 5, 3, 4]);
+        for count in 0..40 {
+            for page in 1..10 {
+                // Some of one millisecond.
+                let times: Vec<_> = (0..count).map(|at| at / 3).collect();
+                let mut seen = read(&times, page);
+                seen.sort_unstable();
+                seen.dedup();
+                let mut all = times.clone();
+                all.dedup();
+                assert_eq!(seen, all, "{count} in pages of {page}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_cannot_wait_keeps_a_part_of_the_budget() {
+        let round = Round {
+            now: Timestamp::now(),
+            clock: Instant::now(),
+            budget: AtomicU32::new(16),
+            floor: Duration::ZERO,
+        };
+        let polls = (0..100).filter(|_| round.affords(2)).count();
+        let others = (0..100).filter(|_| round.affords(0)).count();
+
+        assert_eq!((polls, others), (14, 2));
+    }
 }

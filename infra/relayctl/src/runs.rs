@@ -16,21 +16,21 @@ use relay::{
     json::Json,
     request::StartBody,
     service::read::ListRequest,
-    store::due::{End, Overdue},
+    store::due::{End, FOREVER, Overdue},
     time::Timestamp,
 };
 use serde::Serialize;
 use serde_json::json;
 
 use crate::{
-    output::{Reply, minute, overwrite, plain, say, span, start, table},
+    output::{Reply, minute, note, overwrite, plain, say, span, start, table},
     stack::{Stack, operator},
 };
 
 /// How often a watched run is looked at.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// The most that is looked at of what stands under one key of the index of debts.
+/// The most that is looked at of what stands under one key of the index of debts, and of a run's deliveries.
 const MOST_PAGES: usize = 10;
 
 #[derive(Debug, Subcommand)]
@@ -191,13 +191,12 @@ async fn open_where(
     is_wanted: impl Fn(&Execution) -> bool,
 ) -> anyhow::Result<Vec<Execution>> {
     let due = stack.due()?;
-    let forever = Timestamp::from_millis(i64::MAX);
     let mut runs = Vec::new();
     let kinds = DebtKind::ALL.into_iter().filter(|kind| kind.is_of_a_run());
     for debt in kinds.flat_map(DebtKind::keys).chain([Debt::dead()]) {
         let mut after = None;
         for _ in 0..MOST_PAGES {
-            let page = due.overdue(&debt, forever, End::Newest, after).await?;
+            let page = due.overdue(&debt, FOREVER, End::Newest, after).await?;
             for found in due.read(&page.items).await?.into_iter().flatten() {
                 match found.overdue {
                     Ok(Overdue::Run(run)) if !run.status.is_end() && is_wanted(&run) => {
@@ -228,7 +227,20 @@ async fn show(stack: &Stack, id: &ExecutionId) -> anyhow::Result<Reply> {
     let reader = stack.reader()?;
     let run = reader.monitor(&operator(), id, None).await?;
     let results = reader.results(&operator(), id, true).await?;
-    let deliveries = reader.deliveries(&operator(), id).await?;
+    let mut deliveries = Vec::new();
+    let mut cursor = None;
+    for _ in 0..MOST_PAGES {
+        let limit = ListRequest::MAX_LIMIT;
+        let page = reader.deliveries(&operator(), id, limit, cursor.as_deref()).await?;
+        deliveries.extend(page.deliveries);
+        cursor = page.next_cursor;
+        if cursor.is_none() {
+            break;
+        }
+    }
+    if cursor.is_some() {
+        note(&format!("There are more than these {} deliveries.", deliveries.len()));
+    }
     let mut lines = vec![
         format!("run       {id}"),
         format!("agent     {}", run.agent_name),

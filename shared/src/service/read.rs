@@ -3,14 +3,14 @@
 use std::time::{Duration, Instant};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use serde::{Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tracing::warn;
 
 use crate::{
     agent::{AgentName, AgentStatus},
     answer::{
-        AgentView, AnsweredBy, DeliveryView, ExecutionList, Metadata, Monitor, QuestionView,
-        Receipt, Results,
+        AgentView, AnsweredBy, DeliveryList, DeliveryView, ExecutionList, Metadata, Monitor,
+        QuestionView, Receipt, Results,
     },
     caller::{Action, Caller, UserId},
     error::Error,
@@ -74,6 +74,12 @@ impl ListRequest {
     }
 }
 
+/// From where a list of deliveries goes on.
+#[derive(Debug, Serialize, Deserialize)]
+struct AfterPart {
+    part: String,
+}
+
 /// What is known of a start once its caller was held.
 #[derive(Debug)]
 pub enum Started {
@@ -120,7 +126,8 @@ impl Reader {
         if execution.shown_status() != Status::InputRequired {
             return Ok(Vec::new());
         }
-        let mut questions = self.executions.questions(&execution.execution_id).await?;
+        let open = &execution.open_questions;
+        let mut questions = self.executions.find_questions(&execution.execution_id, open).await?;
         questions.retain(|it| it.answer_hash.is_none() && it.is_open_in(execution));
         questions.sort_by_key(|question| question.asked_at);
         Ok(questions.iter().map(QuestionView::from).collect())
@@ -234,16 +241,25 @@ impl Reader {
         }
     }
 
-    /// The deliveries of a run, with all their attempts.
+    /// A page of the deliveries of a run, with their attempts.
     pub async fn deliveries(
         &self,
         caller: &Caller,
         id: &ExecutionId,
-    ) -> Result<Vec<DeliveryView>, Error> {
+        limit: usize,
+        cursor: Option<&str>,
+    ) -> Result<DeliveryList, Error> {
+        let after: Option<AfterPart> = cursor.map(decode_cursor).transpose()?;
         let found = self.executions.find(id, Consistency::Strong).await?;
         permitted(caller, Action::View, found)?;
-        let deliveries = self.deliveries.list(id).await?;
-        Ok(deliveries.into_iter().map(DeliveryView::from).collect())
+        let limit = i32::try_from(limit).unwrap_or(i32::MAX);
+        let after = after.as_ref().map(|after| after.part.as_str());
+        let (deliveries, next) = self.deliveries.list(id, limit, after).await?;
+        let next = next.map(|part| encode_cursor(&AfterPart { part })).transpose()?;
+        Ok(DeliveryList {
+            deliveries: deliveries.into_iter().map(DeliveryView::from).collect(),
+            next_cursor: next,
+        })
     }
 
     /// A page of the caller's runs, newest first.

@@ -4,14 +4,17 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::{
     Client,
-    operation::update_item::{UpdateItemError, builders::UpdateItemFluentBuilder},
+    operation::{
+        query::builders::QueryFluentBuilder,
+        update_item::{UpdateItemError, builders::UpdateItemFluentBuilder},
+    },
     types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure},
 };
 use ulid::Ulid;
 
 use super::{
-    Item, Write, from_item, is_refused, is_written, number, projection::Projection, text, to_item,
-    transitions::Step, trouble::TROUBLE,
+    Item, Write, executions::key, from_item, is_refused, is_written, number,
+    projection::Projection, text, to_item, transitions::Step, trouble::TROUBLE,
 };
 use crate::{
     caller::Actor,
@@ -21,6 +24,12 @@ use crate::{
     execution::ExecutionId,
     time::Timestamp,
 };
+
+/// So often a delivery is leased that cannot be read.
+const MOST_UNREADABLE: u32 = 20;
+
+/// As many ids as are read at once.
+const MOST_LOOKED_THROUGH: i32 = 500;
 
 #[derive(Debug, Clone)]
 pub struct Deliveries {
@@ -55,27 +64,82 @@ impl Deliveries {
         Self { client, table }
     }
 
-    /// All deliveries of a run.
-    pub async fn list(&self, id: &ExecutionId) -> Result<Vec<Delivery>, Error> {
+    /// One page of the deliveries of a run, from behind the part `after`; the second value says
+    /// where to go on.
+    pub async fn list(
+        &self,
+        id: &ExecutionId,
+        limit: i32,
+        after: Option<&str>,
+    ) -> Result<(Vec<Delivery>, Option<String>), Error> {
         let Projection { expression, names } = Projection::of::<Delivery>();
-        let mut deliveries = Vec::new();
-        let mut items = self
+        let page = self
+            .of(id, limit, after)
+            .projection_expression(expression)
+            .set_expression_attribute_names(Some(names))
+            .send()
+            .await
+            .map_err(Error::aws("list deliveries"))?;
+        let deliveries: Result<Vec<_>, _> =
+            page.items.unwrap_or_default().into_iter().map(from_item).collect();
+        Ok((deliveries?, part_of(page.last_evaluated_key)))
+    }
+
+    /// The delivery of a run that has this `webhook-id`. There may be thousands, of which only the
+    /// ids are looked through.
+    pub async fn find_by_id(
+        &self,
+        id: &ExecutionId,
+        webhook_id: &str,
+    ) -> Result<Option<Delivery>, Error> {
+        let mut after = None;
+        loop {
+            let page = self
+                .of(id, MOST_LOOKED_THROUGH, after.as_deref())
+                .projection_expression("part, webhook_id")
+                .send()
+                .await
+                .map_err(Error::aws("look for a delivery"))?;
+            let wanted = text(webhook_id);
+            let mut items = page.items.unwrap_or_default().into_iter();
+            let found = items.find(|item| item.get("webhook_id") == Some(&wanted));
+            if let Some(part) = part_of(found) {
+                return self.find(id, &part).await;
+            }
+            after = part_of(page.last_evaluated_key);
+            if after.is_none() {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// One delivery as it is now.
+    pub async fn find(&self, id: &ExecutionId, part: &str) -> Result<Option<Delivery>, Error> {
+        let Projection { expression, names } = Projection::of::<Delivery>();
+        let found = self
             .client
+            .get_item()
+            .table_name(&self.table)
+            .set_key(Some(key(id.as_str(), part)))
+            .projection_expression(expression)
+            .set_expression_attribute_names(Some(names))
+            .consistent_read(true)
+            .send()
+            .await
+            .map_err(Error::aws("read a delivery"))?;
+        found.item.map(from_item).transpose()
+    }
+
+    fn of(&self, id: &ExecutionId, limit: i32, after: Option<&str>) -> QueryFluentBuilder {
+        self.client
             .query()
             .table_name(&self.table)
             .key_condition_expression("execution_id = :id AND begins_with(part, :prefix)")
             .expression_attribute_values(":id", text(id.as_str()))
             .expression_attribute_values(":prefix", text(PART_PREFIX))
-            .projection_expression(expression)
-            .set_expression_attribute_names(Some(names))
             .consistent_read(true)
-            .into_paginator()
-            .items()
-            .send();
-        while let Some(item) = items.next().await {
-            deliveries.push(from_item(item.map_err(Error::aws("list deliveries"))?)?);
-        }
-        Ok(deliveries)
+            .limit(limit)
+            .set_exclusive_start_key(after.map(|part| key(id.as_str(), part)))
     }
 
     /// Owes a delivery that belongs to no run.
@@ -184,7 +248,47 @@ impl Deliveries {
                 _ => return Err(Error::aws("lease a delivery")(error)),
             },
         };
-        Ok(Lease::Held(Box::new(from_item(item)?)))
+        let leases = item.get("attempt_count").and_then(|count| count.as_n().ok()?.parse().ok());
+        match from_item(item) {
+            Ok(delivery) => Ok(Lease::Held(Box::new(delivery))),
+            Err(error) => {
+                if leases.unwrap_or(u32::MAX) >= MOST_UNREADABLE {
+                    self.give_up_unreadable(id, part, &token).await?;
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Ends a delivery that cannot be read, under its lease: nothing else could ever end it.
+    async fn give_up_unreadable(
+        &self,
+        id: &ExecutionId,
+        part: &str,
+        token: &str,
+    ) -> Result<(), Error> {
+        let ended = self
+            .client
+            .update_item()
+            .table_name(&self.table)
+            .set_key(Some(key(id.as_str(), part)))
+            .update_expression(
+                "SET #state = :undelivered, trouble = :trouble, troubled_at = :now \
+                 REMOVE leased_until, due_at, debt",
+            )
+            .condition_expression("lease = :token")
+            .expression_attribute_names("#state", "state")
+            .expression_attribute_values(":undelivered", text("undelivered"))
+            .expression_attribute_values(":trouble", text(TROUBLE))
+            .expression_attribute_values(":now", number(Timestamp::now().millis()))
+            .expression_attribute_values(":token", text(token))
+            .write()
+            .await;
+        match ended {
+            Ok(_) => Ok(()),
+            Err(error) if is_refused(&error) => Ok(()),
+            Err(error) => Err(Error::aws("give up a delivery")(error)),
+        }
     }
 
     /// Records an attempt and frees its lease. Returns whether the lease was still ours: after
@@ -240,6 +344,10 @@ impl Deliveries {
             },
         }
     }
+}
+
+fn part_of(item: Option<Item>) -> Option<String> {
+    item?.get("part")?.as_s().ok().cloned()
 }
 
 fn debt(id: &ExecutionId) -> AttributeValue {

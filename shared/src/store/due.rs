@@ -4,7 +4,6 @@ use std::collections::HashMap;
 
 use aws_sdk_dynamodb::{
     Client,
-    operation::query::builders::QueryFluentBuilder,
     types::{AttributeValue, ReturnValuesOnConditionCheckFailure, Select},
 };
 use serde::Deserialize;
@@ -30,6 +29,9 @@ pub struct Due {
     client: Client,
     table: String,
 }
+
+/// After all that may be due.
+pub const FOREVER: Timestamp = Timestamp::from_millis(i64::MAX);
 
 /// From which end of what is overdue a page is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -128,14 +130,6 @@ impl Due {
         Self { client, table }
     }
 
-    fn query(&self, debt: &Debt) -> QueryFluentBuilder {
-        self.client
-            .query()
-            .table_name(&self.table)
-            .index_name(INDEX)
-            .expression_attribute_values(":debt", text(debt.as_str()))
-    }
-
     /// What was due before `until` under one key: a page from behind `after`, or from that end.
     pub async fn overdue(
         &self,
@@ -145,8 +139,12 @@ impl Due {
         after: Option<Item>,
     ) -> Result<Page, Error> {
         let page = self
-            .query(debt)
+            .client
+            .query()
+            .table_name(&self.table)
+            .index_name(INDEX)
             .key_condition_expression("debt = :debt AND due_at <= :until")
+            .expression_attribute_values(":debt", text(debt.as_str()))
             .expression_attribute_values(":until", number(until.millis()))
             .scan_index_forward(end == End::Oldest)
             .limit(i32::try_from(MAX_BATCH).unwrap_or(i32::MAX))
@@ -164,18 +162,20 @@ impl Due {
     pub async fn count(
         &self,
         debt: &Debt,
-        until: Option<Timestamp>,
+        until: Timestamp,
         limit: i32,
         after: Option<Item>,
     ) -> Result<(u64, Option<Item>), Error> {
-        let query = self.query(debt).select(Select::Count).limit(limit);
-        let query = match until {
-            None => query.key_condition_expression("debt = :debt"),
-            Some(until) => query
-                .key_condition_expression("debt = :debt AND due_at <= :until")
-                .expression_attribute_values(":until", number(until.millis())),
-        };
-        let page = query
+        let page = self
+            .client
+            .query()
+            .table_name(&self.table)
+            .index_name(INDEX)
+            .select(Select::Count)
+            .limit(limit)
+            .key_condition_expression("debt = :counted AND due_at <= :until")
+            .expression_attribute_values(":counted", text(debt.as_str()))
+            .expression_attribute_values(":until", number(until.millis()))
             .set_exclusive_start_key(after)
             .send()
             .await

@@ -11,7 +11,7 @@ use super::{
     executions::{Executions, key},
     from_item, is_refused, number,
     projection::Projection,
-    text, to_item,
+    read_batch, text, to_item,
     transitions::{Change, Step},
 };
 use crate::{
@@ -162,6 +162,19 @@ impl Executions {
     fn owing(&self, owed: &[Delivery]) -> Result<Vec<TransactWriteItem>, Error> {
         let id = |delivery: &Delivery| delivery.execution_id.as_str().to_owned();
         owed.iter().map(|delivery| self.put(&id(delivery), &delivery.part, delivery)).collect()
+    }
+
+    /// These questions of a run, of which there are few at a time, without tokens and answers.
+    pub async fn find_questions<'a>(
+        &self,
+        id: &ExecutionId,
+        questions: impl IntoIterator<Item = &'a QuestionId>,
+    ) -> Result<Vec<Question>, Error> {
+        let keys = questions.into_iter().map(|it| key(id.as_str(), &it.part())).collect();
+        let projection = Some(Projection::naming(TOLD));
+        let action = "read questions";
+        let items = read_batch(&self.client, &self.table, keys, projection, action).await?;
+        items.into_iter().map(from_item).collect()
     }
 
     /// All that a run has asked, without tokens and answers.

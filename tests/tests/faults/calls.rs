@@ -85,7 +85,8 @@ impl Call {
             body.push(mentions(stack.output(self.about)));
         }
         if !self.part.is_empty() {
-            let part = r#"Key.part.S || ExpressionAttributeValues.":prefix".S || ''"#;
+            let part = r#"Key.part.S || ExpressionAttributeValues.":prefix".S
+                || (RequestItems.* | [0].Keys[0].part.S) || ''"#;
             body.push(format!("starts_with({part}, '{}')", self.part));
         }
         if !self.says.is_empty() {
@@ -139,7 +140,9 @@ pub(crate) enum Scenario {
     Unlaunched,
     /// All its status events are lost besides.
     Unheard,
-    /// The same, and it is cancelled when a sweep has seen that it runs.
+    /// The same, and Step Functions is busy when it is asked.
+    Unasked,
+    /// All its status events are lost, and it is cancelled when a sweep has seen that it runs.
     Silent,
     /// Its delivery's message is lost besides.
     Unsent,
@@ -232,6 +235,9 @@ impl Scenario {
         match self {
             Self::Unlaunched => &[(START_SEND, Fault::Failed, None)],
             Self::Unheard | Self::Silent => &[(STATUS_FIND, Fault::Failed, None)],
+            Self::Unasked => {
+                &[(STATUS_FIND, Fault::Failed, None), (DESCRIBE, Fault::Throttled, Some(3))]
+            }
             Self::Unsent => &[(STATUS_SEND, Fault::Failed, None)],
             Self::Delayed => &[(START_EXECUTION, Fault::Throttled, Some(3))],
             // The event that says that it runs is heard by its second try, when the agent has asked.
@@ -274,6 +280,8 @@ pub(crate) enum Request {
     /// A tool that is held until its run ends.
     ToolStart,
     ToolList,
+    Trouble,
+    ToolTrouble,
     /// What an agent asks.
     Questions,
     ToolQuestions,
@@ -320,7 +328,7 @@ const fn delivery_message(function: &'static str, name: &'static str) -> Call {
 
 /// The questions of a run, without tokens and answers.
 const fn questions(function: &'static str, name: &'static str) -> Call {
-    dynamodb(function, name, "Query").part("question")
+    dynamodb(function, name, "BatchGetItem").part("question")
 }
 
 /// The message that an answer is to be given.
@@ -335,6 +343,7 @@ const fn secret(function: &'static str) -> Call {
 const START_SEND: Call = launch_message("start", "send");
 const START_EXECUTION: Call = call("launch", "StartExecution", "stepfunctions", "StartExecution");
 const LAUNCHED: Call = update("launch", "launched", "started_at = :started_at");
+const DESCRIBE: Call = call("sweep", "describe", "stepfunctions", "DescribeExecution");
 const STATUS_FIND: Call = dynamodb("status", "find", "GetItem").part("state");
 const STATUS_RUNNING: Call = update("status", "advance to running", ADVANCE);
 const STATUS_END: Call =
@@ -435,15 +444,20 @@ pub(crate) const RUNS: &[(Call, Scenario)] = &[
     (RECORD, Scenario::Retried),
     (delivery_message("webhook", "send again"), Scenario::Retried),
     (secret("webhook"), Scenario::Cold),
-    (dynamodb("sweep", "count", "Query").says("part = :state").of_anybody(), Scenario::Unlaunched),
     (
-        dynamodb("sweep", "overdue", "Query").says("due_at <= :now").of_anybody(),
+        dynamodb("sweep", "count", "Query").says("debt = :counted").of_anybody(),
         Scenario::Unlaunched,
     ),
-    (dynamodb("sweep", "find a run", "GetItem").part("state"), Scenario::Unlaunched),
+    (
+        dynamodb("sweep", "overdue", "Query").says("due_at <= :until").of_anybody(),
+        Scenario::Unlaunched,
+    ),
+    (dynamodb("sweep", "read", "BatchGetItem").of_anybody(), Scenario::Unlaunched),
     (update("sweep", "postpone a run", "due_at = :until").part("state"), Scenario::Unlaunched),
     (launch_message("sweep", "send a launch"), Scenario::Unlaunched),
-    (call("sweep", "describe", "stepfunctions", "DescribeExecution"), Scenario::Unheard),
+    (DESCRIBE, Scenario::Unheard),
+    (update("sweep", "take back", "REMOVE sweeps"), Scenario::Unasked),
+    (dynamodb("sweep", "find a run", "GetItem").part("state"), Scenario::Unheard),
     (dynamodb("sweep", "subscribers", "Query").says("begins_with(part"), Scenario::Unheard),
     (dynamodb("sweep", "outcome", "PutItem"), Scenario::Unheard),
     (call("sweep", "PutEvents", "events", "PutEvents"), Scenario::Unheard),
@@ -453,10 +467,8 @@ pub(crate) const RUNS: &[(Call, Scenario)] = &[
     ),
     (delivery_message("sweep", "send the news"), Scenario::Unheard),
     (update("sweep", "advance to running", ADVANCE), Scenario::Silent),
-    (dynamodb("sweep", "find a delivery", "GetItem").part("delivery"), Scenario::Unsent),
     (update("sweep", "postpone a delivery", "due_at = :until").part("delivery"), Scenario::Unsent),
     (delivery_message("sweep", "send a delivery"), Scenario::Unsent),
-    (dynamodb("sweep", "find a question", "GetItem").part("question"), Scenario::Unhinted),
     (
         update("sweep", "postpone a question", "due_at = :until").part("question"),
         Scenario::Unhinted,
@@ -476,6 +488,8 @@ pub(crate) const REQUESTS: &[(Call, Request)] = &[
     (dynamodb("read", "results", "GetItem").part("output"), Request::Results),
     (dynamodb("read", "results: input", "GetItem").part("input"), Request::Results),
     (dynamodb("read", "list", "Query").says("user_id = :user_id"), Request::List),
+    (dynamodb("read", "trouble", "Query").says("troubled_at BETWEEN"), Request::Trouble),
+    (dynamodb("read", "trouble: runs", "BatchGetItem").part("state"), Request::Trouble),
     (dynamodb("read", "deliveries", "Query").part("delivery"), Request::Deliveries),
     (questions("read", "questions"), Request::Questions),
     (dynamodb("read", "subscriptions", "Query").says(":owner AND begins"), Request::Subscriptions),
@@ -486,6 +500,7 @@ pub(crate) const REQUESTS: &[(Call, Request)] = &[
     (dynamodb("start", "results", "GetItem").part("output"), Request::HeldStart),
     (dynamodb("start", "redeliver: find", "GetItem").part("state"), Request::Redeliver),
     (dynamodb("start", "redeliver: list", "Query").part("delivery"), Request::Redeliver),
+    (dynamodb("start", "redeliver: read", "GetItem").part("delivery"), Request::Redeliver),
     (update("start", "redeliver: owe", "attempt_count = :zero"), Request::Redeliver),
     (delivery_message("start", "redeliver: send"), Request::Redeliver),
     (dynamodb("start", "subscribe", "TransactWriteItems").says("n < :most"), Request::Subscribe),
@@ -507,5 +522,7 @@ pub(crate) const REQUESTS: &[(Call, Request)] = &[
     (update("mcp", "free a slot", "REMOVE held_until").of_anybody(), Request::ToolStart),
     (dynamodb("mcp", "watch", "GetItem").part("state"), Request::ToolStart),
     (dynamodb("mcp", "list", "Query").says("user_id = :user_id"), Request::ToolList),
+    (dynamodb("mcp", "trouble", "Query").says("troubled_at BETWEEN"), Request::ToolTrouble),
+    (dynamodb("mcp", "trouble: runs", "BatchGetItem").part("state"), Request::ToolTrouble),
     (questions("mcp", "questions"), Request::ToolQuestions),
 ];
