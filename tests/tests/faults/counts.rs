@@ -6,12 +6,13 @@ use std::collections::BTreeMap;
 use e2e::{Stack, eventually, receiver::Receiver};
 use relay::{api_key::ApiKeyHash, execution::Rank};
 use reqwest::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     alone,
     calls::{Call, REQUESTS, RUNS},
     proxy::{Fault, Proxy},
+    units::OF_A_RUN,
 };
 
 /// Counts the calls that are made for one user and agent.
@@ -66,6 +67,67 @@ impl Counter {
 
 fn said((kind, count): (&String, &u64)) -> String {
     if *count == 1 { format!("{kind}. ") } else { format!("{kind} × {count}. ") }
+}
+
+/// What the writes to the executions have consumed that mention one of `owners`, by function and
+/// operation: of the table and of each of its indexes.
+async fn consumed(proxy: &Proxy, stack: &Stack, owners: &[String]) -> Value {
+    let mut sums: BTreeMap<String, BTreeMap<String, f64>> = BTreeMap::new();
+    for (function, operation, about, consumed) in proxy.units().await {
+        if !owners.iter().any(|owner| about.contains(owner)) {
+            continue;
+        }
+        let sum = sums.entry(format!("{function} {operation}")).or_default();
+        for table in consumed.as_array().unwrap() {
+            if table["TableName"] != stack.output("ExecutionsTable") {
+                continue;
+            }
+            let mut of_the_table = table["CapacityUnits"].as_f64().unwrap();
+            let indexes = table["GlobalSecondaryIndexes"].as_object().cloned().unwrap_or_default();
+            for (index, units) in indexes {
+                let units = units["CapacityUnits"].as_f64().unwrap();
+                of_the_table -= units;
+                *sum.entry(index).or_default() += units;
+            }
+            *sum.entry("table".to_owned()).or_default() += of_the_table;
+        }
+    }
+    sums.retain(|_, sum| !sum.is_empty());
+    json!(sums)
+}
+
+/// A run with a key and a callback consumes what `relayctl cost` says: as DynamoDB counts it, by the
+/// sizes of the items, twice in a transaction, and once for each entry of an index that changes.
+#[tokio::test]
+async fn a_run_consumes_the_write_units_that_its_cost_is_made_of() {
+    alone(async |stack| {
+        let user = stack.user(&["execute:*", "view:*"]).await;
+        let agent = stack.agent("EchoMachineArn", json!({})).await;
+        let key = ApiKeyHash::of(&user.key).to_hex();
+        let owners = [agent.clone(), user.id.clone(), key[..8].to_owned(), key];
+        let receiver = Receiver::start().await;
+        let proxy = Proxy::connect();
+        proxy.units().await;
+
+        let body = json!({
+            "agent_name": agent, "input_message": "x", "parameters": {"wait_seconds": 1},
+            "callback_url": receiver.url(),
+        });
+        let started = user.post_with(&[("idempotency-key", "once")], &body).await;
+        let id = started.text("execution_id");
+        user.wait_for(&id, "completed").await;
+        user.wait_for_parts(&id).await;
+
+        let consumed = consumed(&proxy, stack, &owners).await;
+        println!("{}", serde_json::to_string_pretty(&consumed).unwrap());
+        let said = OF_A_RUN.map(|(operation, units)| {
+            let named = ["table", "owner", "debts"].into_iter().zip(units);
+            let named = named.filter(|(name, units)| *units > 0.0 || *name == "table");
+            (operation, named.collect::<BTreeMap<_, _>>())
+        });
+        assert_eq!(consumed, json!(BTreeMap::from(said)));
+    })
+    .await;
 }
 
 const AUTHORIZED: (&str, u64) = ("authorizer GetItem", 1);

@@ -18,6 +18,8 @@ mod proxy;
 #[cfg(feature = "all")]
 mod requests;
 mod run;
+#[path = "../../../infra/relayctl/src/cost/units.rs"]
+mod units;
 
 use std::{
     panic::{AssertUnwindSafe, resume_unwind},
