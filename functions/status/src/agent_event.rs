@@ -9,6 +9,7 @@ use relay::{
     json::Node,
     question::Ask,
     service::hear::{Saying, Word},
+    time::Timestamp,
 };
 use serde_json::Value;
 
@@ -30,13 +31,18 @@ pub(crate) fn read(event: Node<'_>) -> Option<Result<Option<Saying>, Error>> {
         _ => return None,
     };
     let detail = members.get("detail").and_then(|detail| detail.to_json().to_value());
+    let said_at = members.get("time").and_then(|time| Timestamp::parse(&time.text()?));
     let saying = detail
         .ok_or("it has no detail that can be read")
-        .and_then(|detail| saying(&detail, parse(&detail)?));
+        .and_then(|detail| saying(&detail, said_at, parse(&detail)?));
     Some(saying.map_err(|reason| Error::corrupt("an agent's event", reason)))
 }
 
-fn saying(detail: &Value, word: Word) -> Result<Option<Saying>, &'static str> {
+fn saying(
+    detail: &Value,
+    said_at: Option<Timestamp>,
+    word: Word,
+) -> Result<Option<Saying>, &'static str> {
     // A question says by its execution's ARN whose it is; for progress the name will do.
     let arn = text(detail, "execution_arn");
     let named = match &word {
@@ -63,6 +69,7 @@ fn saying(detail: &Value, word: Word) -> Result<Option<Saying>, &'static str> {
         execution_id,
         execution_arn: arn,
         redrive_count,
+        said_at,
         word,
     }))
 }

@@ -13,12 +13,13 @@ use relay::{
     error::Error,
     execution::{Execution, SHARDS, Status},
     problem,
+    protocol::{Grounds, Look, Silence},
     queue::{DeliveryMessage, LaunchMessage, Queue},
     service::settle::{Observation, Settle, Settled},
     step_functions::StepFunctions,
     store::{
         due::{Debt, Due, DueItem},
-        transitions::{CLAIM_GRACE, Step},
+        transitions::Step,
     },
     telemetry::Invocation,
     time::Timestamp,
@@ -143,7 +144,9 @@ impl Sweeper {
                 Ok(Paid::Repaired(Repair::Answer))
             }
             Some(Debt::Delivery(delivery)) => {
-                let until = Timestamp::now().plus(self.settle.delivery_overdue);
+                let now = Timestamp::now();
+                let held = delivery.facts().held_for(now);
+                let until = now.plus(self.settle.delivery_overdue.max(held));
                 if self.due.postpone(item, until).await? == Step::Stale {
                     return Ok(Paid::Elsewhere);
                 }
@@ -151,7 +154,7 @@ impl Sweeper {
                     execution_id: item.execution_id.clone(),
                     part: item.part.clone(),
                 };
-                self.settle.webhook_queue.hurry(&message, &delivery.user_id, Duration::ZERO).await;
+                self.settle.webhook_queue.hurry(&message, &delivery.user_id, held).await;
                 Ok(Paid::Repaired(Repair::Delivery))
             }
         }
@@ -164,62 +167,73 @@ impl Sweeper {
         budget: &AtomicU32,
     ) -> Result<Paid, Error> {
         let now = Timestamp::now();
-        match run.status {
-            Status::Queued if !is_past_claiming(run, now) => {
-                let until = run.look_again(now, self.launch_overdue);
-                if self.due.postpone(item, until).await? == Step::Stale {
-                    return Ok(Paid::Elsewhere);
-                }
-                self.hurry_launch(run).await;
-                Ok(Paid::Queued { age_ms: now.millis_since(run.created_at) })
+        let facts = run.facts();
+        let silence = Silence {
+            launch: self.launch_overdue,
+            news: self.settle.news_overdue,
+            longest: LONGEST_PAUSE,
+        };
+        let mut look = facts.look(now, silence);
+        if matches!(look, Look::Ask | Look::AskOrLaunch | Look::Confirm)
+            && budget
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |it| it.checked_sub(1))
+                .is_err()
+        {
+            // The stalest come first, so those that the budget leaves out are the freshest.
+            if look != Look::AskOrLaunch {
+                return Ok(Paid::Elsewhere);
             }
-            Status::Queued | Status::Running | Status::InputRequired => {
-                // The stalest come first, so those that the budget leaves out are the freshest.
-                let is_affordable =
-                    budget.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
-                        left.checked_sub(1)
-                    });
-                if is_affordable.is_err() {
-                    return Ok(Paid::Elsewhere);
-                }
-                let until = run.look_again(now, pause(run, now, self.settle.news_overdue));
-                if self.due.postpone(item, until).await? == Step::Stale {
-                    return Ok(Paid::Elsewhere);
-                }
-                self.ask(run, now).await
-            }
-            // It has ended since it came into the index.
-            Status::Completed | Status::Failed | Status::Timeout | Status::Cancelled => {
-                Ok(Paid::Elsewhere)
-            }
+            look = Look::Launch;
+        }
+        let until = facts.look_again(now, silence);
+        if self.due.postpone(item, until).await? == Step::Stale {
+            return Ok(Paid::Elsewhere);
+        }
+        if !run.status.is_end()
+            && let Err(error) = self.settle.keep(run, now).await
+        {
+            // It is tried again with the next look, long before it is needed.
+            problem::log(&error);
+        }
+        match look {
+            Look::Later => Ok(Paid::Looked),
+            Look::Launch => Ok(self.launch(run, now).await),
+            Look::AskOrLaunch | Look::Ask => self.ask(run, look, now).await,
+            Look::Confirm => self.confirm(run).await,
         }
     }
 
     /// Asks Step Functions how a run is, and settles it by the answer.
-    async fn ask(&self, run: &Execution, now: Timestamp) -> Result<Paid, Error> {
+    async fn ask(&self, run: &Execution, look: Look, now: Timestamp) -> Result<Paid, Error> {
         let id = &run.execution_id;
+        let lost = |code, cause| {
+            Observation::never_ran(run, Grounds::Presumed, Status::Failed, code, cause)
+        };
+        let is_lost = run.facts().is_lost(now);
         let observed = match self.step_functions.describe(id, &run.execution_arn()).await {
+            Ok(Some(observed)) => observed,
+            // Whoever may start it need not be able to look at it.
+            Ok(None) | Err(Error::Forbidden(_)) if look == Look::AskOrLaunch => {
+                return Ok(self.launch(run, now).await);
+            }
             // It was never launched, nobody may start it any more, and we may not even ask.
-            Err(error @ Error::Forbidden(_))
-                if run.status == Status::Queued && is_lost(run, now) =>
-            {
+            Err(error @ Error::Forbidden(_)) if run.status == Status::Queued && is_lost => {
                 problem::log(&error);
-                let cause = "agent-relay may neither start nor look at this state machine";
-                Observation::never_ran(run, Status::Failed, "launch_denied", cause)
+                lost(
+                    "launch_denied",
+                    "agent-relay may neither start nor look at this state machine",
+                )
             }
             Err(error) => return Err(error),
-            Ok(Some(observed)) => observed,
-            Ok(None) if is_lost(run, now) => {
+            Ok(None) if is_lost => {
                 warn!(execution.id = %id, "Step Functions does not know {id}");
-                let code = "execution_lost";
-                let cause = "Step Functions does not know this execution";
-                Observation::never_ran(run, Status::Failed, code, cause)
+                lost("execution_lost", "Step Functions does not know this execution")
             }
             // It answers eventually consistently: not known yet.
             Ok(None) => return Ok(Paid::Looked),
         };
         let settled = self.settle.apply(&observed).await?;
-        if !observed.status.is_end() && run.to_stop(now).is_some() {
+        if !observed.status.is_end() && run.facts().to_stop(now).is_some() {
             self.hurry_launch(run).await;
             return Ok(Paid::Repaired(Repair::Stop));
         }
@@ -230,6 +244,34 @@ impl Sweeper {
             }
             Settled::Stale | Settled::Foreign | Settled::Unknown => Ok(Paid::Looked),
         }
+    }
+
+    /// Asks Step Functions about a presumed end: that is corrected by what it says, stopped where
+    /// it runs, or the end.
+    async fn confirm(&self, run: &Execution) -> Result<Paid, Error> {
+        let id = &run.execution_id;
+        let observed = match self.step_functions.describe(id, &run.execution_arn()).await {
+            Ok(Some(observed)) => observed,
+            // Nobody who may not look at it learns any more of it.
+            Ok(None) | Err(Error::Forbidden(_)) => {
+                self.settle.confirm(run).await?;
+                return Ok(Paid::Looked);
+            }
+            Err(error) => return Err(error),
+        };
+        if observed.status.is_end() {
+            self.settle.apply(&observed).await?;
+            warn!(execution.id = %id, "{id} has not ended as it was told to");
+            return Ok(Paid::Repaired(Repair::News));
+        }
+        warn!(execution.id = %id, "{id} runs, and was told to have ended");
+        self.hurry_launch(run).await;
+        Ok(Paid::Repaired(Repair::Stop))
+    }
+
+    async fn launch(&self, run: &Execution, now: Timestamp) -> Paid {
+        self.hurry_launch(run).await;
+        Paid::Queued { age_ms: now.millis_since(run.created_at) }
     }
 
     async fn hurry_launch(&self, run: &Execution) {
@@ -250,74 +292,4 @@ pub(crate) enum Paid {
         age_ms: u64,
     },
     Repaired(Repair),
-}
-
-/// A claimed run that may not be launched any more: only Step Functions knows whether it runs.
-fn is_past_claiming(run: &Execution, now: Timestamp) -> bool {
-    run.claimed_at.is_some() && run.launch_before.plus(CLAIM_GRACE) <= now
-}
-
-/// Whether a run that Step Functions does not know will never be known: its launch is long past
-/// what eventual consistency explains, and nobody may start it any more.
-fn is_lost(run: &Execution, now: Timestamp) -> bool {
-    match run.status {
-        Status::Queued => run.launch_before.plus(CLAIM_GRACE * 2) <= now,
-        Status::Running | Status::InputRequired => {
-            run.claimed_at.is_none_or(|at| at.plus(CLAIM_GRACE) <= now)
-        }
-        Status::Completed | Status::Failed | Status::Timeout | Status::Cancelled => false,
-    }
-}
-
-/// An eighth of the run's age, within bounds.
-fn pause(run: &Execution, now: Timestamp, shortest: Duration) -> Duration {
-    let age = Duration::from_millis(now.millis_since(run.started_at.unwrap_or(now)));
-    (age / 8).clamp(shortest, LONGEST_PAUSE.max(shortest))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const NOW: Timestamp = Timestamp::from_millis(10_000_000_000);
-
-    fn run(status: &str, claimed_minutes_ago: Option<u64>, launch_before: Timestamp) -> Execution {
-        let claimed_at = claimed_minutes_ago.map(|minutes| NOW.minus(Duration::from_mins(minutes)));
-        serde_json::from_value(json!({
-            "execution_id": "mcp-echo-1", "user_id": "someone", "agent_name": "echo",
-            "state_machine_arn": "arn:aws:states:eu-west-1:111122223333:stateMachine:echo",
-            "status": status, "redrive_count": 0, "rank": 0, "launch_before": launch_before,
-            "created_at": 1_000, "updated_at": 2_000, "started_at": NOW.minus(Duration::from_hours(4)),
-            "claimed_at": claimed_at,
-        }))
-        .unwrap()
-    }
-
-    #[test]
-    fn a_run_is_lost_only_when_nobody_may_start_it_any_more() {
-        let future = NOW.plus(Duration::from_hours(1));
-        let ago = |minutes| NOW.minus(Duration::from_mins(minutes));
-
-        assert!(!is_lost(&run("running", Some(10), future), NOW));
-        assert!(is_lost(&run("running", Some(16), future), NOW));
-        assert!(!is_lost(&run("queued", Some(600), future), NOW));
-        assert!(!is_lost(&run("queued", Some(600), ago(29)), NOW));
-        assert!(is_lost(&run("queued", Some(600), ago(31)), NOW));
-        assert!(!is_lost(&run("completed", Some(600), ago(31)), NOW));
-        assert!(!is_past_claiming(&run("queued", None, ago(60)), NOW), "launch ends it itself");
-        assert!(!is_past_claiming(&run("queued", Some(60), ago(14)), NOW));
-        assert!(is_past_claiming(&run("queued", Some(60), ago(16)), NOW));
-    }
-
-    #[test]
-    fn a_long_run_is_looked_at_ever_more_seldom() {
-        let of_age = |age: Duration| {
-            let run = Execution { started_at: Some(NOW.minus(age)), ..run("running", None, NOW) };
-            pause(&run, NOW, Duration::from_mins(5))
-        };
-
-        assert_eq!(of_age(Duration::from_mins(1)), Duration::from_mins(5));
-        assert_eq!(of_age(Duration::from_hours(4)), Duration::from_mins(30));
-        assert_eq!(of_age(Duration::from_hours(400)), Duration::from_hours(1));
-    }
 }

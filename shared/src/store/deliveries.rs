@@ -135,7 +135,9 @@ impl Deliveries {
         }
     }
 
-    /// Takes the lease of the next attempt for `hold`, and counts the attempt.
+    /// Takes the lease of the next attempt for `hold`, and counts the attempt. It leaves `due_at`
+    /// alone, which costs two writes of the index to move: who finds it overdue knows until when it
+    /// is held. See [`DeliveryFacts::may_be_leased`](crate::protocol::DeliveryFacts::may_be_leased).
     pub async fn lease(
         &self,
         id: &ExecutionId,
@@ -151,11 +153,9 @@ impl Deliveries {
             .table_name(&self.table)
             .key("execution_id", text(id.as_str()))
             .key("part", text(part))
-            .update_expression(
-                "SET lease = :token, leased_until = :until, due_at = :until ADD attempt_count :one",
-            )
+            .update_expression("SET lease = :token, leased_until = :until ADD attempt_count :one")
             .condition_expression(
-                "#state = :pending AND next_attempt_at <= :now \
+                "#state = :pending AND (attempt_count = :zero OR next_attempt_at <= :now) \
                  AND (attribute_not_exists(leased_until) OR leased_until <= :now)",
             )
             .expression_attribute_names("#state", "state")
@@ -164,6 +164,7 @@ impl Deliveries {
             .expression_attribute_values(":now", number(now.millis()))
             .expression_attribute_values(":until", number(until.millis()))
             .expression_attribute_values(":one", number(1))
+            .expression_attribute_values(":zero", number(0))
             .return_values(ReturnValue::AllNew)
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .write()

@@ -101,7 +101,7 @@ async fn no_operation_makes_one_call_more_than_it_says() {
                     ("start UpdateItem", 1),
                     ("start TransactWriteItems", 1),
                     ("start SendMessage", 1),
-                    ("launch UpdateItem", 2),
+                    ("launch UpdateItem", 1),
                     ("launch GetItem", 1),
                     ("launch StartExecution", 1),
                     ("status GetItem", 1),
@@ -117,7 +117,7 @@ async fn no_operation_makes_one_call_more_than_it_says() {
         user.results(&id).await;
         counter.expect("no results", &[AUTHORIZED, ("read GetItem", 2)]).await;
         user.get("/v1/executions").await;
-        counter.expect("list", &[AUTHORIZED, ("read Query", 1)]).await;
+        counter.expect("list", &[AUTHORIZED, ("read Query", 1), ("read BatchGetItem", 1)]).await;
         user.call("monitor_agent", json!({"execution_id": id})).await;
         counter.expect("tool", &[AUTHORIZED, ("mcp GetItem", 1)]).await;
 
