@@ -247,8 +247,6 @@ impl Facts {
 /// What is known of the tries to launch a run, each of which begins with a claim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Tries {
-    /// Whether this claim is the one that stands: no try was made before.
-    pub is_first: bool,
     /// How many have begun, with this one, and at least: a repeated claim counts twice.
     pub made: u32,
     /// All of the first so many were answered, and none of them by a start.
@@ -288,16 +286,22 @@ pub enum Next {
 }
 
 impl Tries {
-    /// Whether no other try may have started the run, or may yet.
+    /// Whether no try was made before.
+    #[must_use]
+    pub const fn is_first(self) -> bool {
+        self.made == 1
+    }
+
+    /// Whether no earlier try may have started the run, or may yet.
     #[must_use]
     pub const fn is_alone(self) -> bool {
-        self.is_first || (self.answered > 0 && self.made == self.answered + 1)
+        self.made == self.answered + 1
     }
 
     #[must_use]
     pub fn after(self, reply: Reply) -> Next {
         match reply {
-            Reply::Runs if self.is_first => Next::Nothing,
+            Reply::Runs if self.is_first() => Next::Nothing,
             Reply::Runs => Next::Settle,
             Reply::Exists => Next::Ask,
             Reply::Delayed { is_answer } => {
@@ -458,9 +462,9 @@ mod tests {
 
     #[test]
     fn a_try_that_may_not_be_the_only_one_never_ends_a_run_unasked() {
-        let first = Tries { is_first: true, made: 1, answered: 0 };
-        let answered = Tries { is_first: false, made: 3, answered: 2 };
-        let other = Tries { is_first: false, made: 3, answered: 1 };
+        let first = Tries { made: 1, answered: 0 };
+        let answered = Tries { made: 3, answered: 2 };
+        let other = Tries { made: 3, answered: 1 };
 
         assert!(first.is_alone() && answered.is_alone() && !other.is_alone());
         for tries in [first, answered] {

@@ -322,14 +322,14 @@ async fn a_run_is_claimed_while_it_is_queued_and_in_time() {
     let Claim::Claimed(first, tries) = executions.claim(&run.execution_id).await.unwrap() else {
         panic!()
     };
-    assert!(tries.is_first && tries.is_alone());
+    assert!(tries.is_first() && tries.is_alone());
     after(first.claimed_at.unwrap()).await;
     // A second claim is harmless, and keeps the time of the first.
     let Claim::Claimed(second, tries) = executions.claim(&run.execution_id).await.unwrap() else {
         panic!()
     };
     assert_eq!(first.claimed_at, second.claimed_at);
-    assert!(!tries.is_first && !tries.is_alone(), "the first was not answered");
+    assert!(!tries.is_first() && !tries.is_alone(), "the first was not answered");
     let running = at(&second, Position { redrive_count: 0, rank: Rank::Running });
     assert_eq!(move_to(&stack, &second, &running, Grounds::Told, &[]).await, Step::Applied);
     assert!(matches!(executions.claim(&run.execution_id).await.unwrap(), Claim::Refused(_)));

@@ -108,7 +108,8 @@ impl Settle {
             Standing::Runs => Some(row),
             Standing::HasMovedOn => None,
             Standing::Starts => {
-                self.apply(&Observation::runs(&row, None)).await?;
+                // Since when exactly, its own events will say.
+                self.apply(&Observation::runs(&row, row.claimed_at)).await?;
                 let row = self.executions.find(id, Consistency::Strong).await?;
                 row.filter(|row| standing(row, saying) == Standing::Runs)
             }

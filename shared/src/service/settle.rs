@@ -522,6 +522,38 @@ mod tests {
         }
     }
 
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(20_000))]
+
+        /// Whatever we have presumed in between, and whenever: the run ends as Step Functions says.
+        #[test]
+        fn what_was_presumed_is_outranked_by_what_step_functions_says(
+            (history, noise) in histories().prop_flat_map(|history| {
+                let redrives = history.last().map_or(0, |last| last.redrive_count);
+                let presumed = prop::collection::vec(0..=redrives, 1..4).prop_map(|redrives| {
+                    let presumed = |redrive_count| Observation {
+                        grounds: Grounds::Presumed, ..observed(Status::Failed, redrive_count)
+                    };
+                    redrives.into_iter().map(presumed).collect::<Vec<_>>()
+                });
+                (Just(history), presumed).prop_flat_map(|(history, presumed)| {
+                    let all: Vec<_> = history.iter().cloned().chain(presumed).collect();
+                    (Just(history), Just(all).prop_shuffle())
+                })
+            }),
+        ) {
+            let (presumed, told) = (fold(&claimed(None), &noise), fold(&claimed(None), &history));
+            let last = history.last().map(|last| last.status);
+            if last.is_some_and(|last| matches!(last, Status::Completed | Status::Failed)) {
+                prop_assert_eq!(presumed, told);
+            } else {
+                // Stopped because it was told to have ended, it has ended as it was told.
+                prop_assert!(presumed["rank"].as_u64() >= told["rank"].as_u64());
+                prop_assert_eq!(&presumed["redrive_count"], &told["redrive_count"]);
+            }
+        }
+    }
+
     /// The times that a completed run has whose event says these, in seconds from its row's making;
     /// the event came after a minute.
     fn times_of(start: Option<i64>, end: Option<i64>) -> (Option<i64>, Option<i64>) {

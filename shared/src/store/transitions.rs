@@ -84,7 +84,6 @@ impl Executions {
                 let item = output.attributes.unwrap_or_default();
                 let count = |name| item.get(name).and_then(|it| it.as_n().ok()?.parse().ok());
                 let tries = Tries {
-                    is_first: item.get("claimed_at") == Some(&number(now.millis())),
                     made: count("launch_tries").unwrap_or_default(),
                     answered: count("launch_answered").unwrap_or_default(),
                 };

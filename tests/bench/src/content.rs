@@ -63,8 +63,7 @@ impl Content {
             "UpdateItem" => match self.item(&request["TableName"], &request["Key"]) {
                 Some(mut item) if request["ReturnValues"] == "ALL_NEW" => {
                     // It was claimed by this.
-                    let now = request["ExpressionAttributeValues"][":now"]["N"].as_str();
-                    item["claimed_at"] = json!(now.and_then(|now| now.parse::<u64>().ok()));
+                    item["launch_tries"] = json!(1);
                     json!({"Attributes": stored(&item)})
                 }
                 _ => json!({}),
