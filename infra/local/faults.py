@@ -28,6 +28,7 @@ import microburst.rules
 from aiohttp import web
 from microburst.core.pipeline import Microburst
 
+MINISTACK = pathlib.Path(__file__).with_name("ministack_server.py")
 KILLED_BEFORE, KILLED_AFTER = "KilledBefore", "KilledAfter"
 
 
@@ -143,7 +144,7 @@ def end_with(engine: subprocess.Popen) -> None:
 def main() -> None:
     port, endpoint = sys.argv[1:]
     keep_host(microburst.forward.Upstream._outbound_headers)
-    engine = subprocess.Popen([sys.executable, "-m", "ministack"], stdin=subprocess.DEVNULL)
+    engine = subprocess.Popen([sys.executable, MINISTACK], stdin=subprocess.DEVNULL)
     add_kills(engine.pid, microburst.core.pipeline.apply_decision, microburst.forward._stream_to_client)
     name_codes_as_sqs_does()
     list_what_is_seen(microburst.rules.RuleEngine.decide, Microburst.handle_control)

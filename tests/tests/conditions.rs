@@ -60,6 +60,8 @@ fn at(execution: &Execution, position: Position) -> Execution {
         status,
         redrive_count: position.redrive_count,
         rank: position.rank as u8,
+        // By it a write knows itself again.
+        updated_at: execution.updated_at.plus(Duration::from_millis(1)),
         ttl,
         ..execution.clone()
     }
@@ -413,14 +415,6 @@ async fn a_try_is_alone_while_all_before_it_were_answered() {
         let tries = claim(id).await;
         assert!(!tries.is_alone(), "{tries:?}");
         executions.delay_launch(id, due_at, None).await.unwrap();
-    }
-
-    // It was claimed by a version that did not count.
-    let run = Execution { claimed_at: Some(Timestamp::now()), ..queued(&new_id()) };
-    accept(&stack, &run).await;
-    after(run.claimed_at.unwrap()).await;
-    for _ in 0..3 {
-        assert!(!claim(&run.execution_id).await.is_alone());
     }
 }
 

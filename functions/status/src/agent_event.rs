@@ -154,6 +154,24 @@ mod tests {
     }
 
     #[test]
+    fn a_question_of_an_ended_run_is_asked_about_again_while_it_is_young() {
+        let said = |time: &str| {
+            let event = json!({"detail-type": INPUT_REQUIRED, "time": time, "detail": {
+                "execution_arn": ARN, "task_token": "secret", "question": "Why?", "schema": {},
+            }});
+            read(Json::of(&event).node()).unwrap().unwrap().unwrap()
+        };
+        let at = Timestamp::parse("2026-01-01T00:00:00Z").unwrap();
+
+        let young = said("2026-01-01T00:00:00Z");
+        assert_eq!(young.said_at, Some(at));
+        assert!(!young.is_known_by(at.plus(Duration::from_secs(49))));
+        // Lambda's first retry comes after a minute.
+        assert!(young.is_known_by(at.plus(Duration::from_mins(1))));
+        assert!(said("lately").is_known_by(at));
+    }
+
+    #[test]
     fn what_is_no_event_of_an_agent_is_left_to_others() {
         for other in [
             json!({}),

@@ -96,7 +96,7 @@ impl Sweeper {
                 .buffer_unordered(SIDE_BY_SIDE)
                 .collect::<Vec<_>>()
                 .await;
-            let before = report.overdue;
+            let before = report.found;
             for outcome in paid {
                 match outcome {
                     Ok(paid) => report.count(paid),
@@ -108,7 +108,7 @@ impl Sweeper {
             }
             // What was looked after may still stand in the index for a moment: a round that
             // finds nothing else is the last.
-            if report.overdue == before || clock.elapsed() > ROUNDS_END {
+            if report.found == before || clock.elapsed() > ROUNDS_END {
                 return Ok(report);
             }
         }
@@ -196,7 +196,7 @@ impl Sweeper {
             problem::log(&error);
         }
         match look {
-            Look::Later => Ok(Paid::Looked),
+            Look::Later => Ok(Paid::Later),
             Look::Launch => Ok(self.launch(run, now).await),
             Look::AskOrLaunch | Look::Ask => self.ask(run, look, now).await,
             Look::Confirm => self.confirm(run).await,
@@ -285,6 +285,8 @@ impl Sweeper {
 pub(crate) enum Paid {
     /// Somebody else has, or there is no need, or no budget.
     Elsewhere,
+    /// It was heard of lately, and is to be looked after later.
+    Later,
     /// All was as it should be.
     Looked,
     /// A queued run was hurried.

@@ -39,6 +39,8 @@ impl Repair {
 pub(crate) struct Report {
     /// Runs that have not ended.
     pub(crate) open_runs: u64,
+    /// Items that were looked after, or put off.
+    pub(crate) found: u64,
     /// Items that were looked after.
     pub(crate) overdue: u64,
     /// Items that could not be looked after.
@@ -53,8 +55,11 @@ impl Report {
     }
 
     pub(crate) fn count(&mut self, paid: Paid) {
+        if paid != Paid::Elsewhere {
+            self.found += 1;
+        }
         let repair = match paid {
-            Paid::Elsewhere => return,
+            Paid::Elsewhere | Paid::Later => return,
             Paid::Looked => None,
             Paid::Queued { age_ms } => {
                 self.oldest_queued_ms = self.oldest_queued_ms.max(age_ms);
