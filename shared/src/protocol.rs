@@ -194,12 +194,12 @@ impl Facts {
         match self.position.rank {
             Rank::Queued if self.claimed_at.is_none() => Look::Launch,
             Rank::Queued if self.may_be_claimed(now) => Look::AskOrLaunch,
-            // Only Step Functions knows whether it runs.
-            Rank::Queued => Look::Ask,
-            Rank::Running if self.to_stop(now).is_some() => Look::Ask,
             // What it owes is still what its acceptance wrote.
-            Rank::Running if self.heard_at.plus(silence.news) > now => Look::Later,
-            Rank::Running => Look::Ask,
+            Rank::Running if self.is_heard_of(now, silence) && self.to_stop(now).is_none() => {
+                Look::Later
+            }
+            // Only Step Functions knows whether it runs.
+            Rank::Queued | Rank::Running => Look::Ask,
             Rank::Presumed => Look::Confirm,
             Rank::Ended => Look::Later,
         }
@@ -216,7 +216,7 @@ impl Facts {
             // The launch, or the stop, is to be hurried until it has come about.
             Rank::Queued | Rank::Presumed => self.before_deadline(now, silence.launch),
             Rank::Running if self.to_stop(now).is_some() => now.plus(silence.launch),
-            Rank::Running if self.heard_at.plus(silence.news) > now => {
+            Rank::Running if self.is_heard_of(now, silence) => {
                 let next = self.heard_at.plus(silence.news);
                 self.before_deadline(now, Duration::from_millis(next.millis_since(now)))
             }
@@ -233,6 +233,10 @@ impl Facts {
     pub fn owes_from(&self, now: Timestamp, silence: Duration) -> Timestamp {
         let next = self.before_deadline(now, silence);
         self.due_at.map_or(next, |due_at| due_at.min(next))
+    }
+
+    fn is_heard_of(&self, now: Timestamp, silence: Silence) -> bool {
+        self.heard_at.plus(silence.news) > now
     }
 
     fn before_deadline(&self, now: Timestamp, pause: Duration) -> Timestamp {
@@ -448,7 +452,7 @@ mod tests {
     #[test]
     fn what_is_owed_early_enough_stays() {
         let owes = |due_at, deadline| {
-            let run = Facts { due_at, deadline, ..at(Rank::Queued) };
+            let run = Facts { deadline, due_at, ..at(Rank::Queued) };
             run.owes_from(NOW, Duration::from_mins(5))
         };
 
