@@ -30,6 +30,7 @@ import microburst.rules
 from aiohttp import web
 from microburst.core.pipeline import Microburst
 
+MINISTACK = pathlib.Path(__file__).with_name("ministack_server.py")
 KILLED_BEFORE, KILLED_AFTER = "KilledBefore", "KilledAfter"
 
 
@@ -187,8 +188,7 @@ def end_with(engine: subprocess.Popen) -> None:
 def main() -> None:
     port, endpoint = sys.argv[1:]
     keep_host(microburst.forward.Upstream._outbound_headers)
-    metered = pathlib.Path(__file__).with_name("metered.py")
-    engine = subprocess.Popen([sys.executable, str(metered)], stdin=subprocess.DEVNULL)
+    engine = subprocess.Popen([sys.executable, MINISTACK], stdin=subprocess.DEVNULL)
     stream = meter(
         microburst.rules.RuleEngine.decide, Microburst.handle_control, microburst.forward._stream_to_client
     )

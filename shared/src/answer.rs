@@ -292,6 +292,7 @@ struct Facts<'a> {
     agent_name: &'a AgentName,
     status: Status,
     redrive_count: u32,
+    rank: u8,
     started_at: Option<Timestamp>,
     completed_at: Option<Timestamp>,
 }
@@ -305,6 +306,7 @@ impl Results {
                 agent_name: &execution.agent_name,
                 status: execution.shown_status(),
                 redrive_count: execution.redrive_count,
+                rank: execution.rank,
                 started_at: execution.started_at,
                 completed_at: execution.completed_at,
             },
@@ -322,6 +324,7 @@ impl Results {
                 agent_name: &delivery.agent_name,
                 status: delivery.news.status()?,
                 redrive_count: delivery.redrive_count,
+                rank: delivery.rank,
                 started_at: delivery.started_at,
                 completed_at: delivery.completed_at,
             },
@@ -353,8 +356,10 @@ impl Results {
         results.completed_at = facts.completed_at;
         results.execution_time_ms =
             facts.completed_at.zip(facts.started_at).map(|(end, start)| end.millis_since(start));
-        // The outcome of another redrive is not this one's.
-        let outcome = outcome.filter(|outcome| outcome.redrive_count == facts.redrive_count);
+        // The outcome of another redrive is not this one's, nor a true end's a presumed one's.
+        let is_its =
+            |it: &&Outcome| it.redrive_count == facts.redrive_count && it.rank == facts.rank;
+        let outcome = outcome.filter(is_its);
         match (facts.status, outcome) {
             (Status::Completed, Some(outcome)) => {
                 let read = outcome::normalise(outcome.output.as_deref().unwrap_or("null"));

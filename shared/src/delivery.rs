@@ -12,7 +12,9 @@ use crate::{
     callback::NewsType,
     caller::{Actor, UserId},
     debt::{Debt, DebtKind},
-    execution::{Execution, ExecutionId},
+    execution::{Execution, ExecutionId, Rank},
+    outcome::Outcome,
+    protocol::DeliveryFacts,
     question::Question,
     time::Timestamp,
 };
@@ -91,6 +93,8 @@ pub struct Delivery {
     pub agent_name: AgentName,
     pub news: NewsType,
     pub redrive_count: u32,
+    /// At which [`Rank`] the run stood: a presumed end is not told any more once the true one is.
+    pub rank: u8,
     pub occurred_at: Timestamp,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_at: Option<Timestamp>,
@@ -137,6 +141,17 @@ pub struct Delivery {
 }
 
 impl Delivery {
+    /// What the rules of [`crate::protocol`] ask of it.
+    #[must_use]
+    pub fn facts(&self) -> DeliveryFacts {
+        DeliveryFacts {
+            is_pending: self.state == DeliveryState::Pending,
+            attempt_count: self.attempt_count,
+            next_attempt_at: self.next_attempt_at,
+            leased_until: self.leased_until,
+        }
+    }
+
     /// Its attempts after this one, and what there was before them. However often it is tried, they
     /// have a bound in number and bytes, and so does the item.
     #[must_use]
@@ -157,6 +172,14 @@ impl Delivery {
             earlier.may_have_arrived |= attempt.may_have_arrived;
         }
         (attempts, earlier)
+    }
+
+    /// Whether it tells a presumed end that was not the end: `outcome` is the true one's.
+    #[must_use]
+    pub fn is_refuted_by(&self, outcome: &Outcome) -> bool {
+        self.rank == Rank::Presumed as u8
+            && outcome.redrive_count == self.redrive_count
+            && outcome.rank > self.rank
     }
 
     /// How many attempts there were, with those that are no longer kept.
@@ -204,6 +227,30 @@ impl Delivery {
         retention: Duration,
     ) -> Self {
         let step = execution.status.as_str();
+        Self::of_move(execution, step, news, target, overdue, retention)
+    }
+
+    /// The same where an end was presumed, and perhaps told by the same word, which was not so.
+    #[must_use]
+    pub fn correcting(
+        execution: &Execution,
+        news: NewsType,
+        target: &str,
+        overdue: Duration,
+        retention: Duration,
+    ) -> Self {
+        let step = format!("{}:corrected", execution.status);
+        Self::of_move(execution, &step, news, target, overdue, retention)
+    }
+
+    fn of_move(
+        execution: &Execution,
+        step: &str,
+        news: NewsType,
+        target: &str,
+        overdue: Duration,
+        retention: Duration,
+    ) -> Self {
         let occurred_at = execution.completed_at.or(execution.started_at);
         Self {
             occurred_at: occurred_at.unwrap_or(execution.updated_at),
@@ -263,6 +310,7 @@ impl Delivery {
             agent_name: execution.agent_name.clone(),
             news,
             redrive_count,
+            rank: execution.rank,
             occurred_at: now,
             started_at: execution.started_at,
             completed_at: execution.completed_at,
@@ -307,6 +355,7 @@ impl Delivery {
             agent_name,
             news: NewsType::Test,
             redrive_count: 0,
+            rank: Rank::Queued as u8,
             occurred_at: now,
             started_at: None,
             completed_at: None,

@@ -4,7 +4,6 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
     str::FromStr,
-    time::Duration,
 };
 
 use schemars::JsonSchema;
@@ -16,6 +15,7 @@ use crate::{
     callback::NewsType,
     caller::{Actor, UserId},
     debt::{Debt, DebtKind},
+    protocol::Facts,
     question::QuestionId,
     time::Timestamp,
 };
@@ -182,21 +182,22 @@ impl FromStr for Status {
 
 /// How far a run has come within one redrive. Stored as a number, so that DynamoDB compares it
 /// as we do; gaps leave room.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum Rank {
-    /// Accepted; the status is `queued`.
+    /// Accepted; the status is `queued`, also while it is being launched.
     Queued = 0,
-    /// `StartExecution` has answered; the status is `running`, but nobody was told yet.
-    Launched = 10,
-    /// Step Functions says that it runs, and whoever asked for that news is owed it.
+    /// It is known to run.
     Running = 20,
-    /// Any end.
+    /// An end that we conclude ourselves, since Step Functions was never asked to run it, or does
+    /// not know it. Told like any other, and outranked by what Step Functions says.
+    Presumed = 80,
+    /// The end that Step Functions says.
     Ended = 90,
 }
 
 impl Rank {
-    pub const ALL: [Self; 4] = [Self::Queued, Self::Launched, Self::Running, Self::Ended];
+    pub const ALL: [Self; 4] = [Self::Queued, Self::Running, Self::Presumed, Self::Ended];
 }
 
 /// Why we stop a run before its end.
@@ -239,7 +240,7 @@ impl StopReason {
 ///
 /// This order is the one transition rule. [`Position::may_follow`] says it in Rust, and
 /// `store::transitions` says it in DynamoDB's words; a test proves that both agree on all pairs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Position {
     pub redrive_count: u32,
     pub rank: Rank,
@@ -331,6 +332,10 @@ pub struct Execution {
     /// When it ended as it should not have: only then is it in the indexes of trouble.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub troubled_at: Option<Timestamp>,
+    /// When the other parts expire, each of which has that as its `ttl` from the start on; put off
+    /// for as long as the run goes on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept_until: Option<Timestamp>,
     /// In seconds; set when the run ends. Readers treat an expired item as gone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ttl: Option<i64>,
@@ -354,40 +359,34 @@ impl Execution {
         }
     }
 
-    /// Why this run is to end now, if it is: because its caller wants that, or because its time
-    /// is up.
+    /// What the rules of [`crate::protocol`] ask of it.
     #[must_use]
-    pub fn to_stop(&self, now: Timestamp) -> Option<StopReason> {
-        if self.cancel_requested_at.is_some() {
-            return Some(StopReason::Cancel);
+    pub fn facts(&self) -> Facts {
+        Facts {
+            position: self.position(),
+            claimed_at: self.claimed_at,
+            launch_before: self.launch_before,
+            is_cancelled: self.cancel_requested_at.is_some(),
+            deadline: self.deadline,
+            sequence: self.sequence,
+            started_at: self.started_at,
+            heard_at: self.updated_at,
+            due_at: self.due_at,
         }
-        self.deadline.filter(|deadline| *deadline <= now).map(|_| StopReason::Deadline)
-    }
-
-    /// When to look after this run again: after `pause`, but not later than its deadline. A look
-    /// that is due after half of that stays, since to move it costs two writes of the index.
-    #[must_use]
-    pub fn look_again(&self, now: Timestamp, pause: Duration) -> Timestamp {
-        let next = now.plus(pause);
-        let next = match self.deadline {
-            Some(deadline) if deadline > now => deadline.min(next),
-            _ => next,
-        };
-        let stays = |due_at: &Timestamp| (now.plus(pause / 2)..=next).contains(due_at);
-        self.due_at.filter(stays).unwrap_or(next)
     }
 
     /// As what this run stands in the index of debts until `due_at`. What it owes by then that
     /// cannot wait stands apart from what is only a question of whether it still runs.
     #[must_use]
+    pub fn debt_kind_until(&self, due_at: Timestamp) -> DebtKind {
+        let is_to_stop = !self.status.is_end() && self.facts().to_stop(due_at).is_some();
+        if self.status == Status::Queued || is_to_stop { DebtKind::Launch } else { DebtKind::Poll }
+    }
+
+    /// The key of the index for that.
+    #[must_use]
     pub fn debt_until(&self, due_at: Timestamp) -> Debt {
-        let is_to_stop = self.to_stop(due_at).is_some();
-        let kind = match self.status {
-            Status::Queued => DebtKind::Launch,
-            _ if is_to_stop => DebtKind::Launch,
-            _ => DebtKind::Poll,
-        };
-        Debt::of(kind, &self.execution_id)
+        Debt::of(self.debt_kind_until(due_at), &self.execution_id)
     }
 
     /// The ARN that Step Functions gives the execution with our id on the frozen state machine.
@@ -422,37 +421,14 @@ mod tests {
     }
 
     #[test]
-    fn a_look_that_is_due_soon_enough_stays() {
-        let run = |due_at: Option<u64>, deadline: Option<u64>| -> Execution {
-            serde_json::from_value(serde_json::json!({
-                "execution_id": "mcp-echo-1", "user_id": "someone", "agent_name": "echo",
-                "state_machine_arn": "arn:aws:states:eu-west-1:111122223333:stateMachine:echo",
-                "status": "running", "redrive_count": 0, "rank": 10, "created_at": 0,
-                "updated_at": 0, "launch_before": 0, "due_at": due_at, "deadline": deadline,
-            }))
-            .unwrap()
-        };
-        let (now, pause) = (Timestamp::from_millis(1_000), Duration::from_millis(100));
-        let next = |due_at, deadline| run(due_at, deadline).look_again(now, pause).millis();
-
-        assert_eq!(
-            [1_049, 1_050, 1_100, 1_101].map(|due| next(Some(due), None)),
-            [1_100, 1_050, 1_100, 1_100]
-        );
-        assert_eq!((next(None, None), next(None, Some(1_070))), (1_100, 1_070));
-        assert_eq!(
-            (next(Some(1_080), Some(1_070)), next(Some(1_060), Some(1_070))),
-            (1_070, 1_060)
-        );
-        assert_eq!(next(None, Some(999)), 1_100, "a deadline that has passed is no look");
-    }
-
-    #[test]
     fn a_run_moves_only_forward_and_a_later_redrive_reopens_it() {
         let at = |redrive_count, rank| Position { redrive_count, rank };
 
         assert!(at(0, Rank::Ended).may_follow(at(0, Rank::Queued)));
-        assert!(at(0, Rank::Running).may_follow(at(0, Rank::Launched)));
+        assert!(at(0, Rank::Running).may_follow(at(0, Rank::Queued)));
+        assert!(at(0, Rank::Ended).may_follow(at(0, Rank::Presumed)));
+        assert!(!at(0, Rank::Presumed).may_follow(at(0, Rank::Ended)));
+        assert!(!at(0, Rank::Running).may_follow(at(0, Rank::Presumed)));
         assert!(!at(0, Rank::Running).may_follow(at(0, Rank::Ended)));
         assert!(!at(0, Rank::Ended).may_follow(at(0, Rank::Ended)));
         assert!(at(1, Rank::Running).may_follow(at(0, Rank::Ended)));

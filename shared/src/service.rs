@@ -42,6 +42,7 @@ impl Services {
                 callback_allow: env::parsed("CALLBACK_ALLOW")?,
                 launch_overdue: env::seconds("LAUNCH_OVERDUE_SECONDS")?,
                 queue_timeout: env::seconds("QUEUE_TIMEOUT_SECONDS")?,
+                retention: env::days("RETENTION_DAYS")?.max(MIN_RETENTION),
             },
             reader: read::Reader::from_env(aws)?,
         })

@@ -31,6 +31,7 @@ use ulid::Ulid;
 
 use crate::error::Error;
 
+use executions::Consistency;
 use projection::Projection;
 
 /// An item as DynamoDB has it.
@@ -76,12 +77,13 @@ fn found<R>(error: &SdkError<UpdateItemError, R>) -> Option<&Item> {
 /// As many items as one call reads.
 const MAX_BATCH: usize = 100;
 
-/// Reads at most [`MAX_BATCH`] items in one consistent call, in no order.
+/// Reads at most [`MAX_BATCH`] items in one call, in no order.
 async fn read_batch(
     client: &Client,
     table: &str,
     mut keys: Vec<Item>,
     projection: Option<Projection>,
+    consistency: Consistency,
     action: &'static str,
 ) -> Result<Vec<Item>, Error> {
     const TRIES: u32 = 4;
@@ -96,7 +98,7 @@ async fn read_batch(
             .set_keys(Some(keys))
             .set_projection_expression(expression.clone())
             .set_expression_attribute_names(names.clone())
-            .consistent_read(true)
+            .consistent_read(consistency == Consistency::Strong)
             .build()
             .map_err(|error| Error::corrupt("a key", error))?;
         let read = client

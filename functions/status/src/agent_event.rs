@@ -9,6 +9,7 @@ use relay::{
     json::Node,
     question::Ask,
     service::hear::{Saying, Word},
+    time::Timestamp,
 };
 use serde_json::Value;
 
@@ -30,13 +31,18 @@ pub(crate) fn read(event: Node<'_>) -> Option<Result<Option<Saying>, Error>> {
         _ => return None,
     };
     let detail = members.get("detail").and_then(|detail| detail.to_json().to_value());
+    let said_at = members.get("time").and_then(|time| Timestamp::parse(&time.text()?));
     let saying = detail
         .ok_or("it has no detail that can be read")
-        .and_then(|detail| saying(&detail, parse(&detail)?));
+        .and_then(|detail| saying(&detail, said_at, parse(&detail)?));
     Some(saying.map_err(|reason| Error::corrupt("an agent's event", reason)))
 }
 
-fn saying(detail: &Value, word: Word) -> Result<Option<Saying>, &'static str> {
+fn saying(
+    detail: &Value,
+    said_at: Option<Timestamp>,
+    word: Word,
+) -> Result<Option<Saying>, &'static str> {
     // A question says by its execution's ARN whose it is; for progress the name will do.
     let arn = text(detail, "execution_arn");
     let named = match &word {
@@ -63,6 +69,7 @@ fn saying(detail: &Value, word: Word) -> Result<Option<Saying>, &'static str> {
         execution_id,
         execution_arn: arn,
         redrive_count,
+        said_at,
         word,
     }))
 }
@@ -144,6 +151,24 @@ mod tests {
             let said = said.unwrap();
             assert_eq!((said.execution_arn.as_deref(), said.redrive_count), (Some(ARN), Some(2)));
         }
+    }
+
+    #[test]
+    fn a_question_of_an_ended_run_is_asked_about_again_while_it_is_young() {
+        let said = |time: &str| {
+            let event = json!({"detail-type": INPUT_REQUIRED, "time": time, "detail": {
+                "execution_arn": ARN, "task_token": "secret", "question": "Why?", "schema": {},
+            }});
+            read(Json::of(&event).node()).unwrap().unwrap().unwrap()
+        };
+        let at = Timestamp::parse("2026-01-01T00:00:00Z").unwrap();
+
+        let young = said("2026-01-01T00:00:00Z");
+        assert_eq!(young.said_at, Some(at));
+        assert!(!young.is_known_by(at.plus(Duration::from_secs(49))));
+        // Lambda's first retry comes after a minute.
+        assert!(young.is_known_by(at.plus(Duration::from_mins(1))));
+        assert!(said("lately").is_known_by(at));
     }
 
     #[test]

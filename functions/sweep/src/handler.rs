@@ -15,6 +15,7 @@ use relay::{
     error::Error,
     execution::{Execution, Status},
     problem,
+    protocol::{Grounds, Look},
     queue::{DeliveryMessage, LaunchMessage, Queue},
     service::settle::{Observation, Settle, Settled},
     step_functions::StepFunctions,
@@ -32,9 +33,7 @@ use tracing::{info, warn};
 
 use crate::{
     census::Census,
-    patience::{
-        WELL_AFTER, hint_again, is_lost, is_over, is_past_claiming, poll_again, retry_again,
-    },
+    patience::{WELL_AFTER, hint_again, is_over, retry_again, silence},
     report::{Repair, Report, Reporter},
 };
 
@@ -284,13 +283,15 @@ impl Sweeper {
                 self.launch_queue.hurry(&message, &user, Duration::ZERO).await;
                 Ok(Paid::Repaired(Repair::Answer))
             }
-            Overdue::Delivery(user) => {
-                let until = now.plus(hint_again(self.settle.delivery_overdue, sweeps));
+            Overdue::Delivery { user, leased_until } => {
+                let held = leased_until.map_or(0, |until| until.millis_since(now));
+                let held = Duration::from_millis(held);
+                let until = now.plus(hint_again(self.settle.delivery_overdue, sweeps).max(held));
                 if self.due.postpone(item, kind, until).await? == Step::Stale {
                     return Ok(Paid::Elsewhere);
                 }
                 let message = DeliveryMessage { execution_id: id(item)?, part: item.part.clone() };
-                self.settle.webhook_queue.hurry(&message, &user, Duration::ZERO).await;
+                self.settle.webhook_queue.hurry(&message, &user, held).await;
                 Ok(Paid::Repaired(Repair::Delivery))
             }
         }
@@ -305,83 +306,70 @@ impl Sweeper {
         round: &Round,
     ) -> Result<Paid, Error> {
         let now = Timestamp::now();
-        match run.status {
-            Status::Queued if !is_past_claiming(run, now) => {
-                let until = run.look_again(now, hint_again(self.launch_overdue, sweeps));
-                // An unclaimed run ends then, and its caller waits for that.
-                let until =
-                    if run.launch_before > now { until.min(run.launch_before) } else { until };
-                if self.due.postpone(item, DebtKind::Launch, until).await? == Step::Stale {
-                    return Ok(Paid::Elsewhere);
-                }
-                self.hurry_launch(run).await;
-                Ok(Paid::Queued { age_ms: now.millis_since(run.created_at) })
-            }
-            Status::Queued => self.poll(kind, item, run, sweeps, round).await,
-            Status::Running | Status::InputRequired => {
-                if kind == DebtKind::Launch && run.to_stop(now).is_none() {
-                    return self.file(item, run, now).await;
-                }
-                self.poll(kind, item, run, sweeps, round).await
-            }
-            // It has ended since it came into the index.
-            Status::Completed | Status::Failed | Status::Timeout | Status::Cancelled => {
-                Ok(Paid::Elsewhere)
-            }
+        let facts = run.facts();
+        let overdue = (self.launch_overdue, self.settle.news_overdue);
+        let silence = silence(overdue, sweeps, round.floor);
+        let mut look = facts.look(now, silence);
+        let mut until = facts.look_again(now, silence);
+        if look == Look::Launch && run.launch_before > now {
+            // An unclaimed run ends then, and its caller waits for that.
+            until = until.min(run.launch_before);
         }
-    }
-
-    /// A run that was launched while it stood among those that are to be: from now on it stands
-    /// among those that are only asked about, which its start has not moved it to, since that costs
-    /// two writes of the index for each run, and most have ended by now.
-    async fn file(&self, item: &DueItem, run: &Execution, now: Timestamp) -> Result<Paid, Error> {
-        let heard = run.started_at.unwrap_or(run.created_at).plus(self.settle.news_overdue);
-        let until = run.deadline.map_or(heard, |deadline| deadline.min(heard)).max(now);
-        let kind = if run.to_stop(until).is_some() { DebtKind::Launch } else { DebtKind::Poll };
-        self.due.put_off(item, kind, until).await?;
-        Ok(Paid::Elsewhere)
-    }
-
-    /// Asks Step Functions how a run is, if the budget allows it.
-    async fn poll(
-        &self,
-        kind: DebtKind,
-        item: &DueItem,
-        run: &Execution,
-        sweeps: u32,
-        round: &Round,
-    ) -> Result<Paid, Error> {
-        let now = Timestamp::now();
+        let next = run.debt_kind_until(until);
         // What cannot wait is among the launches, and comes first.
         let reserve = if kind == DebtKind::Launch { 0 } else { self.reserve() };
-        let shortest = self.settle.news_overdue;
-        let pause = match kind {
-            DebtKind::Launch => retry_again(self.launch_overdue, sweeps),
-            _ => poll_again(run, now, shortest, round.floor).max(
-                // Only what fails is tried so often.
-                if sweeps > WELL_AFTER {
-                    retry_again(shortest, sweeps - WELL_AFTER)
-                } else {
-                    shortest
-                },
-            ),
-        };
-        let until = run.look_again(now, pause);
-        let next = if run.to_stop(until).is_some() { DebtKind::Launch } else { DebtKind::Poll };
-        if !round.affords(reserve) {
-            if self.due.put_off(item, next, until).await? == Step::Stale {
-                return Ok(Paid::Elsewhere);
-            }
-            // A hint to stop it costs nothing of the budget.
-            if run.status != Status::Queued && run.to_stop(now).is_some() {
-                self.hurry_launch(run).await;
-            }
-            return Ok(Paid::PutOff);
+        let asks = matches!(look, Look::Ask | Look::AskOrLaunch | Look::Confirm);
+        let is_left_out = asks && !round.affords(reserve);
+        if is_left_out && look == Look::AskOrLaunch {
+            look = Look::Launch;
         }
-        if self.due.postpone(item, next, until).await? == Step::Stale {
+        let waits = look == Look::Later || (is_left_out && look != Look::Launch);
+        let step = if waits {
+            self.due.put_off(item, next, until).await?
+        } else {
+            self.due.postpone(item, next, until).await?
+        };
+        if step == Step::Stale {
             return Ok(Paid::Elsewhere);
         }
-        let paid = self.ask(run, now).await;
+        if !run.status.is_end()
+            && let Err(error) = self.settle.keep(run, now).await
+        {
+            // It is tried again with the next look, long before it is needed.
+            problem::log(&error);
+        }
+        match look {
+            // It was launched while it stood among those that are to be, which its start has not
+            // moved it from, since that costs two writes of the index for each run, and most have
+            // ended by now.
+            Look::Later => Ok(Paid::Elsewhere),
+            Look::Launch => Ok(self.launch(run, now).await),
+            Look::AskOrLaunch | Look::Ask | Look::Confirm if is_left_out => {
+                // A hint to stop it costs nothing of the budget.
+                if !run.status.is_end() && facts.to_stop(now).is_some() {
+                    self.hurry_launch(run).await;
+                }
+                Ok(Paid::PutOff)
+            }
+            Look::AskOrLaunch | Look::Ask => {
+                let paid = self.ask(run, look, now).await;
+                self.take_back(item, sweeps, paid).await
+            }
+            Look::Confirm => {
+                let paid = self.confirm(run).await;
+                self.take_back(item, sweeps, paid).await
+            }
+        }
+    }
+
+    /// Takes back that a look was counted, once it has ended well, or is nothing that this run is to
+    /// blame for.
+    async fn take_back(
+        &self,
+        item: &DueItem,
+        sweeps: u32,
+        paid: Result<Paid, Error>,
+    ) -> Result<Paid, Error> {
         let is_well = match &paid {
             Ok(_) => sweeps >= WELL_AFTER,
             // It is Step Functions or DynamoDB that is not well.
@@ -394,30 +382,36 @@ impl Sweeper {
     }
 
     /// Asks Step Functions how a run is, and settles it by the answer.
-    async fn ask(&self, run: &Execution, now: Timestamp) -> Result<Paid, Error> {
+    async fn ask(&self, run: &Execution, look: Look, now: Timestamp) -> Result<Paid, Error> {
         let id = &run.execution_id;
+        let lost = |code, cause| {
+            Observation::never_ran(run, Grounds::Presumed, Status::Failed, code, cause)
+        };
+        let is_lost = run.facts().is_lost(now);
         let observed = match self.step_functions.describe(id, &run.execution_arn()).await {
+            Ok(Some(observed)) => observed,
+            // Whoever may start it need not be able to look at it.
+            Ok(None) | Err(Error::Forbidden(_)) if look == Look::AskOrLaunch => {
+                return Ok(self.launch(run, now).await);
+            }
             // It was never launched, nobody may start it any more, and we may not even ask.
-            Err(error @ Error::Forbidden(_))
-                if run.status == Status::Queued && is_lost(run, now) =>
-            {
+            Err(error @ Error::Forbidden(_)) if run.status == Status::Queued && is_lost => {
                 problem::log(&error);
-                let cause = "agent-relay may neither start nor look at this state machine";
-                Observation::never_ran(run, Status::Failed, "launch_denied", cause)
+                lost(
+                    "launch_denied",
+                    "agent-relay may neither start nor look at this state machine",
+                )
             }
             Err(error) => return Err(error),
-            Ok(Some(observed)) => observed,
-            Ok(None) if is_lost(run, now) => {
+            Ok(None) if is_lost => {
                 warn!(execution.id = %id, "Step Functions does not know {id}");
-                let code = "execution_lost";
-                let cause = "Step Functions does not know this execution";
-                Observation::never_ran(run, Status::Failed, code, cause)
+                lost("execution_lost", "Step Functions does not know this execution")
             }
             // It answers eventually consistently: not known yet.
             Ok(None) => return Ok(Paid::Looked),
         };
         let settled = self.settle.apply(&observed).await?;
-        if !observed.status.is_end() && run.to_stop(now).is_some() {
+        if !observed.status.is_end() && run.facts().to_stop(now).is_some() {
             self.hurry_launch(run).await;
             return Ok(Paid::Repaired(Repair::Stop));
         }
@@ -428,6 +422,34 @@ impl Sweeper {
             }
             Settled::Stale | Settled::Foreign | Settled::Unknown => Ok(Paid::Looked),
         }
+    }
+
+    /// Asks Step Functions about a presumed end: that is corrected by what it says, stopped where
+    /// it runs, or the end.
+    async fn confirm(&self, run: &Execution) -> Result<Paid, Error> {
+        let id = &run.execution_id;
+        let observed = match self.step_functions.describe(id, &run.execution_arn()).await {
+            Ok(Some(observed)) => observed,
+            // Nobody who may not look at it learns any more of it.
+            Ok(None) | Err(Error::Forbidden(_)) => {
+                self.settle.confirm(run).await?;
+                return Ok(Paid::Looked);
+            }
+            Err(error) => return Err(error),
+        };
+        if observed.status.is_end() {
+            self.settle.apply(&observed).await?;
+            warn!(execution.id = %id, "{id} has not ended as it was told to");
+            return Ok(Paid::Repaired(Repair::News));
+        }
+        warn!(execution.id = %id, "{id} runs, and was told to have ended");
+        self.hurry_launch(run).await;
+        Ok(Paid::Repaired(Repair::Stop))
+    }
+
+    async fn launch(&self, run: &Execution, now: Timestamp) -> Paid {
+        self.hurry_launch(run).await;
+        Paid::Queued { age_ms: now.millis_since(run.created_at) }
     }
 
     async fn hurry_launch(&self, run: &Execution) {

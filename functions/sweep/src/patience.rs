@@ -2,12 +2,7 @@
 
 use std::time::Duration;
 
-use relay::{
-    debt::DebtKind,
-    execution::{Execution, Status},
-    store::transitions::CLAIM_GRACE,
-    time::Timestamp,
-};
+use relay::{debt::DebtKind, protocol::Silence};
 
 /// A hint that nobody takes comes again after ever longer, but at least so often: whoever is to
 /// take it may have been mended.
@@ -31,16 +26,17 @@ pub(crate) fn hint_again(overdue: Duration, sweeps: u32) -> Duration {
     overdue.saturating_mul(1 << sweeps.min(8)).min(LONGEST_HINT.max(overdue))
 }
 
-/// When to ask about a run again: after an eighth of its age, within bounds. `floor` is what the
-/// quota allows, with as many runs as there are.
-pub(crate) fn poll_again(
-    run: &Execution,
-    now: Timestamp,
-    shortest: Duration,
+/// After which silence a run is looked after again, that was looked after so often since it last
+/// moved. `floor` is what the quota allows, with as many runs as there are.
+pub(crate) fn silence(
+    (launch, news): (Duration, Duration),
+    sweeps: u32,
     floor: Duration,
-) -> Duration {
-    let age = Duration::from_millis(now.millis_since(run.started_at.unwrap_or(now)));
-    (age / 8).min(LONGEST_POLL).max(shortest).max(floor)
+) -> Silence {
+    // Only what fails is tried so often.
+    let failed = sweeps.checked_sub(WELL_AFTER + 1);
+    let news = news.max(floor).max(failed.map_or(news, |failed| retry_again(news, failed)));
+    Silence { launch: hint_again(launch, sweeps), news, longest: LONGEST_POLL.max(news) }
 }
 
 /// When to try again what fails.
@@ -61,72 +57,22 @@ pub(crate) fn is_over(kind: DebtKind, sweeps: u32, is_readable: bool) -> bool {
     }
 }
 
-/// A claimed run that may not be launched any more: only Step Functions knows whether it runs.
-pub(crate) fn is_past_claiming(run: &Execution, now: Timestamp) -> bool {
-    run.claimed_at.is_some() && run.launch_before.plus(CLAIM_GRACE) <= now
-}
-
-/// Whether a run that Step Functions does not know will never be known: its launch is long past
-/// what eventual consistency explains, and nobody may start it any more.
-pub(crate) fn is_lost(run: &Execution, now: Timestamp) -> bool {
-    match run.status {
-        Status::Queued => run.launch_before.plus(CLAIM_GRACE * 2) <= now,
-        Status::Running | Status::InputRequired => {
-            run.claimed_at.is_none_or(|at| at.plus(CLAIM_GRACE) <= now)
-        }
-        Status::Completed | Status::Failed | Status::Timeout | Status::Cancelled => false,
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
-    const NOW: Timestamp = Timestamp::from_millis(10_000_000_000);
     const MINUTE: Duration = Duration::from_mins(1);
 
-    fn run(status: &str, claimed_minutes_ago: Option<u64>, launch_before: Timestamp) -> Execution {
-        let claimed_at = claimed_minutes_ago.map(|minutes| NOW.minus(Duration::from_mins(minutes)));
-        serde_json::from_value(json!({
-            "execution_id": "mcp-echo-1", "user_id": "someone", "agent_name": "echo",
-            "state_machine_arn": "arn:aws:states:eu-west-1:111122223333:stateMachine:echo",
-            "status": status, "redrive_count": 0, "rank": 0, "launch_before": launch_before,
-            "created_at": 1_000, "updated_at": 2_000, "started_at": NOW.minus(Duration::from_hours(4)),
-            "claimed_at": claimed_at,
-        }))
-        .unwrap()
-    }
-
     #[test]
-    fn a_run_is_lost_only_when_nobody_may_start_it_any_more() {
-        let future = NOW.plus(Duration::from_hours(1));
-        let ago = |minutes| NOW.minus(Duration::from_mins(minutes));
-
-        assert!(!is_lost(&run("running", Some(10), future), NOW));
-        assert!(is_lost(&run("running", Some(16), future), NOW));
-        assert!(!is_lost(&run("queued", Some(600), future), NOW));
-        assert!(!is_lost(&run("queued", Some(600), ago(29)), NOW));
-        assert!(is_lost(&run("queued", Some(600), ago(31)), NOW));
-        assert!(!is_lost(&run("completed", Some(600), ago(31)), NOW));
-        assert!(!is_past_claiming(&run("queued", None, ago(60)), NOW), "launch ends it itself");
-        assert!(!is_past_claiming(&run("queued", Some(60), ago(14)), NOW));
-        assert!(is_past_claiming(&run("queued", Some(60), ago(16)), NOW));
-    }
-
-    #[test]
-    fn a_long_run_is_polled_ever_more_seldom_and_as_the_quota_allows() {
-        let of_age = |age: Duration, floor| {
-            let run = Execution { started_at: Some(NOW.minus(age)), ..run("running", None, NOW) };
-            poll_again(&run, NOW, MINUTE * 5, floor)
+    fn a_run_is_asked_about_as_often_as_the_quota_allows_and_more_seldom_when_that_fails() {
+        let news = |sweeps, floor| {
+            let silence = silence((MINUTE, MINUTE * 5), sweeps, MINUTE * floor);
+            assert!(silence.longest >= silence.news && silence.longest >= MINUTE * 60);
+            silence.news.as_secs() / 60
         };
 
-        assert_eq!(of_age(MINUTE, Duration::ZERO), MINUTE * 5);
-        assert_eq!(of_age(MINUTE * 240, Duration::ZERO), MINUTE * 30);
-        assert_eq!(of_age(MINUTE * 24_000, Duration::ZERO), MINUTE * 60);
-        assert_eq!(of_age(MINUTE, MINUTE * 7), MINUTE * 7);
-        assert_eq!(of_age(MINUTE * 24_000, MINUTE * 250), MINUTE * 250);
+        assert_eq!([0, 5, 7, 290].map(|floor| news(0, floor)), [5, 5, 7, 290]);
+        assert_eq!([8, 9, 10, 11, 20].map(|sweeps| news(sweeps, 0)), [5, 5, 10, 20, 60]);
     }
 
     /// After how long an item is given up, whose hints nobody takes or which fails each time.

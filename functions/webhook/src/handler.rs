@@ -99,6 +99,11 @@ impl Courier {
         let Some(callback) = callback else {
             return self.give_up(&delivery, "the subscription is gone").await;
         };
+        if outcome.as_ref().is_some_and(|outcome| delivery.is_refuted_by(outcome)) {
+            let reason =
+                "Step Functions has told another end since, which has a delivery of its own";
+            return self.give_up(&delivery, reason).await;
+        }
         // At the time at which it leaves, whatever was so when it was owed.
         let agent = (delivery.news != NewsType::Test).then_some(&delivery.agent_name);
         if !self.rights.may_be_told(callback.holder.as_ref(), agent).await? {

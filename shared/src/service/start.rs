@@ -13,6 +13,7 @@ use crate::{
     execution::{Execution, ExecutionId, Rank, Status},
     json,
     network::CallbackAllow,
+    protocol,
     queue::{LaunchMessage, Queue},
     request::{IdempotencyKey, StartBody, StartRequest},
     rights::Holder,
@@ -41,6 +42,8 @@ pub struct Start {
     pub launch_overdue: Duration,
     /// A run that is still unclaimed after this is not started any more.
     pub queue_timeout: Duration,
+    /// How long a run is kept after its end.
+    pub retention: Duration,
 }
 
 /// A start that is stored, and will be launched.
@@ -183,9 +186,10 @@ impl Start {
             due_at: None,
             debt: None,
             troubled_at: None,
+            kept_until: Some(protocol::kept_until(now, self.retention)),
             ttl: None,
         };
-        let due_at = execution.look_again(now, self.launch_overdue);
+        let due_at = execution.facts().owes_from(now, self.launch_overdue);
         let due_at = due_at.min(execution.launch_before);
         execution.due_at = Some(due_at);
         execution.debt = Some(execution.debt_until(due_at));

@@ -199,7 +199,9 @@ impl Deliveries {
         }
     }
 
-    /// Takes the lease of the next attempt for `hold`, and counts the attempt.
+    /// Takes the lease of the next attempt for `hold`, and counts the attempt. It leaves `due_at`
+    /// alone, which costs two writes of the index to move: who finds it overdue knows until when it
+    /// is held. See [`DeliveryFacts::may_be_leased`](crate::protocol::DeliveryFacts::may_be_leased).
     pub async fn lease(
         &self,
         id: &ExecutionId,
@@ -216,11 +218,10 @@ impl Deliveries {
             .key("execution_id", text(id.as_str()))
             .key("part", text(part))
             .update_expression(
-                "SET lease = :token, leased_until = :until, due_at = :until, debt = :debt \
-                 REMOVE sweeps ADD attempt_count :one",
+                "SET lease = :token, leased_until = :until REMOVE sweeps ADD attempt_count :one",
             )
             .condition_expression(
-                "#state = :pending AND next_attempt_at <= :now \
+                "#state = :pending AND (attempt_count = :zero OR next_attempt_at <= :now) \
                  AND (attribute_not_exists(leased_until) OR leased_until <= :now)",
             )
             .expression_attribute_names("#state", "state")
@@ -228,8 +229,8 @@ impl Deliveries {
             .expression_attribute_values(":token", text(&token))
             .expression_attribute_values(":now", number(now.millis()))
             .expression_attribute_values(":until", number(until.millis()))
-            .expression_attribute_values(":debt", debt(id))
             .expression_attribute_values(":one", number(1))
+            .expression_attribute_values(":zero", number(0))
             .return_values(ReturnValue::AllNew)
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .write()
@@ -313,11 +314,13 @@ impl Deliveries {
         let update = match verdict {
             Verdict::Again { next_attempt_at, due_at } => update
                 .update_expression(
-                    "SET attempts = :attempts, earlier = :earlier, next_attempt_at = :next, due_at = :due_at \
+                    "SET attempts = :attempts, earlier = :earlier, next_attempt_at = :next, due_at = :due_at, \
+                     debt = :debt \
                      REMOVE leased_until",
                 )
                 .expression_attribute_values(":next", number(next_attempt_at.millis()))
-                .expression_attribute_values(":due_at", number(due_at.millis())),
+                .expression_attribute_values(":due_at", number(due_at.millis()))
+                .expression_attribute_values(":debt", debt(&delivery.execution_id)),
             Verdict::Delivered => over(update, "delivered", ""),
             Verdict::Undelivered => {
                 over(update, "undelivered", ", trouble = :trouble, troubled_at = :now")

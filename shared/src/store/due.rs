@@ -9,8 +9,12 @@ use aws_sdk_dynamodb::{
 use serde::Deserialize;
 
 use super::{
-    Item, MAX_BATCH, Write, executions::key, from_item, is_refused, is_written, number,
-    projection::Projection, read_batch, text, transitions::Step,
+    Item, MAX_BATCH, Write,
+    executions::{Consistency, key},
+    from_item, is_refused, is_written, number,
+    projection::Projection,
+    read_batch, text,
+    transitions::Step,
 };
 use crate::{
     caller::UserId,
@@ -108,8 +112,11 @@ pub struct Found {
 #[derive(Debug)]
 pub enum Overdue {
     Run(Box<Execution>),
-    /// News is owed to a receiver of this user.
-    Delivery(UserId),
+    /// News is owed to a receiver of this user; or is under way.
+    Delivery {
+        user: UserId,
+        leased_until: Option<Timestamp>,
+    },
     /// An answer is owed to the agent, or it has stopped waiting for one.
     Question(QuestionId, UserId),
 }
@@ -199,7 +206,7 @@ impl Due {
 
     /// Reads all that looking after items needs, and neither task tokens nor answers.
     async fn batch(&self, keys: Vec<Item>) -> Result<HashMap<(String, String), Item>, Error> {
-        const BESIDES: [&str; 4] = ["part", "question_id", "sweeps", "dead_reason"];
+        const BESIDES: [&str; 5] = ["part", "question_id", "leased_until", "sweeps", "dead_reason"];
 
         let mut projection = Projection::of::<Execution>();
         for name in BESIDES {
@@ -207,7 +214,15 @@ impl Due {
             projection.names.insert(format!("#{name}"), name.to_owned());
         }
         let action = "read what is overdue";
-        let items = read_batch(&self.client, &self.table, keys, Some(projection), action).await?;
+        let items = read_batch(
+            &self.client,
+            &self.table,
+            keys,
+            Some(projection),
+            Consistency::Strong,
+            action,
+        )
+        .await?;
         let named = items.into_iter().filter_map(|item| {
             let DueItem { execution_id, part, .. } = DueItem::of(&item)?;
             Some(((execution_id, part), item))
@@ -379,13 +394,14 @@ impl Found {
         #[derive(Deserialize)]
         struct Delivery {
             user_id: UserId,
+            leased_until: Option<Timestamp>,
         }
 
         let sweeps = sweeps(&row);
         let overdue = match item.kind() {
-            DebtKind::Delivery => {
-                from_item(row).map(|Delivery { user_id }| Overdue::Delivery(user_id))
-            }
+            DebtKind::Delivery => from_item(row).map(|Delivery { user_id, leased_until }| {
+                Overdue::Delivery { user: user_id, leased_until }
+            }),
             DebtKind::Answer => from_item(row)
                 .map(|Question { question_id, user_id }| Overdue::Question(question_id, user_id)),
             DebtKind::Launch | DebtKind::Poll => from_item(row).map(Overdue::Run),

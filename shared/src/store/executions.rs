@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use aws_sdk_dynamodb::{
     Client,
-    types::{Put, TransactWriteItem},
+    types::{AttributeValue, Put, TransactWriteItem},
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use ulid::Ulid;
@@ -24,7 +24,7 @@ use crate::{
     caller::UserId,
     delivery::Delivery,
     error::Error,
-    execution::{Execution, ExecutionId, Status},
+    execution::{Execution, ExecutionId},
     outcome::Outcome,
     signature::Generation,
     subscription::{Subscription, SubscriptionId},
@@ -52,6 +52,15 @@ pub enum Consistency {
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Input {
     pub input: String,
+}
+
+/// A part with its expiry.
+#[derive(Serialize)]
+struct Kept<'a, T> {
+    #[serde(flatten)]
+    part: &'a T,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ttl: Option<i64>,
 }
 
 /// What an `Idempotency-Key` was used for.
@@ -106,7 +115,13 @@ pub struct Delivered {
 pub struct Filter {
     pub user_id: UserId,
     pub agent_name: Option<AgentName>,
-    pub status: Option<Status>,
+}
+
+/// What the index of a user's runs has of one: what never changes, so that it is written once.
+#[derive(Debug, Deserialize)]
+pub struct Listed {
+    pub execution_id: ExecutionId,
+    pub agent_name: AgentName,
 }
 
 /// Where a page ended.
@@ -151,12 +166,17 @@ impl Executions {
     /// Stores an accepted start, all of it or nothing.
     pub async fn accept(&self, new: NewExecution<'_>) -> Result<Accept, Error> {
         let id = &new.execution.execution_id;
+        let kept = new.execution.kept_until.map(Timestamp::seconds);
         let mut items = vec![
             self.put(id.as_str(), STATE, new.execution)?,
-            self.put(id.as_str(), INPUT, &Input { input: new.input.to_owned() })?,
+            self.put(
+                id.as_str(),
+                INPUT,
+                &Kept { part: &Input { input: new.input.to_owned() }, ttl: kept },
+            )?,
         ];
         if let Some(callback) = new.callback {
-            items.push(self.put(id.as_str(), CALLBACK, callback)?);
+            items.push(self.put(id.as_str(), CALLBACK, &Kept { part: callback, ttl: kept })?);
         }
         let idempotency_index = items.len();
         if let Some(item) = &new.execution.idempotency_item {
@@ -166,7 +186,7 @@ impl Executions {
                 estimated_ms: new.execution.estimated_ms,
                 created_at: new.execution.created_at,
                 request_hash: new.request_hash.to_owned(),
-                ttl: None,
+                ttl: kept,
             };
             items.push(self.put(item, IDEMPOTENCY, &idempotency)?);
         }
@@ -232,7 +252,8 @@ impl Executions {
 
     /// The same for who may read in batches alone.
     pub async fn prepare_batch(&self) {
-        drop(self.batch(vec![key(NOTHING, STATE)], "prepare").await);
+        let keys = vec![key(NOTHING, STATE)];
+        drop(self.batch(keys, None, Consistency::Eventual, "prepare").await);
     }
 
     async fn part<T: DeserializeOwned>(
@@ -257,18 +278,15 @@ impl Executions {
         found.item.map(from_item).transpose()
     }
 
-    /// Several items in one consistent call, by the name of their part.
+    /// Several items in one call, at most a hundred, in no order.
     async fn batch(
         &self,
         keys: Vec<Item>,
+        projection: Option<Projection>,
+        consistency: Consistency,
         action: &'static str,
-    ) -> Result<HashMap<String, Item>, Error> {
-        let items = read_batch(&self.client, &self.table, keys, None, action).await?;
-        let named = items.into_iter().filter_map(|item| {
-            let part = item.get("part")?.as_s().ok()?.clone();
-            Some((part, item))
-        });
-        Ok(named.collect())
+    ) -> Result<Vec<Item>, Error> {
+        read_batch(&self.client, &self.table, keys, projection, consistency, action).await
     }
 
     /// A run with its outcome, and with its input where `with_input` asks for it.
@@ -282,10 +300,12 @@ impl Executions {
         let Some(execution) = execution? else {
             return Ok(None);
         };
-        let outcome = match outcome?.filter(|it| it.redrive_count == execution.redrive_count) {
+        let is_its =
+            |it: &Outcome| (it.redrive_count, it.rank) == (execution.redrive_count, execution.rank);
+        let outcome = match outcome?.filter(is_its) {
             _ if !execution.status.is_end() => None,
             Some(outcome) => Some(outcome),
-            // It is stored before the end is, but was looked for before that.
+            // It is stored before the end is, or with it, but was looked for before that.
             None => self.find_outcome(id).await?,
         };
         let input = if with_input { self.find_input(id).await? } else { None };
@@ -297,21 +317,14 @@ impl Executions {
         let mut executions = Vec::new();
         for ids in ids.chunks(MAX_BATCH) {
             let keys = ids.iter().map(|id| key(id.as_str(), STATE)).collect();
-            let runs = self.read_all::<Execution>(keys, "read executions").await?;
-            executions.extend(runs.into_iter().filter(|run| is_live(run.ttl)));
+            let projection = Some(Projection::of::<Execution>());
+            let (eventual, action) = (Consistency::Eventual, "read executions");
+            for item in self.batch(keys, projection, eventual, action).await? {
+                executions.push(from_item(item)?);
+            }
         }
+        executions.retain(|run: &Execution| is_live(run.ttl));
         Ok(executions)
-    }
-
-    /// At most [`MAX_BATCH`] items of one kind, in no order, consistently and in one call.
-    pub(super) async fn read_all<T: DeserializeOwned>(
-        &self,
-        keys: Vec<Item>,
-        action: &'static str,
-    ) -> Result<Vec<T>, Error> {
-        let projection = Some(Projection::of::<T>());
-        let items = read_batch(&self.client, &self.table, keys, projection, action).await?;
-        items.into_iter().map(from_item).collect()
     }
 
     async fn find_outcome(&self, id: &ExecutionId) -> Result<Option<Outcome>, Error> {
@@ -328,7 +341,13 @@ impl Executions {
             None => key(id, CALLBACK),
         };
         let keys = vec![target, key(id, OUTPUT), generation_key(&delivery.user_id)];
-        let mut parts = self.batch(keys, "read a callback").await?;
+        let items = self.batch(keys, None, Consistency::Strong, "read a callback").await?;
+        let mut parts = HashMap::new();
+        for item in items {
+            if let Some(Ok(part)) = item.get("part").map(AttributeValue::as_s) {
+                parts.insert(part.clone(), item);
+            }
+        }
         let callback = match &subscription {
             Some(subscription) => {
                 let found: Option<Subscription> =
@@ -344,42 +363,29 @@ impl Executions {
         })
     }
 
-    /// One page of a user's runs, newest first, from behind `after`. It may hold fewer than
-    /// `limit`, even none, and still not be the last: the second value says where to go on.
+    /// One page of the index of a user's runs, newest first, from behind `after`. It may hold fewer
+    /// than `limit`, even none, and still not be the last: the second value says where to go on.
     pub async fn list(
         &self,
         filter: &Filter,
         limit: i32,
         after: Option<&After>,
-    ) -> Result<(Vec<Execution>, Option<PageKey>), Error> {
-        let Projection { expression, names } = Projection::of::<Execution>();
+    ) -> Result<(Vec<Listed>, Option<PageKey>), Error> {
+        let Projection { expression, names } = Projection::of::<Listed>();
         let mut query = self
             .client
             .query()
             .table_name(&self.table)
-            .index_name("owner")
+            .index_name("user")
             .projection_expression(expression)
             .set_expression_attribute_names(Some(names))
             .expression_attribute_values(":user_id", text(filter.user_id.as_str()))
             .scan_index_forward(false)
             .limit(limit);
-        let mut conditions = Vec::new();
         if let Some(agent) = &filter.agent_name {
-            conditions.push("agent_name = :agent_name");
-            query = query.expression_attribute_values(":agent_name", text(agent.as_str()));
-        }
-        match filter.status {
-            None => {}
-            // It follows from the open questions.
-            Some(Status::InputRequired) => conditions.push("attribute_exists(open_questions)"),
-            Some(status) => {
-                // The projection has the placeholder's name.
-                conditions.push("#status = :status AND attribute_not_exists(open_questions)");
-                query = query.expression_attribute_values(":status", text(status.as_str()));
-            }
-        }
-        if !conditions.is_empty() {
-            query = query.filter_expression(conditions.join(" AND "));
+            query = query
+                .filter_expression("agent_name = :agent_name")
+                .expression_attribute_values(":agent_name", text(agent.as_str()));
         }
         let mut which = "user_id = :user_id";
         if let Some(After::Time { until }) = after {
@@ -394,14 +400,26 @@ impl Executions {
             query = query.set_exclusive_start_key(Some(start));
         }
         let page = query.send().await.map_err(Error::aws("list executions"))?;
-        let mut executions = Vec::new();
-        for item in page.items.unwrap_or_default() {
+        let listed = page.items.unwrap_or_default().into_iter().map(from_item);
+        Ok((listed.collect::<Result<_, _>>()?, page.last_evaluated_key.map(from_item).transpose()?))
+    }
+
+    /// Those of the listed runs that are there, in their order, as they stand.
+    pub async fn find_listed(&self, listed: Vec<Listed>) -> Result<Vec<Execution>, Error> {
+        if listed.is_empty() {
+            return Ok(Vec::new());
+        }
+        let keys = listed.iter().map(|it| key(it.execution_id.as_str(), STATE)).collect();
+        let projection = Some(Projection::of::<Execution>());
+        let items = self.batch(keys, projection, Consistency::Eventual, "read executions").await?;
+        let mut found = HashMap::new();
+        for item in items {
             let execution: Execution = from_item(item)?;
             if is_live(execution.ttl) {
-                executions.push(execution);
+                found.insert(execution.execution_id.clone(), execution);
             }
         }
-        Ok((executions, page.last_evaluated_key.map(from_item).transpose()?))
+        Ok(listed.iter().filter_map(|it| found.remove(&it.execution_id)).collect())
     }
 }
 

@@ -166,6 +166,12 @@ pub(crate) enum Scenario {
     AsksTask,
     /// Its agent asks before anybody has recorded that it runs.
     Early,
+    /// It is started by a try whose reply is lost, and nobody hears of it.
+    Known,
+    /// It is cancelled before anybody has recorded that it runs.
+    Hasty,
+    /// Its machine does not exist, which is looked at once more.
+    Confirmed,
     /// The message that its agent has an answer is lost besides.
     Unhinted,
     /// Its agent has the answer, which nobody knows when it is given once more.
@@ -177,18 +183,26 @@ pub(crate) enum Scenario {
 impl Scenario {
     pub(crate) const fn end(self) -> &'static str {
         match self {
-            Self::Refused | Self::Fails => "failed",
-            Self::Cancelled | Self::Stopped | Self::Silent | Self::Forgotten => "cancelled",
+            Self::Refused | Self::Confirmed | Self::Fails => "failed",
+            _ if self.is_cancelled() => "cancelled",
             _ => "completed",
         }
+    }
+
+    /// Whether it is cancelled, and so must run for longer than the test.
+    pub(crate) const fn is_cancelled(self) -> bool {
+        matches!(
+            self,
+            Self::Cancelled | Self::Stopped | Self::Silent | Self::Hasty | Self::Forgotten
+        )
     }
 
     /// What Step Functions says in the end.
     pub(crate) const fn said(self) -> Option<&'static str> {
         match self {
-            Self::Refused => None,
+            Self::Refused | Self::Confirmed => None,
             Self::Fails => Some("FAILED"),
-            Self::Cancelled | Self::Stopped | Self::Silent | Self::Forgotten => Some("ABORTED"),
+            _ if self.is_cancelled() => Some("ABORTED"),
             _ => Some("SUCCEEDED"),
         }
     }
@@ -234,16 +248,17 @@ impl Scenario {
     pub(crate) const fn besides(self) -> &'static [(Call, Fault, Option<u64>)] {
         match self {
             Self::Unlaunched => &[(START_SEND, Fault::Failed, None)],
-            Self::Unheard | Self::Silent => &[(STATUS_FIND, Fault::Failed, None)],
+            Self::Unheard | Self::Silent | Self::Hasty => &[(STATUS_FIND, Fault::Failed, None)],
             Self::Unasked => {
                 &[(STATUS_FIND, Fault::Failed, None), (DESCRIBE, Fault::Throttled, Some(3))]
             }
+            Self::Known => {
+                &[(START_EXECUTION, Fault::LostOnce, Some(1)), (STATUS_FIND, Fault::Failed, None)]
+            }
             Self::Unsent => &[(STATUS_SEND, Fault::Failed, None)],
             Self::Delayed => &[(START_EXECUTION, Fault::Throttled, Some(3))],
-            // The event that says that it runs is heard by its second try, when the agent has asked.
-            Self::Early => {
-                &[(LAUNCHED, Fault::Failed, None), (STATUS_RUNNING, Fault::Failed, Some(3))]
-            }
+            // The event that says that it runs is lost.
+            Self::Early => &[(STATUS_RUNNING, Fault::Failed, Some(3))],
             Self::Unhinted => &[(ANSWER_SEND, Fault::Failed, None)],
             // The question is looked for before each try, and once more when it fails.
             Self::Regiven => {
@@ -342,7 +357,6 @@ const fn secret(function: &'static str) -> Call {
 
 const START_SEND: Call = launch_message("start", "send");
 const START_EXECUTION: Call = call("launch", "StartExecution", "stepfunctions", "StartExecution");
-const LAUNCHED: Call = update("launch", "launched", "started_at = :started_at");
 const DESCRIBE: Call = call("sweep", "describe", "stepfunctions", "DescribeExecution");
 const STATUS_FIND: Call = dynamodb("status", "find", "GetItem").part("state");
 const STATUS_RUNNING: Call = update("status", "advance to running", ADVANCE);
@@ -401,15 +415,17 @@ pub(crate) const RUNS: &[(Call, Scenario)] = &[
     (update("launch", "claim", "claimed_at"), Scenario::Completes),
     (dynamodb("launch", "input", "GetItem").part("input"), Scenario::Completes),
     (START_EXECUTION, Scenario::Completes),
-    (LAUNCHED, Scenario::Completes),
     (update("launch", "delay", "launch_delays"), Scenario::Delayed),
     (launch_message("launch", "send again"), Scenario::Delayed),
     (dynamodb("launch", "refused: find", "GetItem").part("state"), Scenario::Refused),
     (dynamodb("launch", "refused: subscribers", "Query"), Scenario::Refused),
-    (dynamodb("launch", "refused: outcome", "PutItem"), Scenario::Refused),
     (call("launch", "refused: PutEvents", "events", "PutEvents"), Scenario::Refused),
     (dynamodb("launch", "refused: advance", "TransactWriteItems").says(ADVANCE), Scenario::Refused),
     (delivery_message("launch", "refused: send"), Scenario::Refused),
+    (call("launch", "describe", "stepfunctions", "DescribeExecution"), Scenario::Known),
+    (dynamodb("launch", "known: outcome", "PutItem"), Scenario::Known),
+    (dynamodb("launch", "known: advance", "TransactWriteItems").says(ADVANCE), Scenario::Known),
+    (update("launch", "advance to running", ADVANCE), Scenario::Hasty),
     (update("launch", "stop: mark", "stop_reason"), Scenario::Cancelled),
     (call("launch", "StopExecution", "stepfunctions", "StopExecution"), Scenario::Cancelled),
     (LAUNCH_ASKED, Scenario::Asks),
@@ -422,21 +438,21 @@ pub(crate) const RUNS: &[(Call, Scenario)] = &[
         dynamodb("launch", "close", "TransactWriteItems").says("DELETE open_questions"),
         Scenario::Asks,
     ),
-    (update("launch", "forget", "#state = :open"), Scenario::Forgotten),
     (STATUS_FIND, Scenario::Completes),
     (dynamodb("status", "subscribers", "Query"), Scenario::Completes),
     (dynamodb("status", "outcome", "PutItem"), Scenario::Completes),
     (call("status", "PutEvents", "events", "PutEvents"), Scenario::Completes),
     (STATUS_RUNNING, Scenario::Completes),
     (STATUS_END, Scenario::Completes),
+    (STATUS_END, Scenario::Forgotten),
     (STATUS_SEND, Scenario::Completes),
     (agents("status", "average: set", "UpdateItem"), Scenario::Completes),
     (call("status", "describe", "stepfunctions", "DescribeExecution"), Scenario::Large),
-    (call("status", "describe", "stepfunctions", "DescribeExecution"), Scenario::Early),
     (update("status", "progress", PROGRESS), Scenario::Reports),
     (dynamodb("status", "progress", "TransactWriteItems").says(PROGRESS), Scenario::Reported),
     (dynamodb("status", "question: find", "GetItem").part("question"), Scenario::Asks),
     (dynamodb("status", "ask", "TransactWriteItems").says("ADD open_questions"), Scenario::Asks),
+    (dynamodb("status", "ask", "TransactWriteItems").says("ADD open_questions"), Scenario::Early),
     (call("webhook", "find key", "dynamodb", "GetItem"), Scenario::Completes),
     (update("webhook", "lease", "attempt_count"), Scenario::Completes),
     (dynamodb("webhook", "batch get", "BatchGetItem"), Scenario::Completes),
@@ -467,6 +483,7 @@ pub(crate) const RUNS: &[(Call, Scenario)] = &[
     ),
     (delivery_message("sweep", "send the news"), Scenario::Unheard),
     (update("sweep", "advance to running", ADVANCE), Scenario::Silent),
+    (update("sweep", "confirm", "REMOVE due_at"), Scenario::Confirmed),
     (update("sweep", "postpone a delivery", "due_at = :until").part("delivery"), Scenario::Unsent),
     (delivery_message("sweep", "send a delivery"), Scenario::Unsent),
     (
@@ -488,6 +505,7 @@ pub(crate) const REQUESTS: &[(Call, Request)] = &[
     (dynamodb("read", "results", "GetItem").part("output"), Request::Results),
     (dynamodb("read", "results: input", "GetItem").part("input"), Request::Results),
     (dynamodb("read", "list", "Query").says("user_id = :user_id"), Request::List),
+    (dynamodb("read", "list: runs", "BatchGetItem").part("state"), Request::List),
     (dynamodb("read", "trouble", "Query").says("troubled_at BETWEEN"), Request::Trouble),
     (dynamodb("read", "trouble: runs", "BatchGetItem").part("state"), Request::Trouble),
     (dynamodb("read", "deliveries", "Query").part("delivery"), Request::Deliveries),
@@ -522,6 +540,7 @@ pub(crate) const REQUESTS: &[(Call, Request)] = &[
     (update("mcp", "free a slot", "REMOVE held_until").of_anybody(), Request::ToolStart),
     (dynamodb("mcp", "watch", "GetItem").part("state"), Request::ToolStart),
     (dynamodb("mcp", "list", "Query").says("user_id = :user_id"), Request::ToolList),
+    (dynamodb("mcp", "list: runs", "BatchGetItem").part("state"), Request::ToolList),
     (dynamodb("mcp", "trouble", "Query").says("troubled_at BETWEEN"), Request::ToolTrouble),
     (dynamodb("mcp", "trouble: runs", "BatchGetItem").part("state"), Request::ToolTrouble),
     (questions("mcp", "questions"), Request::ToolQuestions),

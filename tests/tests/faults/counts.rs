@@ -121,7 +121,7 @@ async fn a_run_consumes_the_write_units_that_its_cost_is_made_of() {
         let consumed = consumed(&proxy, stack, &owners).await;
         println!("{}", serde_json::to_string_pretty(&consumed).unwrap());
         let said = OF_A_RUN.map(|(operation, units)| {
-            let named = ["table", "owner", "debts"].into_iter().zip(units);
+            let named = ["table", "user", "debts"].into_iter().zip(units);
             let named = named.filter(|(name, units)| *units > 0.0 || *name == "table");
             (operation, named.collect::<BTreeMap<_, _>>())
         });
@@ -163,7 +163,7 @@ async fn no_operation_makes_one_call_more_than_it_says() {
                     ("start UpdateItem", 1),
                     ("start TransactWriteItems", 1),
                     ("start SendMessage", 1),
-                    ("launch UpdateItem", 2),
+                    ("launch UpdateItem", 1),
                     ("launch GetItem", 1),
                     ("launch StartExecution", 1),
                     ("status GetItem", 1),
@@ -179,7 +179,7 @@ async fn no_operation_makes_one_call_more_than_it_says() {
         user.results(&id).await;
         counter.expect("no results", &[AUTHORIZED, ("read GetItem", 2)]).await;
         user.get("/v1/executions").await;
-        counter.expect("list", &[AUTHORIZED, ("read Query", 1)]).await;
+        counter.expect("list", &[AUTHORIZED, ("read Query", 1), ("read BatchGetItem", 1)]).await;
         user.call("monitor_agent", json!({"execution_id": id})).await;
         counter.expect("tool", &[AUTHORIZED, ("mcp GetItem", 1)]).await;
 
