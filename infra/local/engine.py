@@ -16,6 +16,7 @@ from report import Failure, step
 
 KEEPER = pathlib.Path(__file__).with_name("keeper.py")
 FAULTS = KEEPER.with_name("faults.py")
+MINISTACK = KEEPER.with_name("ministack_server.py")
 REGION = "us-east-1"
 # The engine takes this key for the account's root; every other caller needs what IAM grants it.
 CREDENTIALS = {
@@ -81,7 +82,7 @@ class Engine:
                 **self.aws(),
                 **(more or {}),
             }
-            command = [sys.executable, "-m", "ministack"]
+            command = [sys.executable, MINISTACK]
             if with_faults:
                 proxy_port = free_port()
                 self.faults = f"http://127.0.0.1:{proxy_port}"

@@ -8,9 +8,11 @@ AWS_ENDPOINT_URL talks through it: the functions do, the tests and `sam` do not.
 
 Two effects are added to its own, by which the process that makes a call is killed: the error KilledBefore
 kills it instead of passing the call on, the response header KilledAfter when the engine has answered. And
-/_microburst/seen lists the calls that each function has made so far.
+/_microburst/seen lists the calls that each function has made so far; /_microburst/units, from when it is first
+asked for, the write units that DynamoDB says each of their writes has consumed.
 """
 
+import contextvars
 import json
 import os
 import pathlib
@@ -28,6 +30,7 @@ import microburst.rules
 from aiohttp import web
 from microburst.core.pipeline import Microburst
 
+MINISTACK = pathlib.Path(__file__).with_name("ministack_server.py")
 KILLED_BEFORE, KILLED_AFTER = "KilledBefore", "KilledAfter"
 
 
@@ -61,6 +64,48 @@ def kill_at_the_other_end(request: web.Request, engine: int) -> None:
 def parent(process: pathlib.Path) -> int:
     # The name, in parentheses, may hold anything; the parent is the second field after it.
     return int(process.joinpath("stat").read_text().rpartition(")")[2].split()[1])
+
+
+# The call that is being made, for whoever sees only its answer.
+CALL: contextvars.ContextVar = contextvars.ContextVar("call")
+
+
+def meter(decide, handle_control, stream_to_client):
+    """Keeps what each write of a function has consumed. Returns the stream to use."""
+    units: list | None = None
+
+    def decide_and_note(self, context):
+        function = re.search(r"app/([a-z]+)", context.headers.get("User-Agent", ""))
+        is_metered = units is not None and function and context.service == "dynamodb"
+        body = json.dumps(microburst.rules._body_value(context)) if is_metered else ""
+        CALL.set((function[1], context.operation, body) if is_metered else None)
+        return decide(self, context)
+
+    async def control(self, request):
+        nonlocal units
+        if not request.path.endswith("/units"):
+            return await handle_control(self, request)
+        units = [] if units is None else units
+        return web.json_response(units)
+
+    async def tapped(call, chunks):
+        answer = b""
+        async for chunk in chunks:
+            answer += chunk
+            yield chunk
+        consumed = json.loads(answer or b"{}").get("ConsumedCapacity")
+        if consumed and units is not None:
+            units.append([*call, consumed if isinstance(consumed, list) else [consumed]])
+
+    async def stream(request, status, headers, fault, chunks):
+        call = CALL.get(None)
+        if call and status == 200:
+            chunks = tapped(call, chunks)
+        return await stream_to_client(request, status, headers, fault, chunks)
+
+    microburst.rules.RuleEngine.decide = decide_and_note
+    Microburst.handle_control = control
+    return stream
 
 
 def add_kills(engine: int, apply_decision, stream_to_client) -> None:
@@ -143,8 +188,11 @@ def end_with(engine: subprocess.Popen) -> None:
 def main() -> None:
     port, endpoint = sys.argv[1:]
     keep_host(microburst.forward.Upstream._outbound_headers)
-    engine = subprocess.Popen([sys.executable, "-m", "ministack"], stdin=subprocess.DEVNULL)
-    add_kills(engine.pid, microburst.core.pipeline.apply_decision, microburst.forward._stream_to_client)
+    engine = subprocess.Popen([sys.executable, MINISTACK], stdin=subprocess.DEVNULL)
+    stream = meter(
+        microburst.rules.RuleEngine.decide, Microburst.handle_control, microburst.forward._stream_to_client
+    )
+    add_kills(engine.pid, microburst.core.pipeline.apply_decision, stream)
     name_codes_as_sqs_does()
     list_what_is_seen(microburst.rules.RuleEngine.decide, Microburst.handle_control)
     threading.Thread(target=end_with, args=(engine,), daemon=True).start()

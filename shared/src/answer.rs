@@ -87,6 +87,19 @@ pub struct Monitor {
         skip_serializing_if = "Option::is_none"
     )]
     pub completed_at: Option<Timestamp>,
+    /// What went wrong, in lists of trouble alone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub trouble: Vec<TroubleKind>,
+}
+
+/// What went wrong with a run, or with the news of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum TroubleKind {
+    Failed,
+    Timeout,
+    /// A callback, or news to a subscription, was given up.
+    Undelivered,
 }
 
 impl Monitor {
@@ -103,6 +116,7 @@ impl Monitor {
             started_at: execution.started_at,
             updated_at: execution.updated_at,
             completed_at: execution.completed_at,
+            trouble: Vec::new(),
         }
     }
 
@@ -277,6 +291,7 @@ struct Facts<'a> {
     agent_name: &'a AgentName,
     status: Status,
     redrive_count: u32,
+    rank: u8,
     started_at: Option<Timestamp>,
     completed_at: Option<Timestamp>,
 }
@@ -290,6 +305,7 @@ impl Results {
                 agent_name: &execution.agent_name,
                 status: execution.shown_status(),
                 redrive_count: execution.redrive_count,
+                rank: execution.rank,
                 started_at: execution.started_at,
                 completed_at: execution.completed_at,
             },
@@ -307,6 +323,7 @@ impl Results {
                 agent_name: &delivery.agent_name,
                 status: delivery.news.status()?,
                 redrive_count: delivery.redrive_count,
+                rank: delivery.rank,
                 started_at: delivery.started_at,
                 completed_at: delivery.completed_at,
             },
@@ -338,8 +355,10 @@ impl Results {
         results.completed_at = facts.completed_at;
         results.execution_time_ms =
             facts.completed_at.zip(facts.started_at).map(|(end, start)| end.millis_since(start));
-        // The outcome of another redrive is not this one's.
-        let outcome = outcome.filter(|outcome| outcome.redrive_count == facts.redrive_count);
+        // The outcome of another redrive is not this one's, nor a true end's a presumed one's.
+        let is_its =
+            |it: &&Outcome| it.redrive_count == facts.redrive_count && it.rank == facts.rank;
+        let outcome = outcome.filter(is_its);
         match (facts.status, outcome) {
             (Status::Completed, Some(outcome)) => {
                 let read = outcome::normalise(outcome.output.as_deref().unwrap_or("null"));
@@ -451,10 +470,13 @@ impl From<Attempt> for AttemptView {
     }
 }
 
-/// All deliveries of a run.
+/// A page of the deliveries of a run.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct DeliveryList {
     pub deliveries: Vec<DeliveryView>,
+    /// For the page behind this one; left out of the last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_cursor: Option<String>,
 }
 
 /// All subscriptions of a user, oldest first.

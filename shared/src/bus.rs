@@ -36,7 +36,7 @@ pub const DISABLED_TYPE: &str = "Agent Subscription Disabled";
 /// holds no results, and nothing secret.
 #[derive(Debug, Serialize)]
 pub struct StatusChange<'a> {
-    /// Follows from the run and its position: the same when the event is repeated.
+    /// Follows from the run, its position and status: the same when the event is repeated.
     pub event_id: String,
     pub execution_id: &'a ExecutionId,
     pub agent_name: &'a AgentName,
@@ -69,8 +69,9 @@ pub struct StatusChange<'a> {
 impl<'a> StatusChange<'a> {
     #[must_use]
     pub fn between(before: &Execution, after: &'a Execution) -> Self {
-        let Execution { execution_id, redrive_count, rank, sequence, .. } = after;
-        let mut step = format!("{execution_id}/{redrive_count}/{rank}");
+        let Execution { execution_id, redrive_count, rank, status, sequence, .. } = after;
+        // What is about to be committed may be refused, and then another end be told.
+        let mut step = format!("{execution_id}/{redrive_count}/{rank}/{status}");
         // Questions come and go without a change of rank.
         if before.sequence != *sequence {
             step = format!("{step}/{sequence}");
@@ -151,8 +152,9 @@ impl Bus {
         drop(self.client.put_events().customize().interceptor(Knock).send().await);
     }
 
-    /// Publishes a change that is about to be committed: what fails afterwards is done again, so
-    /// every change is told at least once.
+    /// Publishes a change. What Step Functions says is published before it is committed: what fails
+    /// afterwards is done again, so every change is told at least once. What we conclude ourselves is
+    /// published once it is committed, and once more when it is looked after.
     pub async fn publish(&self, change: &StatusChange<'_>) -> Result<(), Error> {
         self.put(DETAIL_TYPE, change).await
     }

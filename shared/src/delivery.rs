@@ -11,8 +11,11 @@ use crate::{
     api_key::hex,
     callback::NewsType,
     caller::{Actor, UserId},
-    execution::{Execution, ExecutionId},
+    debt::{Debt, DebtKind},
+    execution::{Execution, ExecutionId, Rank},
     loops::Hops,
+    outcome::Outcome,
+    protocol::DeliveryFacts,
     question::Question,
     rights::About,
     subscription::{Disabled, SubscriptionId},
@@ -104,6 +107,8 @@ pub struct Delivery {
     pub agent_name: AgentName,
     pub news: NewsType,
     pub redrive_count: u32,
+    /// At which [`Rank`] the run stood: a presumed end is not told any more once the true one is.
+    pub rank: u8,
     pub occurred_at: Timestamp,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_at: Option<Timestamp>,
@@ -141,7 +146,10 @@ pub struct Delivery {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub due_at: Option<Timestamp>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub shard: Option<u8>,
+    pub debt: Option<Debt>,
+    /// When it was given up: only then is it in the indexes of trouble.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub troubled_at: Option<Timestamp>,
     /// Who has last had it made again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub redelivered_by: Option<Actor>,
@@ -156,6 +164,17 @@ pub struct Delivery {
 }
 
 impl Delivery {
+    /// What the rules of [`crate::protocol`] ask of it.
+    #[must_use]
+    pub fn facts(&self) -> DeliveryFacts {
+        DeliveryFacts {
+            is_pending: self.state == DeliveryState::Pending,
+            attempt_count: self.attempt_count,
+            next_attempt_at: self.next_attempt_at,
+            leased_until: self.leased_until,
+        }
+    }
+
     /// Its attempts after this one, and what there was before them. However often it is tried, they
     /// have a bound in number and bytes, and so does the item.
     #[must_use]
@@ -176,6 +195,25 @@ impl Delivery {
             earlier.may_have_arrived |= attempt.may_have_arrived;
         }
         (attempts, earlier)
+    }
+
+    /// Whether this attempt belongs to a start, which counts in the limit of its key: the first to call
+    /// a run back at its end.
+    #[must_use]
+    pub fn is_counted_with_its_start(&self) -> bool {
+        self.target() == CALLBACK_TARGET
+            && NewsType::ENDS.contains(&self.news)
+            && self.redrive_count == 0
+            && self.attempt_count == 1
+            && self.redelivered_by.is_none()
+    }
+
+    /// Whether it tells a presumed end that was not the end: `outcome` is the true one's.
+    #[must_use]
+    pub fn is_refuted_by(&self, outcome: &Outcome) -> bool {
+        self.rank == Rank::Presumed as u8
+            && outcome.redrive_count == self.redrive_count
+            && outcome.rank > self.rank
     }
 
     /// How many attempts there were, with those that are no longer kept.
@@ -239,6 +277,30 @@ impl Delivery {
         retention: Duration,
     ) -> Self {
         let step = execution.status.as_str();
+        Self::of_move(execution, step, news, target, overdue, retention)
+    }
+
+    /// The same where an end was presumed, and perhaps told by the same word, which was not so.
+    #[must_use]
+    pub fn correcting(
+        execution: &Execution,
+        news: NewsType,
+        target: &str,
+        overdue: Duration,
+        retention: Duration,
+    ) -> Self {
+        let step = format!("{}:corrected", execution.status);
+        Self::of_move(execution, &step, news, target, overdue, retention)
+    }
+
+    fn of_move(
+        execution: &Execution,
+        step: &str,
+        news: NewsType,
+        target: &str,
+        overdue: Duration,
+        retention: Duration,
+    ) -> Self {
         let occurred_at = execution.completed_at.or(execution.started_at);
         Self {
             occurred_at: occurred_at.unwrap_or(execution.updated_at),
@@ -298,6 +360,7 @@ impl Delivery {
             agent_name: execution.agent_name.clone(),
             news,
             redrive_count,
+            rank: execution.rank,
             occurred_at: now,
             started_at: execution.started_at,
             completed_at: execution.completed_at,
@@ -313,7 +376,8 @@ impl Delivery {
             lease: None,
             leased_until: None,
             due_at: Some(now.plus(overdue)),
-            shard: Some(execution.execution_id.shard()),
+            debt: Some(Debt::of(DebtKind::Delivery, &execution.execution_id)),
+            troubled_at: None,
             redelivered_by: None,
             put_off: 0,
             hops: execution.hops.clone(),
@@ -361,13 +425,15 @@ impl Delivery {
         let now = Timestamp::now();
         Self {
             webhook_id: webhook_id(&execution_id, &part),
-            shard: Some(execution_id.shard()),
+            debt: Some(Debt::of(DebtKind::Delivery, &execution_id)),
+            troubled_at: None,
             execution_id,
             part,
             user_id: user_id.clone(),
             agent_name,
             news,
             redrive_count: 0,
+            rank: Rank::Queued as u8,
             occurred_at: now,
             started_at: None,
             completed_at: None,

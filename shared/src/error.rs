@@ -85,6 +85,12 @@ impl Error {
         Self::Corrupt { what, source: source.into() }
     }
 
+    /// Whether the same may succeed later, whatever it was about.
+    #[must_use]
+    pub const fn may_pass(&self) -> bool {
+        matches!(self, Self::Busy(_) | Self::Aws { transient: true, .. })
+    }
+
     /// For `map_err` on an AWS call: `action` completes the sentence "cannot …".
     pub fn aws<E, R>(action: &'static str) -> impl FnOnce(SdkError<E, R>) -> Self
     where

@@ -15,7 +15,9 @@ use crate::{
     agent::{AgentName, StateMachineArn},
     callback::NewsType,
     caller::{Actor, UserId},
+    debt::{Debt, DebtKind},
     loops::Hops,
+    protocol::Facts,
     question::QuestionId,
     time::Timestamp,
 };
@@ -55,22 +57,17 @@ impl ExecutionId {
         &self.0
     }
 
-    /// The shard of the `due` index in which this execution's items stand, so that no partition
-    /// of it is hot.
+    /// A number that spreads executions evenly.
     #[must_use]
-    pub fn shard(&self) -> u8 {
+    pub fn spread(&self) -> u8 {
         // The last characters of a ULID are random.
         self.0
             .bytes()
             .rev()
             .take(4)
             .fold(0, |sum: u8, byte| sum.wrapping_mul(31).wrapping_add(byte))
-            % SHARDS
     }
 }
-
-/// How many shards the `due` index has. `sweep` reads all of them.
-pub const SHARDS: u8 = 8;
 
 /// The text is not an [`ExecutionId`].
 #[derive(Debug, thiserror::Error)]
@@ -156,6 +153,19 @@ impl Status {
             Self::Completed | Self::Failed | Self::Timeout | Self::Cancelled => true,
         }
     }
+
+    /// Whether something went wrong with a run that ended so.
+    #[must_use]
+    pub const fn is_trouble(self) -> bool {
+        match self {
+            Self::Failed | Self::Timeout => true,
+            Self::Queued
+            | Self::Running
+            | Self::InputRequired
+            | Self::Completed
+            | Self::Cancelled => false,
+        }
+    }
 }
 
 impl fmt::Display for Status {
@@ -174,21 +184,22 @@ impl FromStr for Status {
 
 /// How far a run has come within one redrive. Stored as a number, so that DynamoDB compares it
 /// as we do; gaps leave room.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum Rank {
-    /// Accepted; the status is `queued`.
+    /// Accepted; the status is `queued`, also while it is being launched.
     Queued = 0,
-    /// `StartExecution` has answered; the status is `running`, but nobody was told yet.
-    Launched = 10,
-    /// Step Functions says that it runs, and whoever asked for that news is owed it.
+    /// It is known to run.
     Running = 20,
-    /// Any end.
+    /// An end that we conclude ourselves, since Step Functions was never asked to run it, or does
+    /// not know it. Told like any other, and outranked by what Step Functions says.
+    Presumed = 80,
+    /// The end that Step Functions says.
     Ended = 90,
 }
 
 impl Rank {
-    pub const ALL: [Self; 4] = [Self::Queued, Self::Launched, Self::Running, Self::Ended];
+    pub const ALL: [Self; 4] = [Self::Queued, Self::Running, Self::Presumed, Self::Ended];
 }
 
 /// Why we stop a run before its end.
@@ -231,7 +242,7 @@ impl StopReason {
 ///
 /// This order is the one transition rule. [`Position::may_follow`] says it in Rust, and
 /// `store::transitions` says it in DynamoDB's words; a test proves that both agree on all pairs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Position {
     pub redrive_count: u32,
     pub rank: Rank,
@@ -325,11 +336,18 @@ pub struct Execution {
     /// Why we have stopped it, if we have: its end may still be another one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stop_reason: Option<StopReason>,
-    /// With [`Execution::shard`]: when `sweep` is to look at what this run still owes.
+    /// With [`Execution::debt`]: when `sweep` is to look at what this run still owes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub due_at: Option<Timestamp>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub shard: Option<u8>,
+    pub debt: Option<Debt>,
+    /// When it ended as it should not have: only then is it in the indexes of trouble.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub troubled_at: Option<Timestamp>,
+    /// When the other parts expire, each of which has that as its `ttl` from the start on; put off
+    /// for as long as the run goes on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept_until: Option<Timestamp>,
     /// In seconds; set when the run ends. Readers treat an expired item as gone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ttl: Option<i64>,
@@ -353,14 +371,20 @@ impl Execution {
         }
     }
 
-    /// Why this run is to end now, if it is: because its caller wants that, or because its time
-    /// is up.
+    /// What the rules of [`crate::protocol`] ask of it.
     #[must_use]
-    pub fn to_stop(&self, now: Timestamp) -> Option<StopReason> {
-        if self.cancel_requested_at.is_some() {
-            return Some(StopReason::Cancel);
+    pub fn facts(&self) -> Facts {
+        Facts {
+            position: self.position(),
+            claimed_at: self.claimed_at,
+            launch_before: self.launch_before,
+            is_cancelled: self.cancel_requested_at.is_some(),
+            deadline: self.deadline,
+            sequence: self.sequence,
+            started_at: self.started_at,
+            heard_at: self.updated_at,
+            due_at: self.due_at,
         }
-        self.deadline.filter(|deadline| *deadline <= now).map(|_| StopReason::Deadline)
     }
 
     /// A time of this run that somebody else's clock tells, or `None` where it cannot be: what one odd
@@ -373,17 +397,18 @@ impl Execution {
         can_be.contains(&told).then(|| told.max(created))
     }
 
-    /// When to look after this run again: after `pause`, but not later than its deadline. A look
-    /// that is due after half of that stays, since to move it costs two writes of the index.
+    /// As what this run stands in the index of debts until `due_at`. What it owes by then that
+    /// cannot wait stands apart from what is only a question of whether it still runs.
     #[must_use]
-    pub fn look_again(&self, now: Timestamp, pause: Duration) -> Timestamp {
-        let next = now.plus(pause);
-        let next = match self.deadline {
-            Some(deadline) if deadline > now => deadline.min(next),
-            _ => next,
-        };
-        let stays = |due_at: &Timestamp| (now.plus(pause / 2)..=next).contains(due_at);
-        self.due_at.filter(stays).unwrap_or(next)
+    pub fn debt_kind_until(&self, due_at: Timestamp) -> DebtKind {
+        let is_to_stop = !self.status.is_end() && self.facts().to_stop(due_at).is_some();
+        if self.status == Status::Queued || is_to_stop { DebtKind::Launch } else { DebtKind::Poll }
+    }
+
+    /// The key of the index for that.
+    #[must_use]
+    pub fn debt_until(&self, due_at: Timestamp) -> Debt {
+        Debt::of(self.debt_kind_until(due_at), &self.execution_id)
     }
 
     /// The ARN that Step Functions gives the execution with our id on the frozen state machine.
@@ -406,7 +431,6 @@ mod tests {
             assert!(id.as_str().len() <= 80, "{id}");
             assert!(id.as_str().starts_with("mcp-a"));
             assert_eq!(id.as_str().parse::<ExecutionId>().unwrap(), id);
-            assert!(id.shard() < SHARDS);
         }
     }
 
@@ -419,47 +443,14 @@ mod tests {
     }
 
     #[test]
-    fn shards_are_spread() {
-        let agent: AgentName = "echo".parse().unwrap();
-        let mut seen = [0; SHARDS as usize];
-        for _ in 0..800 {
-            seen[usize::from(ExecutionId::generate(&agent).shard())] += 1;
-        }
-        assert!(seen.iter().all(|count| *count > 40), "{seen:?}");
-    }
-
-    #[test]
-    fn a_look_that_is_due_soon_enough_stays() {
-        let run = |due_at: Option<u64>, deadline: Option<u64>| -> Execution {
-            serde_json::from_value(serde_json::json!({
-                "execution_id": "mcp-echo-1", "user_id": "someone", "agent_name": "echo",
-                "state_machine_arn": "arn:aws:states:eu-west-1:111122223333:stateMachine:echo",
-                "status": "running", "redrive_count": 0, "rank": 10, "created_at": 0,
-                "updated_at": 0, "launch_before": 0, "due_at": due_at, "deadline": deadline,
-            }))
-            .unwrap()
-        };
-        let (now, pause) = (Timestamp::from_millis(1_000), Duration::from_millis(100));
-        let next = |due_at, deadline| run(due_at, deadline).look_again(now, pause).millis();
-
-        assert_eq!(
-            [1_049, 1_050, 1_100, 1_101].map(|due| next(Some(due), None)),
-            [1_100, 1_050, 1_100, 1_100]
-        );
-        assert_eq!((next(None, None), next(None, Some(1_070))), (1_100, 1_070));
-        assert_eq!(
-            (next(Some(1_080), Some(1_070)), next(Some(1_060), Some(1_070))),
-            (1_070, 1_060)
-        );
-        assert_eq!(next(None, Some(999)), 1_100, "a deadline that has passed is no look");
-    }
-
-    #[test]
     fn a_run_moves_only_forward_and_a_later_redrive_reopens_it() {
         let at = |redrive_count, rank| Position { redrive_count, rank };
 
         assert!(at(0, Rank::Ended).may_follow(at(0, Rank::Queued)));
-        assert!(at(0, Rank::Running).may_follow(at(0, Rank::Launched)));
+        assert!(at(0, Rank::Running).may_follow(at(0, Rank::Queued)));
+        assert!(at(0, Rank::Ended).may_follow(at(0, Rank::Presumed)));
+        assert!(!at(0, Rank::Presumed).may_follow(at(0, Rank::Ended)));
+        assert!(!at(0, Rank::Running).may_follow(at(0, Rank::Presumed)));
         assert!(!at(0, Rank::Running).may_follow(at(0, Rank::Ended)));
         assert!(!at(0, Rank::Ended).may_follow(at(0, Rank::Ended)));
         assert!(at(1, Rank::Running).may_follow(at(0, Rank::Ended)));

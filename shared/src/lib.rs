@@ -1,6 +1,7 @@
 //! What the functions of agent-relay share. A map:
 //!
-//! - Nouns, without I/O: [`execution`] (ids, statuses and the one transition rule), [`agent`],
+//! - Nouns, without I/O: [`execution`] (ids, statuses and the one transition rule), [`protocol`] (all other rules of a
+//!   run, as functions of plain values), [`agent`],
 //!   [`caller`] (who asks, and what they may do), [`rights`] (the one check of what leaves to whom), [`api_key`], [`request`] (what a start asks
 //!   for), [`callback`] and [`network`] (where news may go), [`loops`] (and where not), [`delivery`] (one debt to one
 //!   target), [`health`] (how a subscription's receiver fares), [`question`] (what an agent asks), [`schema`] (what an answer must fit), [`signature`], [`outcome`] (how a run ended), [`answer`] (what callers read),
@@ -20,6 +21,7 @@ pub mod aws;
 pub mod bus;
 pub mod callback;
 pub mod caller;
+pub mod debt;
 mod decimal;
 pub mod delivery;
 pub mod env;
@@ -35,6 +37,7 @@ pub mod network;
 pub mod openapi;
 pub mod outcome;
 pub mod problem;
+pub mod protocol;
 pub mod question;
 pub mod queue;
 pub mod request;

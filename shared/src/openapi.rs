@@ -177,6 +177,12 @@ impl Document {
                 "owner",
                 "Another user's runs, for an administrator.",
                 &json!({"type": "string", "minLength": 1, "maxLength": ListRequest::MAX_OWNER}),
+            )
+            .query(
+                "trouble",
+                "Only runs that failed or timed out, or whose news could not be delivered, by the time of that; \
+                 for an administrator those of all users, unless `owner` is given.",
+                &json!({"type": "boolean"}),
             );
         let statuses: Vec<_> = Status::ALL.iter().map(|status| status.as_str()).collect();
         list.query(
@@ -258,12 +264,18 @@ impl Document {
             "listDeliveries",
             "See what became of a run's callbacks.",
         )
+        .query(
+            "limit",
+            "How many at most; 100 when not given.",
+            &json!({"type": "integer", "minimum": 1, "maximum": ListRequest::MAX_LIMIT}),
+        )
+        .query("cursor", "The `next_cursor` of the page before.", &json!({"type": "string"}))
         .answers::<DeliveryList>(
             200,
-            "All of them, with their attempts.",
+            "A page of them, with their attempts.",
             &json!({"deliveries": [delivery]}),
         )
-        .refuses(&[Permission, Id]);
+        .refuses(&[Permission, Id, Parameter]);
         self.operation(
             "post",
             "/v1/executions/{execution_id}/deliveries/{delivery_id}/redeliver",

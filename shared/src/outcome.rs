@@ -35,6 +35,9 @@ pub struct Outcome {
     pub cause: Option<String>,
     /// Which redrive this is the outcome of.
     pub redrive_count: u32,
+    /// And of which end of that, a presumed one or Step Functions' own: a
+    /// [`Rank`](crate::execution::Rank) as a number.
+    pub rank: u8,
 }
 
 /// What callers read of an output, whatever form the agent gave it.

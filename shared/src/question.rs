@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 use crate::{
     api_key::hex,
     caller::UserId,
+    debt::{Debt, DebtKind},
     error::Error,
     execution::{Execution, LONGEST_RUN},
     json::{self, Json},
@@ -209,11 +210,11 @@ pub struct Question {
     /// reply.
     #[serde(default)]
     pub tries: u32,
-    /// With the shard: when `sweep` is to look at what is still owed to the agent.
+    /// With the debt: when `sweep` is to look at what is still owed to the agent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub due_at: Option<Timestamp>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub shard: Option<u8>,
+    pub debt: Option<Debt>,
     /// In seconds.
     pub ttl: i64,
 }
@@ -241,7 +242,7 @@ impl Question {
             answer_hash: None,
             tries: 0,
             due_at: expires_at,
-            shard: expires_at.map(|_| execution.execution_id.shard()),
+            debt: expires_at.map(|_| Debt::of(DebtKind::Answer, &execution.execution_id)),
             // As long as its run may run.
             ttl: now.plus(LONGEST_RUN).seconds(),
         }
@@ -250,7 +251,7 @@ impl Question {
     /// As it is told to callers: without what it is answered by.
     #[must_use]
     pub fn told(&self) -> Self {
-        Self { task_token: None, due_at: None, shard: None, ..self.clone() }
+        Self { task_token: None, due_at: None, debt: None, ..self.clone() }
     }
 
     /// Whether its run still holds it.

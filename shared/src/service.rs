@@ -7,6 +7,7 @@ pub mod read;
 pub mod settle;
 pub mod start;
 pub mod subscribe;
+mod trouble;
 
 use crate::{
     aws::Aws,
@@ -42,6 +43,7 @@ impl Services {
                 callback_allow: env::parsed("CALLBACK_ALLOW")?,
                 launch_overdue: env::seconds("LAUNCH_OVERDUE_SECONDS")?,
                 queue_timeout: env::seconds("QUEUE_TIMEOUT_SECONDS")?,
+                retention: env::days("RETENTION_DAYS")?.max(MIN_RETENTION),
             },
             reader: read::Reader::from_env(aws)?,
         })

@@ -14,10 +14,10 @@ use aws_sdk_sfn::{
 };
 
 use crate::{
-    answer::default_code,
     aws::{Knock, OnDemand, on_demand},
     error::Error,
-    execution::{Execution, ExecutionId, Status, StopReason},
+    execution::{Execution, ExecutionId, Status},
+    protocol::{Grounds, Reply},
     question::TaskToken,
     service::settle::Observation,
     time::Timestamp,
@@ -29,7 +29,10 @@ pub struct StepFunctions(OnDemand<Client>);
 /// What came of `StartExecution`.
 #[derive(Debug)]
 pub enum Started {
+    /// It runs since then.
     At(Timestamp),
+    /// An earlier try of ours has started it; it may have ended.
+    Before,
     /// It cannot be taken now; the same call may succeed later.
     Delayed {
         error: Error,
@@ -39,10 +42,30 @@ pub enum Started {
     /// We may not start this machine, or not use its key.
     Denied(Error),
     /// It will never start: the error's code and message.
-    Refused {
-        code: String,
-        cause: String,
-    },
+    Refused { code: String, cause: String },
+}
+
+impl Started {
+    /// Since when it runs, where that is known.
+    #[must_use]
+    pub const fn at(&self) -> Option<Timestamp> {
+        match self {
+            Self::At(started_at) => Some(*started_at),
+            Self::Before | Self::Delayed { .. } | Self::Denied(_) | Self::Refused { .. } => None,
+        }
+    }
+
+    /// As the rules ask for it.
+    #[must_use]
+    pub const fn reply(&self) -> Reply {
+        match self {
+            Self::At(_) => Reply::Runs,
+            Self::Before => Reply::Exists,
+            Self::Delayed { is_answer, .. } => Reply::Delayed { is_answer: *is_answer },
+            Self::Denied(_) => Reply::Denied,
+            Self::Refused { .. } => Reply::Refused,
+        }
+    }
 }
 
 /// What came of `SendTaskSuccess`.
@@ -86,10 +109,7 @@ impl StepFunctions {
             Err(error) => error,
         };
         match error.as_service_error() {
-            // An earlier try of ours has started it; when exactly, its own events will say.
-            Some(StartExecutionError::ExecutionAlreadyExists(_)) => {
-                Ok(Started::At(Timestamp::now()))
-            }
+            Some(StartExecutionError::ExecutionAlreadyExists(_)) => Ok(Started::Before),
             Some(
                 refusal @ (StartExecutionError::InvalidArn(_)
                 | StartExecutionError::InvalidExecutionInput(_)
@@ -118,13 +138,13 @@ impl StepFunctions {
     }
 
     /// Stops a run; one that has ended, or never was, is as good as stopped.
-    pub async fn stop(&self, execution: &Execution, reason: StopReason) -> Result<(), Error> {
+    pub async fn stop(&self, execution: &Execution, error: &str, cause: &str) -> Result<(), Error> {
         let stopped = self
             .0
             .stop_execution()
             .execution_arn(execution.execution_arn())
-            .error(default_code(reason.status()))
-            .cause(reason.cause())
+            .error(error)
+            .cause(cause)
             .send()
             .await;
         match stopped {
@@ -207,6 +227,7 @@ fn is_denial(code: Option<&str>) -> bool {
 
 fn observed(id: &ExecutionId, output: DescribeExecutionOutput) -> Result<Observation, Error> {
     Ok(Observation {
+        grounds: Grounds::Told,
         status: status(&output.status)?,
         execution_id: id.clone(),
         execution_arn: output.execution_arn,
@@ -271,6 +292,7 @@ mod tests {
     fn a_completed_run_whose_output_may_not_be_read_has_failed_and_says_why() {
         let id: ExecutionId = "mcp-echo-1".parse().unwrap();
         let seen = |status| Observation {
+            grounds: Grounds::Told,
             execution_id: id.clone(),
             execution_arn: String::new(),
             status,

@@ -12,6 +12,7 @@ mod projection;
 pub mod questions;
 pub mod subscriptions;
 pub mod transitions;
+pub mod trouble;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -28,12 +29,15 @@ use aws_sdk_dynamodb::{
         transact_write_items::TransactWriteItemsError,
         update_item::{UpdateItemError, UpdateItemOutput, builders::UpdateItemFluentBuilder},
     },
-    types::{AttributeValue, TransactWriteItem},
+    types::{AttributeValue, KeysAndAttributes, TransactWriteItem},
 };
 use serde::{Serialize, de::DeserializeOwned};
 use ulid::Ulid;
 
 use crate::{error::Error, json::Json};
+
+use executions::Consistency;
+use projection::Projection;
 
 /// An item as DynamoDB has it.
 pub type Item = HashMap<String, AttributeValue>;
@@ -138,6 +142,50 @@ fn found<R>(error: &SdkError<UpdateItemError, R>) -> Option<&Item> {
         UpdateItemError::ConditionalCheckFailedException(refused) => refused.item.as_ref(),
         _ => None,
     }
+}
+
+/// As many items as one call reads.
+const MAX_BATCH: usize = 100;
+
+/// Reads at most [`MAX_BATCH`] items in one call, in no order.
+async fn read_batch(
+    client: &Client,
+    table: &str,
+    mut keys: Vec<Item>,
+    projection: Option<Projection>,
+    consistency: Consistency,
+    action: &'static str,
+) -> Result<Vec<Item>, Error> {
+    const TRIES: u32 = 4;
+
+    let (expression, names) = projection.map(|it| (it.expression, it.names)).unzip();
+    let mut found = Vec::new();
+    for attempt in 0..TRIES {
+        if keys.is_empty() {
+            return Ok(found);
+        }
+        let wanted = KeysAndAttributes::builder()
+            .set_keys(Some(keys))
+            .set_projection_expression(expression.clone())
+            .set_expression_attribute_names(names.clone())
+            .consistent_read(consistency == Consistency::Strong)
+            .build()
+            .map_err(|error| Error::corrupt("a key", error))?;
+        let read = client
+            .batch_get_item()
+            .request_items(table, wanted)
+            .send()
+            .await
+            .map_err(Error::aws(action))?;
+        found.extend(read.responses.unwrap_or_default().into_values().flatten());
+        // Under load a batch may come back in pieces.
+        let left = read.unprocessed_keys.unwrap_or_default().into_values();
+        keys = left.flat_map(|left| left.keys).collect();
+        if !keys.is_empty() {
+            tokio::time::sleep(Duration::from_millis(50 << attempt)).await;
+        }
+    }
+    if keys.is_empty() { Ok(found) } else { Err(Error::Busy(action)) }
 }
 
 /// What became of a transaction.

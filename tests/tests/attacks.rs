@@ -33,6 +33,11 @@ fn quick(agent: &str) -> Value {
     json!({"agent_name": agent, "input_message": "SECRET", "parameters": {"wait_seconds": 0}})
 }
 
+/// The same of an agent that runs and ends, both of which are told.
+fn runs_and_ends() -> Value {
+    quick("echo").merged(json!({"callback_events": ["execution.running", "execution.completed"]}))
+}
+
 /// Ends a key as `relayctl keys revoke` does.
 async fn revoke(stack: &Stack, key: &str) {
     let keys = relay::store::api_keys::ApiKeys::new(
@@ -376,16 +381,25 @@ async fn beyond_a_users_budget_requests_are_refused_and_news_waits() {
         assert_eq!(refused.header("ratelimit-limit"), "30000");
         assert!(refused.text("detail").contains("deliveries"), "{refused:?}");
     }
-    // A start is another matter; what it is told waits, and is owed as long as it does.
-    let run = user.start(&told(quick("echo"))).await;
-    let put_off = eventually("a delivery that is put off", async || {
+    // A start is another matter, and its end is told; other news waits, and is owed as long as it does.
+    let run = user.start(&told(runs_and_ends())).await;
+    let of_part = async |part: &str| {
+        let id = stack.parts(&run).await[part]["webhook_id"].clone();
         let shown = user.get(&format!("/v1/executions/{run}/deliveries")).await.body;
-        let delivery = shown["deliveries"][0].clone();
-        (delivery["put_off"].as_u64() >= Some(1)).then_some(delivery)
+        shown["deliveries"].as_array().unwrap().iter().find(|it| it["id"] == id).cloned()
+    };
+    receiver.wait_for(2).await;
+    let ended = eventually("the end", async || {
+        stack.parts(&run).await.remove("delivery#completed#0#callback")
+    })
+    .await;
+    assert_eq!(ended["put_off"], Value::Null);
+    let part = "delivery#running#0#callback";
+    let put_off = eventually("a delivery that is put off", async || {
+        of_part(part).await.filter(|delivery| delivery["put_off"].as_u64() >= Some(1))
     })
     .await;
     assert_eq!((&put_off["state"], &put_off["attempts"]), (&json!("pending"), &json!([])));
-    let part = "delivery#completed#0#callback";
     let stored = &stack.parts(&run).await[part];
     assert_eq!(stored["attempt_count"], 0);
     assert!(stored.get("leased_until").is_none(), "{stored}");
@@ -395,18 +409,17 @@ async fn beyond_a_users_budget_requests_are_refused_and_news_waits() {
     let theirs_run = json!({"callback_url": theirs.url()}).merged(quick("echo"));
     other.start(&theirs_run).await;
     theirs.wait_for(1).await;
-    assert_eq!(receiver.received().await.len(), 1, "the first");
+    assert_eq!(receiver.received().await.len(), 2, "the ends");
 
     stack.empty(&counter).await;
     stack.make_due(&run, part).await;
     stack
         .sweep_until("what was put off", async || {
-            (receiver.received().await.len() >= 2).then_some(())
+            (receiver.received().await.len() >= 3).then_some(())
         })
         .await;
     user.wait_for_parts(&run).await;
-    let shown = user.get(&format!("/v1/executions/{run}/deliveries")).await.body;
-    let delivery = &shown["deliveries"][0];
+    let delivery = of_part(part).await.unwrap();
     assert_eq!((&delivery["state"], &delivery["attempt_count"]), (&json!("delivered"), &json!(1)));
     assert_eq!(user.send(Method::POST, &redeliver, &[], "").await.status, 202);
 }
@@ -418,8 +431,8 @@ async fn what_would_wait_for_longer_than_it_is_kept_ends_undelivered_and_says_so
     let receiver = Receiver::start().await;
     // There is room in a hundred minutes.
     stack.fill_with(&format!("of#{}", user.id), 100 * DELIVERY_LIMIT).await;
-    let run = user.start(&json!({"callback_url": receiver.url()}).merged(quick("echo"))).await;
-    let part = "delivery#completed#0#callback";
+    let run = user.start(&json!({"callback_url": receiver.url()}).merged(runs_and_ends())).await;
+    let part = "delivery#running#0#callback";
     let put_off = eventually("a delivery that is put off", async || {
         let delivery = stack.parts(&run).await.remove(part)?;
         (delivery["put_off"].as_u64() >= Some(1)).then_some(delivery)
@@ -442,7 +455,7 @@ async fn what_would_wait_for_longer_than_it_is_kept_ends_undelivered_and_says_so
         .await;
     let detail = delivery["attempts"][0]["detail"].as_str().unwrap();
     assert!(detail.starts_with("more was owed than may be sent"), "{detail}");
-    assert!(receiver.received().await.is_empty());
+    assert_eq!(receiver.wait_for(1).await[0].body()["type"], "execution.completed");
 }
 
 /// However many users have news for it.

@@ -8,11 +8,14 @@ use futures_util::future::join_all;
 use relay::{
     callback::NewsType,
     caller::{Actor, Credential, UserId},
+    debt::{Debt, DebtKind},
     delivery::{Attempt, CALLBACK_TARGET, Delivery, DeliveryState},
-    execution::{Execution, ExecutionId, Position, Rank, Status},
+    error::Error,
+    execution::{Execution, ExecutionId, Position, Rank, Status, StopReason},
     health::{DisabledReason, Health},
     json::Json,
     outcome::Outcome,
+    protocol::{self, CLAIM_GRACE, Grounds},
     question::{Answer, Ask, Question, QuestionState},
     store::{
         budget::Budget,
@@ -22,6 +25,7 @@ use relay::{
         limits::Limits,
         questions::Turn,
         subscriptions::Subscriptions,
+        to_item,
         transitions::{Claim, Step},
     },
     subscription::SubscriptionId,
@@ -47,7 +51,7 @@ fn queued(id: &ExecutionId) -> Execution {
         "execution_id": id, "user_id": format!("user-{}", Ulid::generate()), "agent_name": "test",
         "state_machine_arn": "arn:aws:states:us-east-1:000000000000:stateMachine:test",
         "status": "queued", "redrive_count": 0, "rank": 0, "created_at": now, "updated_at": now,
-        "launch_before": now.plus(HOUR), "due_at": now.plus(HOUR), "shard": id.shard(),
+        "launch_before": now.plus(HOUR), "due_at": now.plus(HOUR), "debt": Debt::of(DebtKind::Launch, id),
     }))
     .unwrap()
 }
@@ -55,14 +59,16 @@ fn queued(id: &ExecutionId) -> Execution {
 fn at(execution: &Execution, position: Position) -> Execution {
     let status = match position.rank {
         Rank::Queued => Status::Queued,
-        Rank::Launched | Rank::Running => Status::Running,
-        Rank::Ended => Status::Completed,
+        Rank::Running => Status::Running,
+        Rank::Presumed | Rank::Ended => Status::Completed,
     };
     let ttl = status.is_end().then(|| Timestamp::now().plus(HOUR).seconds());
     Execution {
         status,
         redrive_count: position.redrive_count,
         rank: position.rank as u8,
+        // By it a write knows itself again.
+        updated_at: execution.updated_at.plus(Duration::from_millis(1)),
         ttl,
         ..execution.clone()
     }
@@ -89,23 +95,16 @@ async fn the_transition_rule_and_its_condition_agree_on_all_pairs() {
             accept(&stack, &before).await;
             let after = at(&before, *to);
             // Alone, and in a transaction.
-            let alone = Execution { ttl: before.ttl, ..after.clone() };
             let expected = if to.may_follow(*from) { Step::Applied } else { Step::Stale };
-            assert_eq!(
-                stack.executions().advance(&before, &alone, &[]).await.unwrap(),
-                expected,
-                "{from:?} → {to:?}"
-            );
+            let step = move_to(&stack, &before, &after, Grounds::Told, &[]).await;
+            assert_eq!(step, expected, "{from:?} → {to:?}");
 
             let before = Execution { execution_id: new_id(), ..before };
             accept(&stack, &before).await;
             let after = Execution { execution_id: before.execution_id.clone(), ..after };
             let owed = Delivery::owed(&after, NewsType::Completed, CALLBACK_TARGET, HOUR, HOUR);
-            let step = stack
-                .executions()
-                .advance(&before, &after, std::slice::from_ref(&owed))
-                .await
-                .unwrap();
+            let owing = std::slice::from_ref(&owed);
+            let step = move_to(&stack, &before, &after, Grounds::Told, owing).await;
             assert_eq!(step, expected, "{from:?} → {to:?}");
             let parts = stack.parts(after.execution_id.as_str()).await;
             assert_eq!(parts.contains_key(&owed.part), expected == Step::Applied, "all or nothing");
@@ -118,6 +117,155 @@ async fn the_transition_rule_and_its_condition_agree_on_all_pairs() {
     }
 }
 
+async fn move_to(
+    stack: &Stack,
+    before: &Execution,
+    after: &Execution,
+    grounds: Grounds,
+    owed: &[Delivery],
+) -> Step {
+    stack.executions().advance(before, after, grounds, None, owed).await.unwrap()
+}
+
+/// Stores a row as it is, whatever it may be.
+async fn store(stack: &Stack, run: &Execution) {
+    let mut row = json!(run);
+    row["part"] = json!("state");
+    stack.put("ExecutionsTable", row).await;
+}
+
+#[tokio::test]
+async fn what_was_decided_on_one_read_holds_only_while_that_is_true() {
+    let stack = Stack::connect().await;
+    let positions: Vec<Position> = (0..2)
+        .flat_map(|redrive_count| Rank::ALL.map(|rank| Position { redrive_count, rank }))
+        .collect();
+    let mut cases = Vec::new();
+    for (from, to) in positions.iter().flat_map(|from| positions.iter().map(move |to| (from, to))) {
+        for grounds in Grounds::ALL {
+            for (is_claimed, seen) in [(false, 1), (true, 1), (false, 0), (true, 2)] {
+                cases.push((*from, *to, grounds, is_claimed, seen));
+            }
+        }
+    }
+    for chunk in cases.chunks(64) {
+        join_all(chunk.iter().map(async |(from, to, grounds, is_claimed, seen)| {
+            let stands = Execution {
+                sequence: 1,
+                claimed_at: is_claimed.then(Timestamp::now),
+                debt: None,
+                ..at(&queued(&new_id()), *from)
+            };
+            store(&stack, &stands).await;
+            let before = Execution { sequence: *seen, ..stands.clone() };
+            let may = stands.facts().may_move(*to, *seen, *grounds);
+            let step = move_to(&stack, &before, &at(&before, *to), *grounds, &[]).await;
+            let expected = if may { Step::Applied } else { Step::Stale };
+            assert_eq!(step, expected, "{from:?} → {to:?}, {grounds:?}, {is_claimed}, {seen}");
+        }))
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn an_end_is_asked_for_and_stopped_where_its_run_may_be() {
+    let stack = Stack::connect().await;
+    let (executions, due_at) = (stack.executions(), Timestamp::now().plus(HOUR));
+    let positions =
+        (0..2).flat_map(|redrive_count| Rank::ALL.map(|rank| Position { redrive_count, rank }));
+
+    join_all(positions.map(async |stands| {
+        let run = Execution { debt: None, ..at(&queued(&new_id()), stands) };
+        store(&stack, &run).await;
+        let (id, facts) = (&run.execution_id, run.facts());
+        let expected = |may| if may { Step::Applied } else { Step::Stale };
+        for redrive_count in 0..2 {
+            let step = executions.stopping(id, redrive_count, StopReason::Cancel).await.unwrap();
+            assert_eq!(step, expected(facts.may_be_stopped(redrive_count)), "{stands:?}");
+        }
+        let step = executions.request_cancel(id, &actor(), due_at).await.unwrap();
+        assert_eq!(step, expected(facts.may_be_cancelled()), "{stands:?}");
+        executions.confirm(&run).await.unwrap();
+        let parts = stack.parts(id.as_str()).await;
+        assert_eq!(parts["state"].get("due_at").is_none(), stands.rank == Rank::Presumed);
+    }))
+    .await;
+}
+
+#[tokio::test]
+async fn an_end_is_stored_with_what_it_ended_by_or_not_at_all() {
+    let stack = Stack::connect().await;
+    let run = queued(&new_id());
+    accept(&stack, &run).await;
+    let presumed = at(&run, Position { redrive_count: 0, rank: Rank::Presumed });
+    let outcome = |rank: Rank, error: &str| Outcome {
+        error: Some(error.to_owned()),
+        rank: rank as u8,
+        ..Outcome::default()
+    };
+    let executions = stack.executions();
+    let end = async |grounds, error: &str| {
+        let outcome = outcome(Rank::Presumed, error);
+        executions.advance(&run, &presumed, grounds, Some(&outcome), &[]).await.unwrap()
+    };
+    let stored = async || stack.parts(run.execution_id.as_str()).await.remove("output");
+
+    // Claimed since it was read.
+    assert!(matches!(executions.claim(&run.execution_id).await.unwrap(), Claim::Claimed(..)));
+    assert_eq!(end(Grounds::Unclaimed, "queue_timeout").await, Step::Stale);
+    assert_eq!(stored().await, None);
+    assert_eq!(end(Grounds::Presumed, "execution_lost").await, Step::Applied);
+    assert_eq!(stored().await.unwrap()["error"], "execution_lost");
+    // Nobody who is late replaces it, but Step Functions does.
+    assert_eq!(end(Grounds::Presumed, "late").await, Step::Stale);
+    let told = outcome(Rank::Ended, "AgentError");
+    assert_eq!(executions.put_outcome(&run.execution_id, &told, 1).await.unwrap(), Step::Applied);
+    let late = outcome(Rank::Presumed, "late");
+    assert_eq!(executions.put_outcome(&run.execution_id, &late, 1).await.unwrap(), Step::Stale);
+    assert_eq!(stored().await.unwrap()["error"], "AgentError");
+}
+
+#[tokio::test]
+async fn what_belongs_to_a_run_expires_later_than_it_and_is_kept_while_it_goes_on() {
+    let stack = Stack::connect().await;
+    let (now, item) = (Timestamp::now(), format!("idem#test#{}", Ulid::generate()));
+    let run = Execution {
+        idempotency_item: Some(item.clone()),
+        kept_until: Some(protocol::kept_until(now, HOUR)),
+        callback_events: vec![NewsType::Completed],
+        ..queued(&new_id())
+    };
+    let callback = serde_json::from_value(json!({"url": "https://example.com/"})).unwrap();
+    let new = NewExecution {
+        execution: &run,
+        input: "{}",
+        callback: Some(&callback),
+        request_hash: "hash",
+    };
+    assert_eq!(stack.executions().accept(new).await.unwrap(), Accept::Stored);
+    let expiries = async || {
+        let mut parts = stack.parts(run.execution_id.as_str()).await;
+        parts.extend(stack.parts(&item).await);
+        ["state", "input", "callback", "idem"].map(|part| parts[part]["ttl"].as_i64())
+    };
+
+    let born = run.kept_until.map(Timestamp::seconds);
+    assert_eq!(expiries().await, [None, born, born, born]);
+    let later = now.plus(HOUR * 100);
+    let keep = async |run: &Execution| stack.executions().keep_longer(run, later).await.unwrap();
+    keep(&run).await;
+    let kept = Some(later.seconds());
+    assert_eq!(expiries().await, [None, kept, kept, kept]);
+    // The same again, by one who has not seen that, and of one that has ended.
+    let seen = Execution { kept_until: Some(later), ..run.clone() };
+    stack.executions().keep_longer(&run, now).await.unwrap();
+    assert_eq!(expiries().await, [None, kept, kept, kept]);
+    let ended = at(&seen, Position { redrive_count: 0, rank: Rank::Ended });
+    assert_eq!(move_to(&stack, &seen, &ended, Grounds::Told, &[]).await, Step::Applied);
+    stack.executions().keep_longer(&seen, now).await.unwrap();
+    assert_eq!(expiries().await, [ended.ttl, kept, kept, kept], "an end rewrites no other part");
+}
+
 #[tokio::test]
 async fn a_reopened_run_owes_again_and_does_not_expire() {
     let stack = Stack::connect().await;
@@ -125,22 +273,21 @@ async fn a_reopened_run_owes_again_and_does_not_expire() {
     accept(&stack, &start).await;
     let ended = Execution {
         due_at: None,
-        shard: None,
+        debt: None,
         ..at(&start, Position { redrive_count: 0, rank: Rank::Ended })
     };
-    assert_eq!(stack.executions().advance(&start, &ended, &[]).await.unwrap(), Step::Applied);
+    assert_eq!(move_to(&stack, &start, &ended, Grounds::Told, &[]).await, Step::Applied);
     let parts = stack.parts(start.execution_id.as_str()).await;
-    assert!(
-        parts["input"]["ttl"].is_i64()
-            && parts["state"]["ttl"].is_i64()
-            && parts["state"].get("due_at").is_none()
-    );
+    assert!(parts["state"]["ttl"].is_i64() && parts["state"].get("due_at").is_none());
 
+    let later = Timestamp::now().plus(HOUR * 9);
     let reopened = at(&start, Position { redrive_count: 1, rank: Rank::Running });
-    assert_eq!(stack.executions().advance(&ended, &reopened, &[]).await.unwrap(), Step::Applied);
+    let reopened = Execution { kept_until: Some(later), ..reopened };
+    assert_eq!(move_to(&stack, &ended, &reopened, Grounds::Told, &[]).await, Step::Applied);
     let parts = stack.parts(start.execution_id.as_str()).await;
-    assert!(parts["input"].get("ttl").is_none() && parts["state"].get("ttl").is_none());
-    assert!(parts["state"]["due_at"].is_i64() && parts["state"]["shard"].is_i64());
+    assert_eq!(parts["input"]["ttl"], later.seconds());
+    assert!(parts["state"].get("ttl").is_none());
+    assert!(parts["state"]["due_at"].is_i64() && parts["state"]["debt"].is_string());
 }
 
 #[tokio::test]
@@ -161,10 +308,11 @@ async fn an_id_or_a_live_idempotency_key_is_stored_once() {
     };
     assert!(stack.executions().accept(new).await.is_err(), "the id is taken");
 
-    // With the run, the key expires, and is free again even before DynamoDB deletes it.
+    // When the key expires, it is free again even before DynamoDB deletes it.
     let expired =
         Execution { ttl: Some(1), ..at(&first, Position { redrive_count: 0, rank: Rank::Ended }) };
-    stack.executions().advance(&first, &expired, &[]).await.unwrap();
+    let expired = Execution { kept_until: Some(Timestamp::from_millis(1_000)), ..expired };
+    move_to(&stack, &first, &expired, Grounds::Told, &[]).await;
     assert!(stack.executions().find_idempotency(&item).await.unwrap().is_none());
     assert!(
         stack.executions().find(&first.execution_id, Consistency::Strong).await.unwrap().is_none()
@@ -177,26 +325,22 @@ async fn an_id_or_a_live_idempotency_key_is_stored_once() {
 async fn a_run_is_claimed_while_it_is_queued_and_in_time() {
     let stack = Stack::connect().await;
     let executions = stack.executions();
-    let due_at = Timestamp::now().plus(HOUR);
     let run = queued(&new_id());
     accept(&stack, &run).await;
 
     let Claim::Claimed(first, tries) = executions.claim(&run.execution_id).await.unwrap() else {
         panic!()
     };
-    assert!(tries.is_first && tries.is_alone());
+    assert!(tries.is_first() && tries.is_alone());
     after(first.claimed_at.unwrap()).await;
     // A second claim is harmless, and keeps the time of the first.
     let Claim::Claimed(second, tries) = executions.claim(&run.execution_id).await.unwrap() else {
         panic!()
     };
     assert_eq!(first.claimed_at, second.claimed_at);
-    assert!(!tries.is_first && !tries.is_alone(), "the first was not answered");
-    assert!(executions.launched(&run.execution_id, due_at, due_at).await.unwrap().is_some());
-    // The same again is what a lost reply makes of it; another launch finds the run launched.
-    assert!(executions.launched(&run.execution_id, due_at, due_at).await.unwrap().is_some());
-    let later = due_at.plus(HOUR);
-    assert!(executions.launched(&run.execution_id, later, due_at).await.unwrap().is_none());
+    assert!(!tries.is_first() && !tries.is_alone(), "the first was not answered");
+    let running = at(&second, Position { redrive_count: 0, rank: Rank::Running });
+    assert_eq!(move_to(&stack, &second, &running, Grounds::Told, &[]).await, Step::Applied);
     assert!(matches!(executions.claim(&run.execution_id).await.unwrap(), Claim::Refused(_)));
     assert!(matches!(executions.claim(&new_id()).await.unwrap(), Claim::Unknown));
 
@@ -211,6 +355,40 @@ async fn a_run_is_claimed_while_it_is_queued_and_in_time() {
     };
     accept(&stack, &claimed).await;
     assert!(matches!(executions.claim(&claimed.execution_id).await.unwrap(), Claim::Claimed(..)));
+}
+
+#[tokio::test]
+async fn a_run_is_claimed_when_the_rule_says_so() {
+    let stack = Stack::connect().await;
+    let (executions, now) = (stack.executions(), Timestamp::now());
+    let mut runs = Vec::new();
+    for rank in Rank::ALL {
+        for claimed_at in [None, Some(now)] {
+            for launch_before in [now.plus(HOUR), now, now.minus(CLAIM_GRACE)] {
+                for cancel_requested_at in [None, Some(now)] {
+                    for deadline in [None, Some(now), Some(now.plus(HOUR))] {
+                        runs.push(Execution {
+                            claimed_at,
+                            launch_before,
+                            cancel_requested_at,
+                            deadline,
+                            debt: None,
+                            ..at(&queued(&new_id()), Position { redrive_count: 0, rank })
+                        });
+                    }
+                }
+            }
+        }
+    }
+    for chunk in runs.chunks(48) {
+        join_all(chunk.iter().map(async |run| {
+            store(&stack, run).await;
+            let claim = executions.claim(&run.execution_id).await.unwrap();
+            let is_claimed = matches!(claim, Claim::Claimed(..));
+            assert_eq!(is_claimed, run.facts().may_be_claimed(Timestamp::now()), "{run:?}");
+        }))
+        .await;
+    }
 }
 
 /// Waits until the clock has left this millisecond.
@@ -245,14 +423,6 @@ async fn a_try_is_alone_while_all_before_it_were_answered() {
         assert!(!tries.is_alone(), "{tries:?}");
         executions.delay_launch(id, due_at, None).await.unwrap();
     }
-
-    // It was claimed by a version that did not count.
-    let run = Execution { claimed_at: Some(Timestamp::now()), ..queued(&new_id()) };
-    accept(&stack, &run).await;
-    after(run.claimed_at.unwrap()).await;
-    for _ in 0..3 {
-        assert!(!claim(&run.execution_id).await.is_alone());
-    }
 }
 
 #[tokio::test]
@@ -260,18 +430,85 @@ async fn what_is_overdue_is_postponed_by_one_and_by_the_same_again() {
     let stack = Stack::connect().await;
     let due = Due::new(stack.dynamodb.clone(), stack.output("ExecutionsTable").to_owned());
     let now = Timestamp::now();
-    // Without a shard it is not in the index, so that no other test's sweep postpones it.
+    // Without a debt it is not in the index, so that no other test's sweep postpones it.
     let row = json!({"execution_id": new_id(), "part": "state", "due_at": now});
     stack.put("ExecutionsTable", row.clone()).await;
-    let item: DueItem = serde_json::from_value(row).unwrap();
+    let item = DueItem::of(&to_item(&row).unwrap()).unwrap();
 
     let until = now.plus(HOUR);
-    assert_eq!(due.postpone(&item, until).await.unwrap(), Step::Applied);
+    let kind = DebtKind::Poll;
+    assert_eq!(due.postpone(&item, kind, until).await.unwrap(), Step::Applied);
     // The same again is what a lost reply makes of it; another finds it postponed.
-    assert_eq!(due.postpone(&item, until).await.unwrap(), Step::Applied);
-    assert_eq!(due.postpone(&item, until.plus(HOUR)).await.unwrap(), Step::Stale);
-    let gone = DueItem { execution_id: new_id(), ..item };
-    assert_eq!(due.postpone(&gone, until).await.unwrap(), Step::Stale);
+    assert_eq!(due.postpone(&item, kind, until).await.unwrap(), Step::Applied);
+    assert_eq!(due.postpone(&item, kind, until.plus(HOUR)).await.unwrap(), Step::Stale);
+    assert_eq!(due.bury(&item, "x").await.unwrap(), Step::Stale);
+    let stored = stack.parts(&item.execution_id).await["state"].clone();
+    assert_eq!((&stored["sweeps"], &stored["due_at"]), (&json!(1), &json!(until)));
+    assert_eq!(stored["debt"], json!(Debt::of(kind, &id(&item.execution_id))));
+    let gone = json!({"execution_id": new_id(), "part": "state", "due_at": now});
+    let gone = DueItem::of(&to_item(&gone).unwrap()).unwrap();
+    assert_eq!(due.postpone(&gone, kind, until).await.unwrap(), Step::Stale);
+    assert_eq!(due.bury(&gone, "x").await.unwrap(), Step::Stale);
+    due.is_well(&gone).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_is_given_up_is_found_and_looked_after_again_on_request() {
+    let stack = Stack::connect().await;
+    let due = Due::new(stack.dynamodb.clone(), stack.output("ExecutionsTable").to_owned());
+    // One that has ended, so that no sweep of another test does anything about it.
+    let run = at(&queued(&new_id()), Position { redrive_count: 0, rank: Rank::Ended });
+    let mut row = json!(run);
+    row.as_object_mut().unwrap().extend([
+        ("part".to_owned(), json!("state")),
+        ("due_at".to_owned(), json!(1)),
+        ("sweeps".to_owned(), json!(7)),
+    ]);
+    stack.put("ExecutionsTable", row.clone()).await;
+    let item = DueItem::of(&to_item(&row).unwrap()).unwrap();
+
+    assert_eq!(due.bury(&item, "a reason").await.unwrap(), Step::Applied);
+
+    let found = due.dead(1_000).await.unwrap();
+    let (buried, dead) = found.iter().find(|(it, _)| it.execution_id == item.execution_id).unwrap();
+    assert_eq!((dead.sweeps, dead.reason.as_str()), (7, "a reason"));
+    assert_eq!(due.revive(&item).await.unwrap(), Step::Stale, "it has moved");
+    assert_eq!(due.revive(buried).await.unwrap(), Step::Applied);
+    assert_eq!(due.revive(buried).await.unwrap(), Step::Stale);
+    let stored = stack.parts(&item.execution_id).await["state"].clone();
+    assert!(stored.get("sweeps").is_none() && stored.get("dead_reason").is_none(), "{stored}");
+    assert_eq!(stored["debt"], json!(Debt::of(DebtKind::Launch, &id(&item.execution_id))));
+    // No sweep of another test is to give it up again.
+    let key = json!({"execution_id": item.execution_id, "part": "state"});
+    let delete = stack.dynamodb.delete_item().table_name(stack.output("ExecutionsTable"));
+    delete.set_key(Some(to_item(&key).unwrap())).send().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_delivery_that_cannot_be_read_is_given_up_after_some_leases() {
+    let stack = Stack::connect().await;
+    let (id, part) = (new_id(), "delivery#completed#0#callback");
+    let row = json!({
+        "execution_id": id, "part": part, "state": "pending", "attempt_count": 0,
+        "next_attempt_at": 0, "news": "a version to come has written it",
+    });
+    stack.put("ExecutionsTable", row).await;
+
+    for leases in 1..=20 {
+        assert_eq!(stack.parts(id.as_str()).await[part]["state"], "pending", "{leases}");
+        // Far away, so that no sweep of another test comes across it.
+        let lease = stack.deliveries().lease(&id, part, HOUR).await;
+        assert!(matches!(lease, Err(Error::Corrupt { .. })), "{lease:?}");
+        let key = to_item(&json!({"execution_id": id, "part": part})).unwrap();
+        let lapse = stack.dynamodb.update_item().table_name(stack.output("ExecutionsTable"));
+        let lapse = lapse.set_key(Some(key)).update_expression("REMOVE leased_until");
+        lapse.send().await.unwrap();
+    }
+
+    let given_up = stack.parts(id.as_str()).await.remove(part).unwrap();
+    assert_eq!((&given_up["state"], &given_up["trouble"]), (&json!("undelivered"), &json!("all")));
+    assert!(given_up.get("due_at").is_none() && given_up.get("debt").is_none(), "{given_up}");
+    assert!(matches!(stack.deliveries().lease(&id, part, HOUR).await.unwrap(), Lease::Refused));
 }
 
 #[tokio::test]
@@ -426,11 +663,45 @@ async fn owed(stack: &Stack) -> Delivery {
     let before = queued(&new_id());
     accept(stack, &before).await;
     let after = at(&before, Position { redrive_count: 0, rank: Rank::Ended });
-    // Without a shard it is not in the index, so that no other test's sweep makes an attempt.
+    // Without a debt it is not in the index, so that no other test's sweep makes an attempt.
     let owed = Delivery::owed(&after, NewsType::Completed, CALLBACK_TARGET, HOUR, HOUR);
-    let owed = Delivery { shard: None, ..owed };
-    stack.executions().advance(&before, &after, std::slice::from_ref(&owed)).await.unwrap();
+    let owed = Delivery { debt: None, ..owed };
+    move_to(stack, &before, &after, Grounds::Told, std::slice::from_ref(&owed)).await;
     owed
+}
+
+#[tokio::test]
+async fn a_delivery_is_leased_when_the_rule_says_so() {
+    let stack = Stack::connect().await;
+    let (deliveries, now) = (stack.deliveries(), Timestamp::now());
+    let first = owed(&stack).await;
+    let mut all = Vec::new();
+    for state in [DeliveryState::Pending, DeliveryState::Delivered, DeliveryState::Undelivered] {
+        for attempt_count in [0, 1] {
+            for next_attempt_at in [now, now.plus(HOUR)] {
+                for leased_until in [None, Some(now), Some(now.plus(HOUR))] {
+                    all.push(Delivery {
+                        execution_id: new_id(),
+                        state,
+                        attempt_count,
+                        next_attempt_at,
+                        leased_until,
+                        ..first.clone()
+                    });
+                }
+            }
+        }
+    }
+    join_all(all.iter().map(async |delivery| {
+        stack.put("ExecutionsTable", json!(delivery)).await;
+        let lease = deliveries.lease(&delivery.execution_id, &delivery.part, HOUR).await.unwrap();
+        let may = delivery.facts().may_be_leased(Timestamp::now());
+        assert_eq!(matches!(lease, Lease::Held(_)), may, "{delivery:?}");
+        let parts = stack.parts(delivery.execution_id.as_str()).await;
+        let due_at = delivery.due_at.map(Timestamp::millis);
+        assert_eq!(parts[&delivery.part]["due_at"].as_i64(), due_at, "its lease moves nothing");
+    }))
+    .await;
 }
 
 fn attempt() -> Attempt {
@@ -565,7 +836,7 @@ async fn no_more_leave_a_minute_than_may_whoever_counts_them() {
     for instances in [1, 5, 50] {
         let budgets: Vec<_> = (0..instances).map(|_| budget(limits(LIMIT, 1_000))).collect();
         let (somebody, host) = (user(), new());
-        let takes = (0..50).map(|at| budgets[at % instances].take(&somebody, &host, now));
+        let takes = (0..50).map(|at| budgets[at % instances].take(Some(&somebody), &host, now));
         let taken: Vec<_> = join_all(takes).await.into_iter().map(Result::unwrap).collect();
         let passed = taken.iter().filter(|later| later.is_none()).count();
         assert!(passed <= LIMIT as usize && passed >= LIMIT as usize / 2, "{instances}: {passed}");
@@ -583,7 +854,7 @@ async fn no_more_leave_a_minute_than_may_whoever_counts_them() {
     // 50 of one instance are 7 writes: 1, 2, 4, 8, 16, 16 and 16.
     let (one, somebody, host) = (budget(limits(1_000, 1_000)), user(), new());
     for _ in 0..50 {
-        assert_eq!(one.take(&somebody, &host, now).await.unwrap(), None);
+        assert_eq!(one.take(Some(&somebody), &host, now).await.unwrap(), None);
     }
     assert_eq!(counted(format!("of#{somebody}")).await, Some(63));
 
@@ -591,12 +862,12 @@ async fn no_more_leave_a_minute_than_may_whoever_counts_them() {
     let (one, host) = (budget(limits(1_000, LIMIT)), new());
     let mut passed = 0;
     for _ in 0..40 {
-        passed += u32::from(one.take(&user(), &host, now).await.unwrap().is_none());
+        passed += u32::from(one.take(Some(&user()), &host, now).await.unwrap().is_none());
     }
     assert_eq!(passed, LIMIT);
-    assert_eq!(one.take(&user(), &new(), now).await.unwrap(), None, "another host");
+    assert_eq!(one.take(Some(&user()), &new(), now).await.unwrap(), None, "another host");
     let next = now.plus(Duration::from_mins(1));
-    assert_eq!(one.take(&user(), &host, next).await.unwrap(), None, "the next minute");
+    assert_eq!(one.take(Some(&user()), &host, next).await.unwrap(), None, "the next minute");
 }
 
 #[tokio::test]
@@ -682,6 +953,7 @@ async fn an_agent_is_heard_only_while_its_run_runs_in_its_redrive() {
         let (question, after) = asked(&at(&run, says));
         let turn = executions.ask(&run, &after, &question, &[]).await.unwrap();
         assert_eq!(turn, if is_heard { Turn::Done } else { Turn::Moved }, "{stands:?}");
+        assert_eq!(run.facts().may_take_a_turn(1, run.sequence), is_heard);
         let parts = stack.parts(run.execution_id.as_str()).await;
         assert_eq!(parts.contains_key(&question.question_id.part()), is_heard, "all or nothing");
         assert_eq!(parts["state"].get("open_questions").is_some(), is_heard);
@@ -754,11 +1026,10 @@ async fn a_question_is_opened_answered_and_closed_once() {
     assert_eq!(close(&two).await, Turn::Done);
     assert_eq!(close(&two).await, Turn::Moved);
     assert_eq!(answer("late").await, Step::Stale);
-    executions.forget_question(id, name, 1).await.unwrap();
     let parts = stack.parts(id.as_str()).await;
     let closed = &parts[&name.part()];
     assert_eq!((&closed["state"], &closed["ttl"]), (&json!("answered"), &json!(9_999_999_999_i64)));
-    for gone in ["task_token", "answer", "schema", "due_at", "shard"] {
+    for gone in ["task_token", "answer", "schema", "due_at", "debt"] {
         assert!(closed.get(gone).is_none(), "{gone}");
     }
     assert_eq!(parts["state"]["open_questions"], json!([second.question_id]));
@@ -766,7 +1037,9 @@ async fn a_question_is_opened_answered_and_closed_once() {
     // The end closes what is left.
     let mut ended = at(&left, Position { redrive_count: 0, rank: Rank::Ended });
     ended.open_questions.clear();
-    assert_eq!(executions.advance(&left, &ended, &[]).await.unwrap(), Step::Applied);
+    // By one who has not seen the last of them close.
+    assert_eq!(move_to(&stack, &two, &ended, Grounds::Told, &[]).await, Step::Stale);
+    assert_eq!(move_to(&stack, &left, &ended, Grounds::Told, &[]).await, Step::Applied);
     let parts = stack.parts(id.as_str()).await;
     assert!(parts["state"].get("open_questions").is_none());
     let closed = &parts[&second.question_id.part()];

@@ -7,8 +7,10 @@ use relay::{
     api_key::ApiKeyHash,
     callback::{Callback, NewsType},
     caller::Actor,
+    debt::{Debt, DebtKind},
     delivery::{CALLBACK_TARGET, Delivery},
     execution::{Execution, ExecutionId, Rank},
+    protocol::Grounds,
     store::{
         deliveries::Lease,
         executions::{Accept, Consistency, NewExecution},
@@ -38,7 +40,7 @@ async fn accepted(
         "execution_id": run, "user_id": user.id, "agent_name": "lost",
         "state_machine_arn": stack.output(machine), "status": "queued", "redrive_count": 0, "rank": 0,
         "created_at": now, "updated_at": now, "launch_before": now.plus(HOUR),
-        "due_at": now, "shard": run.shard(),
+        "due_at": now, "debt": Debt::of(DebtKind::Launch, &run),
         "callback_events": callback_url.map_or(vec![], |_| NewsType::ENDS.to_vec()),
     });
     row.as_object_mut().unwrap().extend(attributes.as_object().unwrap().clone());
@@ -131,12 +133,13 @@ async fn a_delivery_whose_message_was_lost_or_whose_attempt_died_is_made() {
             rank: Rank::Ended as u8,
             status: relay::execution::Status::Completed,
             due_at: None,
-            shard: None,
+            debt: None,
             ..before.clone()
         };
         let owed =
             Delivery::owed(&ended, NewsType::Completed, CALLBACK_TARGET, Duration::ZERO, HOUR);
-        let step = stack.executions().advance(&before, &ended, std::slice::from_ref(&owed)).await;
+        let owing = std::slice::from_ref(&owed);
+        let step = stack.executions().advance(&before, &ended, Grounds::Told, None, owing).await;
         assert_eq!(step.unwrap(), Step::Applied);
         if died {
             let lease =
@@ -176,7 +179,12 @@ async fn a_run_that_step_functions_does_not_know_is_lost_once_that_is_certain() 
     let stack = Stack::connect().await;
     let user = stack.user(EVERYTHING).await;
     let ago = |minutes| Timestamp::now().minus(Duration::from_mins(minutes));
-    let running = |claimed_at| json!({"status": "running", "rank": 10, "claimed_at": claimed_at, "started_at": ago(20)});
+    // Claimed long ago, but launched late.
+    let running = |started_at| {
+        json!({
+            "status": "running", "rank": 20, "claimed_at": ago(40), "started_at": started_at, "updated_at": ago(20),
+        })
+    };
     let fresh = accepted(&user, "EchoMachineArn", None, running(ago(5))).await;
     let old = accepted(&user, "EchoMachineArn", None, running(ago(16))).await;
     let unlaunched =
@@ -190,6 +198,102 @@ async fn a_run_that_step_functions_does_not_know_is_lost_once_that_is_certain() 
         assert_eq!(described(&stack, run).await, None);
     }
     assert_eq!(user.monitor(fresh.execution_id.as_str()).await.text("status"), "running");
+}
+
+/// A run that was told to have been lost, though it was started with a pause of so many seconds.
+async fn presumed_lost(user: &User, receiver: &Receiver, wait: u32) -> Execution {
+    let stack = &user.stack;
+    let ago = |minutes| Timestamp::now().minus(Duration::from_mins(minutes));
+    let unlaunched = json!({
+        "claimed_at": ago(90), "launch_before": ago(31), "created_at": ago(91), "updated_at": ago(91),
+    });
+    let run = accepted(user, "EchoMachineArn", Some(&receiver.url()), unlaunched).await;
+    sweep_until_status(user, &run.execution_id, "failed").await;
+    assert_eq!(receiver.wait_for(1).await[0].body()["data"]["error"]["code"], "execution_lost");
+    let input = json!({"messages": [{"role": "user", "content": "found"}], "parameters": {"wait_seconds": wait}});
+    let start = stack.step_functions.start_execution().name(run.execution_id.as_str());
+    let start = start.state_machine_arn(run.state_machine_arn.as_str()).input(input.to_string());
+    start.send().await.unwrap();
+    run
+}
+
+/// Sweeps a run whose end was presumed, as if its grace had passed, until `condition` holds.
+async fn look_again(stack: &Stack, id: &str, condition: impl AsyncFn() -> bool) {
+    let what = format!("what becomes of {id}");
+    stack
+        .sweep_until(&what, async || {
+            if condition().await {
+                return Some(());
+            }
+            let mut row = stack.parts(id).await.remove("state")?;
+            if row.get("due_at").is_some() {
+                row["due_at"] = json!(Timestamp::now());
+                stack.put("ExecutionsTable", row).await;
+            }
+            None
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn an_end_that_was_presumed_is_corrected_by_what_step_functions_says() {
+    let stack = Stack::connect().await;
+    let user = stack.user(EVERYTHING).await;
+    let receiver = Receiver::start().await;
+
+    let run = presumed_lost(&user, &receiver, 0).await;
+    let id = run.execution_id.as_str();
+
+    // By its event, or by the look that follows.
+    look_again(&stack, id, async || user.monitor(id).await.text("status") == "completed").await;
+    assert_eq!(user.results(id).await.body["result"], "found");
+    let told = receiver.wait_for(2).await;
+    assert_eq!(told[1].body()["type"], "execution.completed");
+    assert_eq!(told[1].body()["data"], user.results(id).await.body);
+    let parts = user.wait_for_parts(id).await;
+    assert_eq!((&parts["state"]["rank"], parts["state"].get("due_at")), (&json!(90), None));
+}
+
+#[tokio::test]
+async fn a_run_that_was_told_to_have_ended_is_stopped_and_keeps_that_end() {
+    let stack = Stack::connect().await;
+    let user = stack.user(EVERYTHING).await;
+    let receiver = Receiver::start().await;
+
+    let run = presumed_lost(&user, &receiver, 3600).await;
+    let id = run.execution_id.as_str();
+    look_again(&stack, id, async || {
+        described(&stack, &run).await.as_deref() == Some("ABORTED")
+            && stack.parts(id).await["state"]["rank"] == 90
+    })
+    .await;
+
+    let results = user.results(id).await.body;
+    assert_eq!(
+        (&results["status"], &results["error"]["code"]),
+        (&json!("failed"), &json!("execution_lost"))
+    );
+    user.wait_for_parts(id).await;
+    assert_eq!(receiver.received().await.len(), 1, "it was told already");
+}
+
+#[tokio::test]
+async fn an_end_that_was_presumed_rightly_owes_nothing_after_one_look() {
+    let stack = Stack::connect().await;
+    let user = stack.user(EVERYTHING).await;
+    let late = json!({"launch_before": Timestamp::now()});
+    let run = accepted(&user, "EchoMachineArn", None, late).await;
+    let id = run.execution_id.as_str();
+    sweep_until_status(&user, &run.execution_id, "failed").await;
+    let parts = stack.parts(id).await;
+    assert_eq!(parts["state"]["rank"], 80);
+    assert!(parts["state"]["due_at"].as_i64() > Some(Timestamp::now().plus(HOUR / 6).millis()));
+
+    look_again(&stack, id, async || stack.parts(id).await["state"].get("due_at").is_none()).await;
+
+    let after = stack.parts(id).await;
+    assert!(after["state"].get("debt").is_none());
+    assert_eq!((&after["state"]["rank"], &after["output"]), (&json!(80), &parts["output"]));
 }
 
 #[tokio::test]
@@ -276,7 +380,8 @@ async fn a_redriven_run_is_reopened_and_told_again() {
     assert_eq!(user.monitor(&run).await.text("status"), "running");
     assert_eq!(user.results(&run).await.text("message"), "Execution not yet complete");
     let parts = stack.parts(&run).await;
-    assert!(parts["state"].get("ttl").is_none() && parts["input"].get("ttl").is_none());
+    assert!(parts["state"].get("ttl").is_none());
+    let kept = parts["input"]["ttl"].as_i64().unwrap();
     // The old end comes late, and again.
     stack.invoke("StatusFunctionName", &event("FAILED", 0)).await.unwrap();
     stack.invoke("StatusFunctionName", &event("SUCCEEDED", 1)).await.unwrap();
@@ -285,7 +390,7 @@ async fn a_redriven_run_is_reopened_and_told_again() {
     let received = receiver.wait_for(2).await;
     let types: Vec<_> = received.iter().map(|it| it.body()["type"].clone()).collect();
     assert_eq!(types, ["execution.failed", "execution.completed"]);
-    assert!(stack.parts(&run).await["input"]["ttl"].is_i64());
+    assert_eq!(stack.parts(&run).await["input"]["ttl"], kept, "an end leaves it alone");
 }
 
 #[tokio::test]

@@ -417,7 +417,7 @@ async fn what_is_recovered_is_bounded_and_goes_on_where_it_ended() {
         let state = DeliveryState::Undelivered;
         let owner = user.id.clone().into();
         let test = Delivery::test(&owner, &id, Hops::default(), Duration::from_hours(1));
-        let test = Delivery { state, due_at: None, shard: None, ..test };
+        let test = Delivery { state, due_at: None, debt: None, ..test };
         stack.deliveries().owe(&test).await.unwrap();
         let at = since.plus(Duration::from_millis(number / 2)).millis();
         let given_up = GivenUp {

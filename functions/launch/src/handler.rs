@@ -5,16 +5,18 @@ use std::time::Duration;
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent};
 use lambda_runtime::{Diagnostic, LambdaEvent};
 use relay::{
+    answer::default_code,
     error::Error,
-    execution::{Execution, ExecutionId, Status, StopReason},
+    execution::{Execution, ExecutionId, Rank, Status, StopReason},
     problem,
+    protocol::{Grounds, Next, Tries},
     question::{Question, QuestionId, QuestionState},
     queue::{self, LaunchMessage, MAX_DELAY, Queue},
-    service::settle::{Observation, Settle},
+    service::settle::{Observation, Settle, Settled},
     step_functions::{Given, Started, StepFunctions},
     store::{
         executions::Consistency,
-        transitions::{Claim, Step, Tries},
+        transitions::{Claim, Step},
     },
     telemetry::{self, Invocation, RunNews},
     time::Timestamp,
@@ -61,14 +63,17 @@ impl Launcher {
                 let input = input?.ok_or_else(|| Error::corrupt("an input", "it is missing"))?;
                 self.launch(&execution, input.input, trace, tries).await
             }
-            Claim::Refused(execution) if execution.status == Status::Running => {
-                self.stop_where_due(&execution).await
-            }
-            Claim::Refused(execution) if execution.status == Status::Queued => {
-                self.end_unclaimed(&execution).await
-            }
-            Claim::Refused(_) | Claim::Unknown => {
-                info!("nothing is owed: {id} has ended");
+            Claim::Refused(execution) => match execution.position().rank {
+                Rank::Queued => self.end_unclaimed(&execution).await,
+                Rank::Running => self.stop_where_due(&execution).await,
+                Rank::Presumed => self.stop_presumed(&execution).await,
+                Rank::Ended => {
+                    info!("nothing is owed: {id} has ended");
+                    Ok(())
+                }
+            },
+            Claim::Unknown => {
+                info!("nothing is owed: {id} is gone");
                 Ok(())
             }
         }
@@ -87,7 +92,8 @@ impl Launcher {
         let is_held = found.is_some_and(|run| run.open_questions.contains(question_id));
         let now = Timestamp::now();
         let reason = if !is_held {
-            QuestionState::Closed
+            info!("nothing is owed: the run holds the question no more");
+            return Ok(());
         } else if question.answer.is_some() {
             self.give(id, question).await?
         } else if question.expires_at.is_some_and(|at| at <= now) {
@@ -126,58 +132,100 @@ impl Launcher {
         tries: Tries,
     ) -> Result<(), Error> {
         let id = &execution.execution_id;
-        match self.step_functions.start(execution, input, trace).await? {
-            Started::At(told) => {
-                let now = Timestamp::now();
-                let started_at = execution.believed(told, now);
-                let started_at = started_at.unwrap_or(now.max(execution.created_at));
-                let due_at = execution.look_again(now, self.settle.news_overdue);
-                let launched = self.settle.executions.launched(id, started_at, due_at).await?;
-                info!("launched execution {id}");
-                let after_ms = started_at.millis_since(execution.created_at);
-                telemetry::record(id, &execution.agent_name, RunNews::Launched { after_ms });
-                // It may have been cancelled since it was claimed.
-                match launched {
-                    Some(execution) => self.stop_where_due(&execution).await,
-                    None => Ok(()),
-                }
+        let started = self.step_functions.start(execution, input, trace).await?;
+        if let Started::At(told) = started {
+            info!("launched execution {id}");
+            let now = Timestamp::now();
+            let started_at = execution.believed(told, now);
+            let started_at = started_at.unwrap_or(now.max(execution.created_at));
+            let after_ms = started_at.millis_since(execution.created_at);
+            telemetry::record(id, &execution.agent_name, RunNews::Launched { after_ms });
+        }
+        match tries.after(started.reply()) {
+            // The row stays as it is until Step Functions tells of the run, as it does at once;
+            // where that is lost, `sweep` asks.
+            Next::Nothing => Ok(()),
+            Next::Settle => self.settle(&Observation::runs(execution, started.at())).await,
+            Next::Ask => self.ask(execution).await.map(drop),
+            Next::Again { answered } => self.delay(execution, &started, answered).await,
+            Next::AskOrPresume if self.ask(execution).await? => Ok(()),
+            Next::AskOrPresume | Next::Presume => self.presume(execution, started).await,
+        }
+    }
+
+    /// Settles a run by what Step Functions says of it; `false` where it knows nothing, or not yet.
+    async fn ask(&self, execution: &Execution) -> Result<bool, Error> {
+        let (id, arn) = (&execution.execution_id, execution.execution_arn());
+        match self.step_functions.describe(id, &arn).await {
+            Ok(Some(observed)) => {
+                self.settle(&observed).await?;
+                Ok(true)
             }
-            Started::Delayed { error, is_answer } => {
-                let answered = (is_answer && tries.is_alone()).then_some(tries.made);
-                self.delay(execution, &error, answered).await
-            }
-            Started::Denied(error) if tries.is_alone() => {
+            Ok(None) => Ok(false),
+            // To try it again would change nothing.
+            Err(error @ Error::Forbidden(_)) => {
                 problem::log(&error);
-                let cause = denied(execution);
-                // Whoever has cancelled it is told that, as of any run that was never started.
-                let (status, code, cause) = match execution.to_stop(Timestamp::now()) {
-                    Some(reason) => stopped(reason),
-                    None => (Status::Failed, "launch_denied", cause.as_str()),
-                };
-                let refused = Observation::never_ran(execution, status, code, cause);
-                self.settle.apply(&refused).await?;
-                Ok(())
+                Ok(false)
             }
-            // Another try may have started it: only Step Functions knows, and `sweep` asks.
-            Started::Denied(error) => self.delay(execution, &error, None).await,
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Settles a run by what is known of it, and stops it where it is to end.
+    async fn settle(&self, observed: &Observation) -> Result<(), Error> {
+        let row = match self.settle.apply(observed).await? {
+            Settled::Applied(row) => Some(*row),
+            // Whoever was first need not have known that it is to end.
+            Settled::Stale => {
+                self.settle.executions.find(&observed.execution_id, Consistency::Strong).await?
+            }
+            Settled::Foreign | Settled::Unknown => None,
+        };
+        match row.filter(|row| row.position().rank == Rank::Running) {
+            Some(running) => self.stop_where_due(&running).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Ends a run that cannot be started. That is presumed: a try of which nothing is known may
+    /// have started it.
+    async fn presume(&self, execution: &Execution, started: Started) -> Result<(), Error> {
+        let id = &execution.execution_id;
+        let observed = match started {
             Started::Refused { code, cause } => {
                 info!(code, "execution {id} cannot be launched");
-                let refused = Observation::never_ran(execution, Status::Failed, &code, &cause);
-                self.settle.apply(&refused).await?;
-                Ok(())
+                presumed(execution, Status::Failed, &code, &cause)
             }
-        }
+            Started::Denied(error) => {
+                problem::log(&error);
+                // Whoever has cancelled it is told that, as of any run that was never started.
+                match execution.facts().to_stop(Timestamp::now()) {
+                    Some(reason) => {
+                        let (status, code, cause) = stopped(reason);
+                        presumed(execution, status, code, cause)
+                    }
+                    None => {
+                        presumed(execution, Status::Failed, "launch_denied", &denied(execution))
+                    }
+                }
+            }
+            Started::At(_) | Started::Before | Started::Delayed { .. } => return Ok(()),
+        };
+        self.settle.apply(&observed).await?;
+        Ok(())
     }
 
     /// Step Functions is busy: again after a pause that grows with each time.
     async fn delay(
         &self,
         execution: &Execution,
-        error: &Error,
+        started: &Started,
         answered: Option<u32>,
     ) -> Result<(), Error> {
         let pause = pause_after(execution.launch_delays, &execution.execution_id);
-        problem::log(error);
+        if let Started::Delayed { error, .. } | Started::Denied(error) = started {
+            problem::log(error);
+        }
         warn!(delays = execution.launch_delays + 1, "launch again in {} s", pause.as_secs());
         let due_at = Timestamp::now().plus(pause + self.launch_overdue);
         let id = execution.execution_id.clone();
@@ -196,7 +244,7 @@ impl Launcher {
             return Ok(());
         }
         let now = Timestamp::now();
-        let (status, code, cause) = match execution.to_stop(now) {
+        let (status, code, cause) = match execution.facts().to_stop(now) {
             Some(reason) => stopped(reason),
             None if execution.launch_before <= now => {
                 (Status::Failed, "queue_timeout", "it could not be launched in time")
@@ -205,7 +253,8 @@ impl Launcher {
             None => return Ok(()),
         };
         info!("execution {id} ends before its launch: {code}");
-        self.settle.apply(&Observation::never_ran(execution, status, code, cause)).await?;
+        let observed = Observation::never_ran(execution, Grounds::Unclaimed, status, code, cause);
+        self.settle.apply(&observed).await?;
         Ok(())
     }
 
@@ -213,16 +262,32 @@ impl Launcher {
     /// event, like any other, and may be another one if it got there first.
     async fn stop_where_due(&self, execution: &Execution) -> Result<(), Error> {
         let id = &execution.execution_id;
-        let Some(reason) = execution.to_stop(Timestamp::now()) else {
+        let Some(reason) = execution.facts().to_stop(Timestamp::now()) else {
             info!("nothing is owed: {id} runs");
             return Ok(());
         };
-        if self.settle.executions.stopping(id, reason).await? == Step::Applied {
-            self.step_functions.stop(execution, reason).await?;
+        let redrive_count = execution.redrive_count;
+        if self.settle.executions.stopping(id, redrive_count, reason).await? == Step::Applied {
+            let code = default_code(reason.status());
+            self.step_functions.stop(execution, code, reason.cause()).await?;
             info!("stopped execution {id}: {}", reason.as_str());
         }
         Ok(())
     }
+
+    /// Stops a run that was told to have ended, should it run all the same.
+    async fn stop_presumed(&self, execution: &Execution) -> Result<(), Error> {
+        let id = &execution.execution_id;
+        let code = execution.error_code.as_deref().unwrap_or(default_code(execution.status));
+        self.step_functions.stop(execution, code, "it was told to have ended").await?;
+        info!("{id} was told to have ended: it runs no more");
+        Ok(())
+    }
+}
+
+/// That a claimed run ended which may never have been started.
+fn presumed(execution: &Execution, status: Status, code: &str, cause: &str) -> Observation {
+    Observation::never_ran(execution, Grounds::Presumed, status, code, cause)
 }
 
 /// How a run ends that is to be stopped and was never started: status, code and cause.

@@ -101,6 +101,9 @@ struct ListArguments {
     /// Only executions with this status.
     #[serde(default)]
     status: Option<Status>,
+    /// Only executions that failed or timed out, or whose news could not be delivered.
+    #[serde(default)]
+    trouble: bool,
     /// How many at most, 1 to 100; 20 when not given.
     #[serde(default)]
     #[schemars(range(min = 1, max = 100))]
@@ -407,6 +410,8 @@ fn list_request(arguments: ListArguments) -> Result<ListRequest, Error> {
         limit: ListRequest::limit(arguments.limit)?,
         cursor: arguments.cursor,
         owner: None,
+        trouble: arguments.trouble,
+        since: None,
     })
 }
 

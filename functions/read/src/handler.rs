@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use lambda_http::{Request, RequestExt, Response};
 use relay::{
-    answer::{AgentList, DeliveryList, SubscriptionList},
+    answer::{AgentList, SubscriptionList},
     error::Error,
     gateway,
     loops::Home,
@@ -65,8 +65,12 @@ pub(crate) async fn handle(
             Ok(gateway::reply(200, &results))
         }
         DELIVERIES => {
-            let deliveries = reader.deliveries(&caller, &gateway::execution_id(request)?).await?;
-            Ok(gateway::reply(200, &DeliveryList { deliveries }))
+            let id = gateway::execution_id(request)?;
+            let limit = parameter(request, "limit", ListRequest::WRONG_LIMIT)?;
+            let limit = ListRequest::limit(limit.or(Some(ListRequest::MAX_LIMIT)))?;
+            let cursor: Option<String> = parameter(request, "cursor", "must be text")?;
+            let list = reader.deliveries(&caller, &id, limit, cursor.as_deref()).await?;
+            Ok(gateway::reply(200, &list))
         }
         EXECUTIONS => Ok(gateway::reply(200, &reader.list(&caller, list_request(request)?).await?)),
         SUBSCRIPTIONS => {
@@ -98,6 +102,8 @@ fn list_request(request: &Request) -> Result<ListRequest, Error> {
         limit: ListRequest::limit(limit)?,
         cursor: parameter(request, "cursor", "must be text")?,
         owner: owner.map(Into::into),
+        trouble: parameter(request, "trouble", "must be true or false")?.unwrap_or(false),
+        since: None,
     })
 }
 

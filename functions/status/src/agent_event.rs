@@ -9,6 +9,7 @@ use relay::{
     json::{Json, Members, Node},
     question::Ask,
     service::hear::{Saying, Word},
+    time::Timestamp,
 };
 
 const PROGRESS: &str = "Agent Progress";
@@ -28,16 +29,21 @@ pub(crate) fn read(event: Node<'_>) -> Option<Result<Option<Saying>, Error>> {
         INPUT_REQUIRED => question,
         _ => return None,
     };
+    let said_at = members.get("time").and_then(|time| Timestamp::parse(&time.text()?));
     let saying = members
         .get("detail")
         .filter(|detail| detail.is_object())
         .map(Node::members)
         .ok_or("it has no detail that can be read")
-        .and_then(|detail| saying(&detail, parse(&detail)?));
+        .and_then(|detail| saying(&detail, said_at, parse(&detail)?));
     Some(saying.map_err(|reason| Error::corrupt("an agent's event", reason)))
 }
 
-fn saying(detail: &Members<'_>, word: Word) -> Result<Option<Saying>, &'static str> {
+fn saying(
+    detail: &Members<'_>,
+    said_at: Option<Timestamp>,
+    word: Word,
+) -> Result<Option<Saying>, &'static str> {
     // A question says by its execution's ARN whose it is; for progress the name will do.
     let arn = text(detail, "execution_arn");
     let is_by_arn = arn.is_some();
@@ -64,6 +70,7 @@ fn saying(detail: &Members<'_>, word: Word) -> Result<Option<Saying>, &'static s
         execution_id,
         execution_arn: arn,
         redrive_count,
+        said_at,
         word,
     }))
 }
@@ -149,6 +156,24 @@ mod tests {
             let said = said.unwrap();
             assert_eq!((said.execution_arn.as_deref(), said.redrive_count), (Some(ARN), Some(2)));
         }
+    }
+
+    #[test]
+    fn a_question_of_an_ended_run_is_asked_about_again_while_it_is_young() {
+        let said = |time: &str| {
+            let event = json!({"detail-type": INPUT_REQUIRED, "time": time, "detail": {
+                "execution_arn": ARN, "task_token": "secret", "question": "Why?", "schema": {},
+            }});
+            read(Json::of(&event).node()).unwrap().unwrap().unwrap()
+        };
+        let at = Timestamp::parse("2026-01-01T00:00:00Z").unwrap();
+
+        let young = said("2026-01-01T00:00:00Z");
+        assert_eq!(young.said_at, Some(at));
+        assert!(!young.is_known_by(at.plus(Duration::from_secs(49))));
+        // Lambda's first retry comes after a minute.
+        assert!(young.is_known_by(at.plus(Duration::from_mins(1))));
+        assert!(said("lately").is_known_by(at));
     }
 
     #[test]

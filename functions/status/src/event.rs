@@ -5,6 +5,7 @@ use relay::{
     error::Error,
     execution::{ExecutionId, Status},
     json::Node,
+    protocol::Grounds,
     service::settle::Observation,
     time::Timestamp,
 };
@@ -48,6 +49,7 @@ pub(crate) fn read(event: Node<'_>) -> Result<Option<Observed>, Error> {
     Ok(Some(Observed {
         is_truncated,
         observation: Observation {
+            grounds: Grounds::Told,
             execution_id,
             execution_arn,
             status,

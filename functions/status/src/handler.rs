@@ -11,6 +11,7 @@ use relay::{
     },
     step_functions::StepFunctions,
     telemetry::Invocation,
+    time::Timestamp,
 };
 use tracing::{info, warn};
 
@@ -77,7 +78,7 @@ impl StatusHandler {
     async fn hear(&self, saying: &Saying) -> Result<(), Error> {
         let id = &saying.execution_id;
         let mut heard = self.settle.hear(saying).await?;
-        if let Heard::Ahead(arn) = &heard {
+        if let Heard::Ahead(arn) | Heard::Unclear(arn) = &heard {
             if let Some(observation) = self.step_functions.describe(id, arn).await? {
                 self.settle.apply(&observation).await?;
             }
@@ -90,8 +91,11 @@ impl StatusHandler {
                 info!(execution.id = %id, "foreign event: {id} runs on another state machine");
             }
             Heard::Unknown => info!(execution.id = %id, "unknown execution {id}"),
-            // Its launch is about to be recorded: the event is retried.
-            Heard::Ahead(_) => return Err(Error::Busy("hear an agent")),
+            Heard::Unclear(_) if saying.is_known_by(Timestamp::now()) => {
+                info!(execution.id = %id, "stale event: {id} has ended");
+            }
+            // Step Functions is about to know of it: the event is retried.
+            Heard::Ahead(_) | Heard::Unclear(_) => return Err(Error::Busy("hear an agent")),
         }
         Ok(())
     }

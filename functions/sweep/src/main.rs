@@ -1,6 +1,8 @@
 //! Each minute: pays what any row still owes, whatever became of the messages that hurried it.
 
+mod census;
 mod handler;
+mod patience;
 mod report;
 
 use lambda_runtime::{Error, LambdaEvent, run, service_fn};

@@ -41,20 +41,45 @@ pub(crate) struct Report {
     pub(crate) open_runs: u64,
     /// Items that were looked after.
     pub(crate) overdue: u64,
-    /// Items that could not be looked after.
+    /// Items, or whole pages, that could not be looked after.
     pub(crate) failed: u64,
+    /// Items that were tried in vain too often.
+    pub(crate) given_up: u64,
+    /// All of these that no operator has looked after.
+    pub(crate) dead: u64,
+    /// Runs that the budget has left out, to be asked about later.
+    pub(crate) put_off: u64,
+    /// What was overdue, and for which the time has not sufficed.
+    pub(crate) backlog: u64,
     oldest_queued_ms: u64,
     repaired: [u64; Repair::ALL.len()],
 }
 
 impl Report {
-    pub(crate) fn of(open_runs: u64) -> Self {
-        Self { open_runs, ..Self::default() }
+    /// All but the figures that are counted once.
+    pub(crate) fn add(&mut self, more: &Self) {
+        self.overdue += more.overdue;
+        self.failed += more.failed;
+        self.given_up += more.given_up;
+        self.put_off += more.put_off;
+        self.backlog += more.backlog;
+        self.oldest_queued_ms = self.oldest_queued_ms.max(more.oldest_queued_ms);
+        for (sum, more) in self.repaired.iter_mut().zip(more.repaired) {
+            *sum += more;
+        }
     }
 
     pub(crate) fn count(&mut self, paid: Paid) {
         let repair = match paid {
             Paid::Elsewhere => return,
+            Paid::PutOff => {
+                self.put_off += 1;
+                return;
+            }
+            Paid::GivenUp => {
+                self.given_up += 1;
+                None
+            }
             Paid::Looked => None,
             Paid::Queued { age_ms } => {
                 self.oldest_queued_ms = self.oldest_queued_ms.max(age_ms);
@@ -89,6 +114,9 @@ impl Reporter {
             self.datum("OpenRuns", report.open_runs, StandardUnit::Count, None),
             self.datum("OverdueItems", report.overdue, StandardUnit::Count, None),
             self.datum("SweepFailures", report.failed, StandardUnit::Count, None),
+            self.datum("Backlog", report.backlog, StandardUnit::Count, None),
+            self.datum("PutOff", report.put_off, StandardUnit::Count, None),
+            self.datum("DeadItems", report.dead, StandardUnit::Count, None),
             self.datum(
                 "OldestQueuedAge",
                 report.oldest_queued_ms,

@@ -125,6 +125,11 @@ impl Courier {
         if health.is_some_and(|health| health.is_disabled()) {
             return self.give_up(&delivery, "the subscription is disabled").await;
         }
+        if outcome.as_ref().is_some_and(|outcome| delivery.is_refuted_by(outcome)) {
+            let reason =
+                "Step Functions has told another end since, which has a delivery of its own";
+            return self.give_up(&delivery, reason).await;
+        }
         // At the time at which it leaves, whatever was so when it was owed.
         if !self.rights.may_be_told(callback.holder.as_ref(), delivery.about()).await? {
             let reason = "the key that asked for it has ended, or may not view the agent";
@@ -132,7 +137,8 @@ impl Courier {
         }
         let now = Timestamp::now();
         let host = callback.url.host();
-        if let Some(full) = self.budget.take(&delivery.user_id, host, now).await? {
+        let user = (!delivery.is_counted_with_its_start()).then_some(&delivery.user_id);
+        if let Some(full) = self.budget.take(user, host, now).await? {
             info!(
                 "no room for {} to {host}: its {}'s budget is used up",
                 delivery.webhook_id, full.whose

@@ -1,16 +1,19 @@
 //! `cost`: what runs cost and which quota they reach first, calculated from what each operation
 //! uses. Nothing is asked of AWS.
 //!
-//! The calls are those that `tests/tests/faults/counts.rs` holds the functions to, the write units
-//! follow from them; what an invocation computes and logs is as `make bench` has measured it; prices
+//! The calls and the write units are those that `tests/tests/faults/counts.rs` holds the functions to;
+//! what an invocation computes and logs is as `make bench` has measured it; prices
 //! and quotas are AWS's own, as named here. What a call of AWS takes, and what Lambda itself logs, are
 //! estimates.
 
+mod units;
+
 use clap::{Args, value_parser};
-use relay::execution::SHARDS;
+use relay::debt::DebtKind;
 use serde::Serialize;
 use serde_json::json;
 
+use self::units::OF_A_RUN;
 use crate::output::{Reply, table};
 
 /// List prices of us-east-1 in dollars, as of December 2025, without free tiers and discounts.
@@ -87,11 +90,12 @@ mod theirs {
 }
 
 /// What the template has of these.
-const ALARMS: f64 = 22.0;
+const ALARMS: f64 = 23.0;
+const REQUESTS_PER_SECOND: f64 = 500.0;
 /// What the sweep puts each minute (`functions/sweep/src/report.rs`), and what each record of an invocation and
 /// each of a run holds (`shared/src/telemetry.rs`): the latter for all runs and once more for each agent. The
 /// webhook's has two more.
-const SWEEP_METRICS: f64 = 9.0;
+const SWEEP_METRICS: f64 = 12.0;
 const OPERATION_METRICS: f64 = 3.0;
 const RUN_METRICS: f64 = 7.0;
 /// The names under which invocations are counted, all functions together.
@@ -99,6 +103,9 @@ const OPERATIONS: f64 = 27.0;
 
 /// Minutes of a month, each with a sweep.
 const SWEEPS: f64 = 30.0 * 24.0 * 60.0;
+
+/// Write units a second that a table or an index on demand bears which has never borne more.
+const YOUNG: f64 = 4_000.0;
 
 /// How many starts a second the scale is told for.
 const RATES: [f64; 4] = [10.0, 100.0, 300.0, 1_000.0];
@@ -146,14 +153,16 @@ pub(crate) fn calculate(arguments: &Arguments) -> anyhow::Result<Reply> {
             "described": totals[2] * millions,
         },
         "a_month": {"idle": idle, "busy": busy},
+        "warm_throughput": RATES.map(|rate| json!({"starts": rate, "write_units": warm(rate)})),
         "scale": needs,
     });
     let text = format!(
-        "{runs} runs, list prices of {}\n\n{}\n\n{}\n\n{}",
+        "{runs} runs, list prices of {}\n\n{}\n\n{}\n\n{}\n\n{}",
         price::AS_OF,
         table(titles.each_ref().map(String::as_str), &lines),
         month_table(&months),
         scale_table(&needs),
+        warm_table(),
     );
     Reply::new(&json, text)
 }
@@ -240,43 +249,48 @@ impl std::ops::Mul<f64> for Use {
     }
 }
 
+/// What a function's writes of one kind consume, of the table and its indexes.
+fn writes(of: &str) -> f64 {
+    OF_A_RUN.iter().filter(|(operation, _)| *operation == of).flat_map(|(_, units)| units).sum()
+}
+
+/// What a run writes into the table itself, its index by user, and that of debts.
+fn writes_by_index() -> [f64; 3] {
+    OF_A_RUN
+        .iter()
+        .fold([0.0; 3], |sum, (_, units)| std::array::from_fn(|index| sum[index] + units[index]))
+}
+
 /// A run that is started with a key and a callback, and completes.
 fn run(kilobytes: f64) -> Use {
+    // What is larger than a kilobyte is written once as the output, and twice as the input, in a
+    // transaction.
+    let more = kilobytes.ceil() - 1.0;
     let start = Use {
-        // The starts counter; then, each twice as in a transaction: the state with its two index
-        // entries, the input, the callback, the idempotency key.
-        write_units: 1.0 + (2.0 + 1.0 + 1.0) + 2.0 * kilobytes.ceil() + 2.0 + 2.0,
+        write_units: writes("start UpdateItem") + writes("start TransactWriteItems") + 2.0 * more,
         queue_requests: SENT,
         ..Use::invocation(ours::START, 3.0)
     };
     let launch = Use {
-        // The claim, which the index of owners has, too; what is launched is looked for later, so
-        // its entry in the index of debts moves.
-        write_units: 2.0 + 4.0,
+        write_units: writes("launch UpdateItem"),
         read_units: (kilobytes / 4.0).ceil(),
-        ..Use::invocation(ours::LAUNCH, 3.0)
+        ..Use::invocation(ours::LAUNCH, 2.0)
     };
     let running = Use {
-        write_units: 2.0,
+        write_units: writes("status UpdateItem"),
         read_units: 1.5,
         events: 1.0,
         ..Use::invocation(ours::RUNNING, 3.0)
     };
     let end = Use {
-        // The output; then, each twice: the state with its two index entries, the expiry of the
-        // other parts, the delivery with its index entry.
-        write_units: kilobytes.ceil()
-            + (2.0 + 1.0 + 1.0)
-            + (2.0 * kilobytes.ceil() + 2.0 + 2.0)
-            + (2.0 + 1.0),
+        write_units: writes("status PutItem") + more + writes("status TransactWriteItems"),
         read_units: 1.5,
         events: 1.0,
         queue_requests: SENT,
         ..Use::invocation(ours::END, 4.0)
     };
     let webhook = Use {
-        // The lease, which moves the index entry, the two budgets, and the record, which removes the entry.
-        write_units: 3.0 + 2.0 + 2.0,
+        write_units: writes("webhook UpdateItem"),
         read_units: 2.0 + (kilobytes / 4.0).ceil(),
         ..Use::invocation(ours::WEBHOOK, 6.0)
     };
@@ -306,8 +320,13 @@ fn monthly(agents: Option<u32>) -> [(&'static str, f64); 4] {
                 OPERATION_METRICS * OPERATIONS + 3.0 + RUN_METRICS * (1.0 + f64::from(agents))
             }
         };
-    // Its queries find nothing, and are half a unit each.
-    let sweep = Use { read_units: 8.0, ..Use::invocation(ours::SWEEP, 17.0) };
+    // Its queries find nothing, and are half a unit each: one for each key of the index of debts, one
+    // more for those of runs, which are counted, and one for what was given up. It makes them several
+    // at a time, and has four times the others' memory for that: which is the same.
+    let keys = |kinds: &[DebtKind]| f64::from(kinds.iter().map(|kind| kind.shards()).sum::<u8>());
+    let runs = DebtKind::ALL.into_iter().filter(|kind| kind.is_of_a_run()).collect::<Vec<_>>();
+    let queries = keys(&DebtKind::ALL) + keys(&runs) + 1.0;
+    let sweep = Use { read_units: queries / 2.0, ..Use::invocation(ours::SWEEP, queries + 1.0) };
     [
         ("alarms, a dashboard", ALARMS * price::ALARM + price::DASHBOARD),
         ("custom metrics", metrics * price::METRIC),
@@ -344,10 +363,7 @@ struct Need {
 fn scale(called_back: &Use) -> Vec<Need> {
     /// Of an item, and of an index's key: <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/bp-partition-key-design.html>.
     const PARTITION: f64 = 1_000.0;
-    /// What a run writes into each index.
-    const OWNER_ENTRIES: f64 = 5.0;
-    const DUE_ENTRIES: f64 = 8.0;
-
+    let [of_the_table, owner, debts] = writes_by_index();
     let need = |of, per_start: f64, quota: f64| Need {
         of,
         per_start,
@@ -358,25 +374,45 @@ fn scale(called_back: &Use) -> Vec<Need> {
         // <https://docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html>
         need("StartExecution", 1.0, 300.0),
         // Every write of a state is one of its index of owners, too.
-        need("one user's entries in an index", OWNER_ENTRIES, PARTITION),
+        need("one user's entries in an index", owner, PARTITION),
         need("one key's starts counter", 1.0, PARTITION),
-        need("a shard of the index of debts", DUE_ENTRIES / f64::from(SHARDS), PARTITION),
+        need(
+            "a key of the index of debts",
+            // They are of two kinds, but most may be of one.
+            debts / f64::from(DebtKind::Launch.shards()),
+            PARTITION,
+        ),
         need("table write units", called_back.write_units, 40_000.0),
         // The table itself, without its indexes, which take as much each, and until it has grown:
         // <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/warm-throughput-scenarios.html>
-        need(
-            "a new table's write units",
-            called_back.write_units - OWNER_ENTRIES - DUE_ENTRIES,
-            4_000.0,
-        ),
+        need("a new table's write units", of_the_table, YOUNG),
         // <https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html>
         need("Lambdas at once", called_back.milliseconds / 1_000.0, 1_000.0),
-        need("API requests", called_back.api_requests, 10_000.0),
+        // As the template's parameter has it by default; API Gateway's own quota is 10,000.
+        need("API requests, RequestsPerSecond", called_back.api_requests, REQUESTS_PER_SECOND),
         // <https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-quota.html>
         need("events put", called_back.events, 10_000.0),
     ];
     needs.sort_by(|one, other| one.reached_at.total_cmp(&other.reached_at));
     needs
+}
+
+/// The `WarmThroughput` with which a new table bears so many starts a second at once; 0 where it
+/// needs none.
+fn warm(rate: f64) -> f64 {
+    let [of_the_table, ..] = writes_by_index();
+    let needed = of_the_table * rate;
+    if needed > YOUNG { needed } else { 0.0 }
+}
+
+/// An index has a throughput of its own, which at these rates is no more than a young one bears.
+fn warm_table() -> String {
+    let [a, b, c, d] = RATES.map(|rate| match warm(rate) {
+        0.0 => "none".to_owned(),
+        units => format!("{units:.0}"),
+    });
+    let row = ["WarmThroughput, paid once".to_owned(), a, b, c, d];
+    table(["A NEW TABLE, STARTS A SECOND", "10", "100", "300", "1000"], &[row])
 }
 
 fn scale_table(needs: &[Need]) -> String {
@@ -397,10 +433,10 @@ mod tests {
 
     #[test]
     fn a_run_of_a_kilobyte_writes_what_its_items_and_their_index_entries_are() {
-        // Count 1, accept 10, claim 2, launched 4, running 2, output 1, end 13, lease 3, budgets 2, record 2.
-        assert!((run(1.0).write_units - 40.0).abs() < 1e-9);
-        // The input is written twice over, once more to expire, and the output once.
-        assert!((run(3.0).write_units - 40.0 - 2.0 * 5.0).abs() < 1e-9);
+        // Count 1, accept 10, claim 1, running 1, output 1, end 6, lease 1, budget of the host 1, record 2.
+        assert!((run(1.0).write_units - 24.0).abs() < 1e-9);
+        // The input is written twice over, and the output once.
+        assert!((run(3.0).write_units - 24.0 - 2.0 * 3.0).abs() < 1e-9);
     }
 
     #[test]
@@ -408,8 +444,15 @@ mod tests {
         let needs = scale(&run(1.0));
 
         assert_eq!(needs[0].of, "a new table's write units");
-        assert_eq!(needs[1].of, "one user's entries in an index");
+        assert_eq!(needs[1].of, "StartExecution");
+        let user = needs.iter().find(|need| need.of == "one user's entries in an index").unwrap();
+        assert!(user.reached_at >= 1_000.0);
         assert!(needs.windows(2).all(|pair| pair[0].reached_at <= pair[1].reached_at));
+    }
+
+    #[test]
+    fn to_be_called_back_costs_half_of_ten_looks_that_ask_step_functions() {
+        assert!(run(1.0).total() <= 0.50 * polling(10.0).total());
     }
 
     #[test]
@@ -424,6 +467,10 @@ mod tests {
     fn there_are_as_many_alarms_as_are_counted() {
         let template = include_str!("../../template.yaml");
         let alarms = template.matches("    Type: AWS::CloudWatch::Alarm\n").count();
+        let (_, rate) = template.split_once("  RequestsPerSecond:\n").unwrap();
+        let (_, rate) = rate.split_once("Default: ").unwrap();
+        let rate: f64 = rate.lines().next().unwrap().parse().unwrap();
+        assert!((REQUESTS_PER_SECOND - rate).abs() < 1e-9, "{rate}");
 
         assert!((ALARMS - f64::from(u32::try_from(alarms).unwrap())).abs() < 1e-9, "{alarms}");
     }
@@ -432,9 +479,9 @@ mod tests {
     fn a_stack_costs_a_month_what_its_metrics_do_besides_the_rest() {
         let metrics = |agents| monthly(agents)[1].1 / price::METRIC;
 
-        assert!((metrics(None) - 12.0).abs() < 1e-9);
-        assert!((metrics(Some(0)) - (9.0 + 84.0 + 7.0)).abs() < 1e-9);
-        assert!((metrics(Some(6)) - (9.0 + 84.0 + 49.0)).abs() < 1e-9);
+        assert!((metrics(None) - 15.0).abs() < 1e-9);
+        assert!((metrics(Some(0)) - (12.0 + 84.0 + 7.0)).abs() < 1e-9);
+        assert!((metrics(Some(6)) - (12.0 + 84.0 + 49.0)).abs() < 1e-9);
         assert!(monthly(None)[2].1 < 1.0, "a sweep costs {}", monthly(None)[2].1);
     }
 }

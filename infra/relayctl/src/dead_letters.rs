@@ -9,7 +9,10 @@ use aws_sdk_sqs::{
     types::{Message, MessageSystemAttributeName, QueueAttributeName},
 };
 use clap::{Subcommand, ValueEnum};
-use relay::time::Timestamp;
+use relay::{
+    store::{due::Dead, transitions::Step},
+    time::Timestamp,
+};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -21,13 +24,43 @@ use crate::{
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// List them: how many, how old, and what each is about.
-    List { queue: Option<Letters> },
+    List { queue: Option<Place> },
     /// Send each back where it belongs, and remove it once that has succeeded.
-    Replay { queue: Option<Letters> },
+    Replay { queue: Option<Place> },
+}
+
+/// Where to look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Place {
+    /// Hints to launch a run.
+    Launch,
+    /// Hints to attempt a delivery.
+    Webhook,
+    /// Status events on which the status function failed.
+    Status,
+    /// Status events that EventBridge could not hand over.
+    StatusRule,
+    /// What the sweep has given up, in the table itself.
+    Rows,
+}
+
+impl Place {
+    const ALL: [Self; 5] =
+        [Self::Launch, Self::Webhook, Self::Status, Self::StatusRule, Self::Rows];
+
+    const fn queue(self) -> Option<Letters> {
+        match self {
+            Self::Launch => Some(Letters::Launch),
+            Self::Webhook => Some(Letters::Webhook),
+            Self::Status => Some(Letters::Status),
+            Self::StatusRule => Some(Letters::StatusRule),
+            Self::Rows => None,
+        }
+    }
 }
 
 /// One place in which letters end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Letters {
     /// Hints to launch a run.
@@ -129,10 +162,27 @@ pub(crate) async fn run(stack: &Stack, command: Command) -> anyhow::Result<Reply
         Command::List { queue } => (queue, false),
         Command::Replay { queue } => (queue, true),
     };
-    let wanted = Letters::ALL.into_iter().filter(|it| queue.is_none_or(|queue| queue == *it));
+    let wanted = Place::ALL.into_iter().filter(|it| queue.is_none_or(|queue| queue == *it));
     let sqs = Client::new(&stack.aws);
     let (mut rows, mut entries, mut failed) = (Vec::new(), Vec::new(), 0);
-    for letters in wanted {
+    for place in wanted {
+        let Some(letters) = place.queue() else {
+            for (dead, is_kept) in given_up(stack, replay).await? {
+                failed += usize::from(is_kept);
+                let age = Timestamp::now().millis_since(dead.since);
+                let names = [&dead.execution_id, &dead.part].map(|name| identifier(name));
+                let about = format!("{}: {}", names.join(" "), dead.reason);
+                let state = match (replay, is_kept) {
+                    (false, _) => format!("waiting, after {} tries", dead.sweeps),
+                    (true, true) => "kept: it has moved meanwhile".to_owned(),
+                    (true, false) => "replayed".to_owned(),
+                };
+                entries
+                    .push(json!({"queue": "rows", "age_ms": age, "about": about, "state": state}));
+                rows.push(["rows".to_owned(), span(age), about, state]);
+            }
+            continue;
+        };
         let url = stack.output(letters.output())?;
         let received = receive(&sqs, url).await?;
         for message in &received {
@@ -162,6 +212,22 @@ pub(crate) async fn run(stack: &Stack, command: Command) -> anyhow::Result<Reply
         format!("{}\n{} in all", table(["QUEUE", "AGE", "ABOUT", "STATE"], &rows), rows.len())
     };
     Ok(Reply::new(&json!({"dead_letters": entries}), text)?.judged(failed == 0))
+}
+
+/// What the sweep has given up; with `replay`, it is looked after again, and the flag says whether
+/// it is not.
+async fn given_up(stack: &Stack, replay: bool) -> anyhow::Result<Vec<(Dead, bool)>> {
+    let due = stack.due()?;
+    let found = due.dead(MOST).await?;
+    if found.len() >= MOST {
+        note("There may be more among the rows: run this again.");
+    }
+    let mut given_up = Vec::new();
+    for (item, dead) in found {
+        let is_kept = replay && due.revive(&item).await? == Step::Stale;
+        given_up.push((dead, is_kept));
+    }
+    Ok(given_up)
 }
 
 /// How many letters there are, also those that somebody looks at just now.

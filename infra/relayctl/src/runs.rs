@@ -8,35 +8,37 @@ use std::{
 use clap::{Args, Subcommand, value_parser};
 use relay::{
     agent::AgentName,
-    answer::{DeliveryView, Monitor, Results},
+    answer::{DeliveryView, Monitor, Results, TroubleKind},
     caller::{Actor, UserId},
+    debt::{Debt, DebtKind},
     env,
-    execution::{Execution, ExecutionId, SHARDS, Status},
+    execution::{Execution, ExecutionId, Status},
     json::Json,
     request::StartBody,
     service::read::ListRequest,
-    store::due::{Debt, Due},
+    store::due::{End, FOREVER, Overdue},
     time::Timestamp,
 };
 use serde::Serialize;
 use serde_json::json;
 
 use crate::{
-    output::{Reply, minute, overwrite, plain, say, span, start, table},
+    output::{Reply, minute, note, overwrite, plain, say, span, start, table},
     stack::{Stack, operator},
 };
 
 /// How often a watched run is looked at.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// The most that is looked at of what one shard owes.
-const MOST_OWED: i32 = 1000;
+/// The most that is looked at of what stands under one key of the index of debts, and of a run's deliveries.
+const MOST_PAGES: usize = 10;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Start an agent through the API, with the key in `RELAY_API_KEY`, and print the run's id.
     Start { agent: AgentName, message: String },
-    /// List a user's runs, newest first; without a user, all runs that have not ended.
+    /// List a user's runs, newest first; without a user, all runs that have not ended, or those
+    /// that went wrong.
     List(List),
     /// Show a run, its results and its deliveries.
     Show { id: ExecutionId },
@@ -56,6 +58,13 @@ pub(crate) struct List {
     agent: Option<AgentName>,
     #[arg(long, value_parser = status)]
     status: Option<Status>,
+    /// Only those that failed or timed out, or whose news could not be delivered; of all users,
+    /// unless one is named.
+    #[arg(long)]
+    trouble: bool,
+    /// With `--trouble`: how far back, such as 90m, 24h or 7d.
+    #[arg(long, requires = "trouble", value_parser = ago)]
+    since: Option<Duration>,
     /// The most runs to list.
     #[arg(long, default_value_t = 20, value_parser = value_parser!(u16).range(1..=1000))]
     limit: u16,
@@ -65,6 +74,20 @@ fn status(text: &str) -> Result<Status, &'static str> {
     text.parse().map_err(
         |()| "must be queued, running, input_required, completed, failed, timeout or cancelled",
     )
+}
+
+/// A number of minutes, hours or days.
+fn ago(text: &str) -> Result<Duration, &'static str> {
+    const WRONG: &str = "must be a number with m, h or d, such as 24h";
+    let unit = text.chars().last().ok_or(WRONG)?;
+    let seconds = match unit {
+        'm' => 60,
+        'h' => 60 * 60,
+        'd' => 24 * 60 * 60,
+        _ => return Err(WRONG),
+    };
+    let count: u32 = text.strip_suffix(unit).and_then(|it| it.parse().ok()).ok_or(WRONG)?;
+    Ok(Duration::from_secs(u64::from(count) * seconds))
 }
 
 pub(crate) async fn run(stack: &Stack, command: Command, as_json: bool) -> anyhow::Result<Reply> {
@@ -92,16 +115,17 @@ pub(crate) async fn run(stack: &Stack, command: Command, as_json: bool) -> anyho
 
 async fn list(stack: &Stack, list: List) -> anyhow::Result<Reply> {
     let runs = match list.user.clone() {
-        Some(user) => of_user(stack, &list, user.into()).await?,
-        None => open(stack, &list).await?,
+        None if !list.trouble => open(stack, &list).await?,
+        user => pages(stack, &list, user.map(Into::into)).await?,
     };
     let now = Timestamp::now();
     let rows: Vec<_> = runs
         .iter()
         .map(|run| {
+            let is_untold = run.trouble.contains(&TroubleKind::Undelivered);
             [
                 run.execution_id.to_string(),
-                run.status.to_string(),
+                format!("{}{}", run.status, if is_untold { ", undelivered" } else { "" }),
                 percent(run),
                 minute(run.created_at),
                 span(run.completed_at.unwrap_or(now).millis_since(run.created_at)),
@@ -113,7 +137,8 @@ async fn list(stack: &Stack, list: List) -> anyhow::Result<Reply> {
     Reply::new(&json!({"executions": runs}), table(titles, &rows))
 }
 
-async fn of_user(stack: &Stack, list: &List, user: UserId) -> anyhow::Result<Vec<Monitor>> {
+/// As a user's list has them, or, of trouble, everybody's.
+async fn pages(stack: &Stack, list: &List, user: Option<UserId>) -> anyhow::Result<Vec<Monitor>> {
     let reader = stack.reader()?;
     let limit = usize::from(list.limit);
     let mut runs = Vec::new();
@@ -124,7 +149,9 @@ async fn of_user(stack: &Stack, list: &List, user: UserId) -> anyhow::Result<Vec
             status: list.status,
             limit: (limit - runs.len()).min(ListRequest::MAX_LIMIT),
             cursor,
-            owner: Some(user.clone()),
+            owner: user.clone(),
+            trouble: list.trouble,
+            since: list.since.map(|ago| Timestamp::now().minus(ago)),
         };
         let page = reader.list(&operator(), request).await?;
         runs.extend(page.executions);
@@ -135,24 +162,14 @@ async fn of_user(stack: &Stack, list: &List, user: UserId) -> anyhow::Result<Vec
     }
 }
 
-/// The runs that still owe something, as the index has them that `sweep` pays from.
+/// The runs that have not ended, as the index has them that `sweep` pays from.
 async fn open(stack: &Stack, list: &List) -> anyhow::Result<Vec<Monitor>> {
-    let table = stack.output("ExecutionsTable")?.to_owned();
-    let due = Due::new(aws_sdk_dynamodb::Client::new(&stack.aws), table);
-    let forever = Timestamp::from_millis(i64::MAX);
-    let mut runs = Vec::new();
-    for shard in 0..SHARDS {
-        let items = due.overdue(shard, forever, MOST_OWED).await?.into_iter();
-        // A run stands there as one part, and its deliveries and questions as others.
-        for item in items.filter(|item| !item.part.contains('#')) {
-            let Some(Debt::Run(run)) = due.find(&item).await? else { continue };
-            let is_wanted = list.agent.as_ref().is_none_or(|agent| *agent == run.agent_name)
-                && list.status.is_none_or(|status| status == run.shown_status());
-            if is_wanted && !run.status.is_end() {
-                runs.push(Monitor::of(*run, Timestamp::now()));
-            }
-        }
-    }
+    let is_wanted = |run: &Execution| {
+        list.agent.as_ref().is_none_or(|agent| *agent == run.agent_name)
+            && list.status.is_none_or(|status| status == run.shown_status())
+    };
+    let runs = open_where(stack, is_wanted).await?.into_iter();
+    let mut runs: Vec<_> = runs.map(|run| Monitor::of(run, Timestamp::now())).collect();
     runs.sort_by_key(|run| std::cmp::Reverse(run.created_at));
     runs.truncate(list.limit.into());
     Ok(runs)
@@ -164,17 +181,34 @@ pub(crate) async fn open_of(
     user: &UserId,
     key_id: &str,
 ) -> anyhow::Result<Vec<Execution>> {
-    let table = stack.output("ExecutionsTable")?.to_owned();
-    let due = Due::new(aws_sdk_dynamodb::Client::new(&stack.aws), table);
-    let forever = Timestamp::from_millis(i64::MAX);
     let by_it = |run: &Execution| run.started_by.as_ref().is_some_and(|by| by.key_id == key_id);
+    open_where(stack, |run| run.user_id == *user && by_it(run)).await
+}
+
+/// At most so many pages of each key of the index.
+async fn open_where(
+    stack: &Stack,
+    is_wanted: impl Fn(&Execution) -> bool,
+) -> anyhow::Result<Vec<Execution>> {
+    let due = stack.due()?;
     let mut runs = Vec::new();
-    for shard in 0..SHARDS {
-        let items = due.overdue(shard, forever, MOST_OWED).await?.into_iter();
-        for item in items.filter(|item| !item.part.contains('#')) {
-            let Some(Debt::Run(run)) = due.find(&item).await? else { continue };
-            if run.user_id == *user && !run.status.is_end() && by_it(&run) {
-                runs.push(*run);
+    let kinds = DebtKind::ALL.into_iter().filter(|kind| kind.is_of_a_run());
+    for debt in kinds.flat_map(DebtKind::keys).chain([Debt::dead()]) {
+        let mut after = None;
+        for _ in 0..MOST_PAGES {
+            let page = due.overdue(&debt, FOREVER, End::Newest, after).await?;
+            for found in due.read(&page.items).await?.into_iter().flatten() {
+                match found.overdue {
+                    Ok(Overdue::Run(run)) if !run.status.is_end() && is_wanted(&run) => {
+                        runs.push(*run);
+                    }
+                    // Not a run, or one that `dead-letters` lists.
+                    Ok(_) | Err(_) => {}
+                }
+            }
+            after = page.next;
+            if after.is_none() {
+                break;
             }
         }
     }
@@ -193,7 +227,20 @@ async fn show(stack: &Stack, id: &ExecutionId) -> anyhow::Result<Reply> {
     let reader = stack.reader()?;
     let run = reader.monitor(&operator(), id, None).await?;
     let results = reader.results(&operator(), id, true).await?;
-    let deliveries = reader.deliveries(&operator(), id).await?;
+    let mut deliveries = Vec::new();
+    let mut cursor = None;
+    for _ in 0..MOST_PAGES {
+        let limit = ListRequest::MAX_LIMIT;
+        let page = reader.deliveries(&operator(), id, limit, cursor.as_deref()).await?;
+        deliveries.extend(page.deliveries);
+        cursor = page.next_cursor;
+        if cursor.is_none() {
+            break;
+        }
+    }
+    if cursor.is_some() {
+        note(&format!("There are more than these {} deliveries.", deliveries.len()));
+    }
     let mut lines = vec![
         format!("run       {id}"),
         format!("agent     {}", run.agent_name),
@@ -301,4 +348,19 @@ fn percent(run: &Monitor) -> String {
 fn text(value: &Json) -> String {
     let text = value.node().text().unwrap_or_else(|| value.as_str().to_owned());
     text.lines().map(plain).collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_ago_has_its_unit() {
+        let minutes = |text| ago(text).map(|ago| ago.as_secs() / 60);
+
+        assert_eq!(["90m", "24h", "7d"].map(minutes), [Ok(90), Ok(1_440), Ok(10_080)]);
+        for wrong in ["", "h", "1", "-1h", "1.5h", "1hh", "1é", "99999999999d"] {
+            assert!(ago(wrong).is_err(), "{wrong}");
+        }
+    }
 }

@@ -12,8 +12,8 @@ use relay::{
     queue::Queue,
     service::{change::Change, read::Reader},
     store::{
-        agents::Agents, api_keys::ApiKeys, deliveries::Deliveries, executions::Executions,
-        limits::Limits, subscriptions::Subscriptions,
+        agents::Agents, api_keys::ApiKeys, deliveries::Deliveries, due::Due,
+        executions::Executions, limits::Limits, subscriptions::Subscriptions,
     },
 };
 
@@ -113,6 +113,10 @@ impl Stack {
             // This tool looks by itself, and holds no slot of the functions' callers.
             max_waiters: 0,
         })
+    }
+
+    pub(crate) fn due(&self) -> anyhow::Result<Due> {
+        Ok(Due::new(self.dynamodb(), self.output("ExecutionsTable")?.to_owned()))
     }
 
     pub(crate) fn change(&self) -> anyhow::Result<Change> {

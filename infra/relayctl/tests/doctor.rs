@@ -77,7 +77,11 @@ async fn doctor_is_green_on_a_good_stack_and_names_each_fault_of_a_broken_one() 
     events.disable_rule().name(rule).send().await.unwrap();
     let body = json!({"agent_name": "echo", "input_message": "a secret", "parameters": {"wait_seconds": 0}});
     let run = user.start(&body).await;
-    user.wait_for(&run, "running").await;
+    // Nobody hears of it.
+    e2e::eventually("the run to be started", async || {
+        stack.executions_of("EchoMachineArn").await.contains_key(&run).then_some(())
+    })
+    .await;
     let found = stack.executions().find(&e2e::id(&run), Consistency::Strong).await.unwrap();
     let arn = found.unwrap().execution_arn();
     let event = json!({"detail": {

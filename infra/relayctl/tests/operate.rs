@@ -50,6 +50,8 @@ async fn the_tool_alone_leads_from_nothing_to_a_finished_run() {
     assert!(shown.contains(&user) && shown.contains("result    Hello"), "{shown}");
     let listed = RELAYCTL.told(&["runs", "list", "--user", &user, "--status", "completed"]).await;
     assert!(listed.contains(&started.text), "{listed}");
+    let trouble = ["runs", "list", "--trouble", "--since", "1h", "--limit", "1000"];
+    assert!(!RELAYCTL.told(&trouble).await.contains(&started.text), "nothing went wrong");
     assert!(RELAYCTL.told(&["agents", "list"]).await.contains(&agent));
 
     RELAYCTL.told(&["agents", "deactivate", &agent]).await;
@@ -409,9 +411,12 @@ async fn runs_are_listed_while_they_are_open_cancelled_and_called_back_again() {
         (delivery["state"] == "undelivered").then(|| delivery["id"].as_str().unwrap().to_owned())
     })
     .await;
+    let trouble = ["runs", "list", "--trouble", "--since", "1h", "--limit", "1000"];
+    assert!(RELAYCTL.told(&trouble).await.contains(&run));
     RELAYCTL.told(&["runs", "redeliver", &run, &delivery]).await;
     eventually("the callback", async || {
         RELAYCTL.told(&["runs", "show", &run]).await.contains("delivered  2").then_some(())
     })
     .await;
+    assert!(!RELAYCTL.told(&trouble).await.contains(&run));
 }

@@ -102,7 +102,7 @@ impl Change {
         let asked = body.question_id.map(|text| text.parse());
         let asked = asked.transpose().map_err(|_| Error::NotFound("question"))?;
 
-        let questions = self.executions.questions(id).await?;
+        let questions = self.asked(&execution, asked.as_ref()).await?;
         let question = addressed(&execution, &questions, asked.as_ref(), &answer)?;
         if !is_given(&execution, question, &answer)? {
             question.check(&answer)?;
@@ -121,6 +121,24 @@ impl Change {
         Ok(Answered { execution_id: id.clone(), question_id, status: "answered" })
     }
 
+    /// The questions that an answer may be to: the one that it names, or those that are open. Only
+    /// where none is, it may be a repetition, and is held against all that the run has ever asked.
+    async fn asked(
+        &self,
+        execution: &Execution,
+        named: Option<&QuestionId>,
+    ) -> Result<Vec<Question>, Error> {
+        let id = &execution.execution_id;
+        if let Some(named) = named {
+            return self.executions.find_questions(id, [named]).await;
+        }
+        let open = self.executions.find_questions(id, &execution.open_questions).await?;
+        if open.iter().any(|question| question.answer_hash.is_none()) {
+            return Ok(open);
+        }
+        self.executions.questions(id).await
+    }
+
     /// Whether an answer that could not be stored is there all the same.
     async fn look_again(
         &self,
@@ -128,9 +146,8 @@ impl Change {
         question_id: &QuestionId,
         answer: &Answer,
     ) -> Result<(), Error> {
-        let questions = self.executions.questions(&execution.execution_id).await?;
-        let question = questions.iter().find(|it| it.question_id == *question_id);
-        let question = question.ok_or(Error::NotFound("question"))?;
+        let questions = self.asked(execution, Some(question_id)).await?;
+        let question = questions.first().ok_or(Error::NotFound("question"))?;
         if is_given(execution, question, answer)? {
             return Ok(());
         }
@@ -147,10 +164,8 @@ impl Change {
         caller.arrival.refuse_loop()?;
         let found = self.executions.find(id, Consistency::Strong).await?;
         let execution = permitted(caller, Action::View, found)?;
-        let mut deliveries = self.deliveries.list(id).await?.into_iter();
-        let delivery = deliveries
-            .find(|delivery| delivery.webhook_id == webhook_id)
-            .ok_or(Error::NotFound("delivery"))?;
+        let found = self.deliveries.find_by_id(id, webhook_id).await?;
+        let delivery = found.ok_or(Error::NotFound("delivery"))?;
         let still_owed = || Error::Conflict("the delivery is still owed".into());
         if delivery.state == DeliveryState::Pending {
             return Err(still_owed());
@@ -167,9 +182,8 @@ impl Change {
         }
         let message = DeliveryMessage { execution_id: id.clone(), part: delivery.part.clone() };
         self.webhook_queue.hurry(&message, &execution.user_id, Duration::ZERO).await;
-        let owed = self.deliveries.list(id).await?.into_iter();
-        let mut owed = owed.filter(|owed| owed.part == delivery.part);
-        owed.next().map(DeliveryView::from).ok_or(Error::NotFound("delivery"))
+        let owed = self.deliveries.find(id, &delivery.part).await?;
+        owed.map(DeliveryView::from).ok_or(Error::NotFound("delivery"))
     }
 }
 

@@ -1,14 +1,17 @@
 //! Hearing: what a running agent says of itself, its progress and its questions.
 
+use std::time::Duration;
+
 use tracing::warn;
 
-use super::settle::{Observation, Settle};
+use super::settle::{Observation, Settle, TRIES};
 use crate::{
     bus::StatusChange,
     callback::NewsType,
     delivery::Delivery,
     error::Error,
-    execution::{Execution, ExecutionId, Position, Rank, Status},
+    execution::{Execution, ExecutionId},
+    protocol::Standing,
     question::{Ask, MAX_OPEN, Question, QuestionId, QuestionState},
     store::{executions::Consistency, questions::Turn, transitions::Step},
     time::Timestamp,
@@ -22,6 +25,8 @@ pub struct Saying {
     pub execution_arn: Option<String>,
     /// Taken for the run's, where it is not given.
     pub redrive_count: Option<u32>,
+    /// When it was said, where the event says so.
+    pub said_at: Option<Timestamp>,
     pub word: Word,
 }
 
@@ -47,14 +52,23 @@ pub enum Heard {
     /// The row has not come as far as its agent: Step Functions is to be asked about this
     /// execution.
     Ahead(String),
+    /// The row has ended, and a question does not say in which redrive it is asked: likewise.
+    Unclear(String),
+}
+
+/// For how long Step Functions, which answers eventually consistently, may not know of a redrive.
+const KNOWN_AFTER: Duration = Duration::from_secs(50);
+
+impl Saying {
+    /// Whether Step Functions knows of all that came before it was said.
+    #[must_use]
+    pub fn is_known_by(&self, now: Timestamp) -> bool {
+        self.said_at.is_none_or(|at| at.plus(KNOWN_AFTER) <= now)
+    }
 }
 
 /// What is said of a run whose agent had stopped waiting when the answer came.
 const LAPSED: &str = "An answer came after the agent had stopped waiting for it";
-
-/// How often a row that others change meanwhile is looked at again. Of those that change it at
-/// once one always gets through, so this is enough for all questions that may be open.
-const TRIES: usize = MAX_OPEN + 5;
 
 impl Settle {
     /// Applies what an agent says, while its run runs. Safe to repeat, and to kill between any two
@@ -90,17 +104,27 @@ impl Settle {
         if saying.execution_arn.as_ref().is_some_and(|said| *said != arn) {
             return Ok(Err(Heard::Foreign));
         }
-        let row = match standing(&row, saying.redrive_count) {
+        let row = match standing(&row, saying) {
             Standing::Runs => Some(row),
             Standing::HasMovedOn => None,
-            Standing::Launched => {
-                self.apply(&Observation::runs(&row)).await?;
+            Standing::Starts => {
+                // Since when exactly, its own events will say.
+                self.apply(&Observation::runs(&row, row.claimed_at)).await?;
                 let row = self.executions.find(id, Consistency::Strong).await?;
-                row.filter(|row| standing(row, saying.redrive_count) == Standing::Runs)
+                row.filter(|row| standing(row, saying) == Standing::Runs)
             }
+            Standing::Unclear if self.is_known(saying).await? => None,
+            Standing::Unclear => return Ok(Err(Heard::Unclear(arn))),
             Standing::Behind => return Ok(Err(Heard::Ahead(arn))),
         };
         Ok(row.ok_or(Heard::Stale))
+    }
+
+    /// Whether this is a question that was heard before.
+    async fn is_known(&self, saying: &Saying) -> Result<bool, Error> {
+        let Word::Question(ask) = &saying.word else { return Ok(false) };
+        let question = QuestionId::of(&ask.token);
+        Ok(self.executions.find_question(&saying.execution_id, &question).await?.is_some())
     }
 
     async fn report(
@@ -163,7 +187,8 @@ impl Settle {
         for _ in 0..TRIES {
             let found = self.executions.find(id, Consistency::Strong).await?;
             let Some(before) = found.filter(|row| row.open_questions.contains(question)) else {
-                return self.executions.forget_question(id, question, ttl).await;
+                // Who has taken it off its run has closed it.
+                return Ok(());
             };
             let after = closing(&before, question, reason, Timestamp::now());
             if after.shown_status() != before.shown_status() {
@@ -188,29 +213,9 @@ impl Settle {
     }
 }
 
-/// Where a run stands towards what its agent says.
-#[derive(Debug, PartialEq, Eq)]
-enum Standing {
-    Runs,
-    HasMovedOn,
-    /// Who was launched and speaks, runs, though the event that says so may be on its way.
-    Launched,
-    /// An agent's word is no proof that it was started or redriven.
-    Behind,
-}
-
-fn standing(row: &Execution, redrive_count: Option<u32>) -> Standing {
-    let redrive_count = redrive_count.unwrap_or(row.redrive_count);
-    let speaks = Position { redrive_count, rank: Rank::Running };
-    if row.position() == speaks {
-        Standing::Runs
-    } else if !speaks.may_follow(row.position()) {
-        Standing::HasMovedOn
-    } else if row.position() == (Position { redrive_count, rank: Rank::Launched }) {
-        Standing::Launched
-    } else {
-        Standing::Behind
-    }
+fn standing(row: &Execution, saying: &Saying) -> Standing {
+    let is_question = matches!(saying.word, Word::Question(_));
+    row.facts().standing(saying.redrive_count, saying.execution_arn.is_some(), is_question)
 }
 
 /// A running run after this report; `None` when it is not forward.
@@ -249,23 +254,6 @@ fn closing(
     after
 }
 
-impl Observation {
-    /// That a launched run runs.
-    fn runs(execution: &Execution) -> Self {
-        Self {
-            execution_id: execution.execution_id.clone(),
-            execution_arn: execution.execution_arn(),
-            status: Status::Running,
-            redrive_count: execution.redrive_count,
-            started_at: None,
-            completed_at: None,
-            output: None,
-            error: None,
-            cause: None,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::{collections::BTreeSet, time::Duration};
@@ -274,7 +262,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::{question::TaskToken, service::settle::moved};
+    use crate::{execution::Status, question::TaskToken, service::settle::moved};
 
     const NOW: Timestamp = Timestamp::from_millis(1_767_225_600_000);
 
@@ -286,18 +274,18 @@ mod tests {
         Reported(u32, u8),
     }
 
-    fn launched() -> Execution {
+    fn claimed() -> Execution {
         serde_json::from_value(json!({
             "execution_id": "mcp-echo-1", "user_id": "someone", "agent_name": "echo",
             "state_machine_arn": "arn:aws:states:eu-west-1:111122223333:stateMachine:echo",
-            "status": "running", "redrive_count": 0, "rank": Rank::Launched as u8,
-            "created_at": NOW, "updated_at": NOW, "started_at": NOW, "claimed_at": NOW, "launch_before": NOW,
+            "status": "queued", "redrive_count": 0, "rank": 0, "created_at": NOW, "updated_at": NOW,
+            "claimed_at": NOW, "launch_before": NOW,
         }))
         .unwrap()
     }
 
     fn observed(status: Status, redrive_count: u32) -> Observation {
-        Observation { status, redrive_count, ..Observation::runs(&launched()) }
+        Observation { status, redrive_count, ..Observation::runs(&claimed(), None) }
     }
 
     fn follow(row: &mut Execution, observed: &Observation) {
@@ -308,15 +296,15 @@ mod tests {
 
     /// Whether the agent may speak; a row that is behind is brought to what Step Functions says.
     fn may_speak(row: &mut Execution, redrive_count: u32) -> bool {
-        let stands = standing(row, Some(redrive_count));
-        if matches!(stands, Standing::Launched | Standing::Behind) {
+        let stands = row.facts().standing(Some(redrive_count), true, true);
+        if matches!(stands, Standing::Starts | Standing::Behind) {
             follow(row, &observed(Status::Running, redrive_count));
         }
         stands != Standing::HasMovedOn
     }
 
     fn fold(events: &[Event]) -> Execution {
-        let mut row = launched();
+        let mut row = claimed();
         let mut known = BTreeSet::new();
         for event in events {
             match event {

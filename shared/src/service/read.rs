@@ -3,13 +3,14 @@
 use std::time::{Duration, Instant};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tracing::warn;
 
 use crate::{
     agent::{AgentName, AgentStatus},
     answer::{
-        AgentView, AnsweredBy, DeliveryView, ExecutionList, Metadata, Monitor, QuestionView,
-        Receipt, Results,
+        AgentView, AnsweredBy, DeliveryList, DeliveryView, ExecutionList, Metadata, Monitor,
+        QuestionView, Receipt, Results,
     },
     caller::{Action, Caller, UserId},
     error::Error,
@@ -50,6 +51,10 @@ pub struct ListRequest {
     pub cursor: Option<String>,
     /// Another user's runs, for an admin.
     pub owner: Option<UserId>,
+    /// Only what went wrong lately; for an admin, without `owner`, of everybody.
+    pub trouble: bool,
+    /// With `trouble`: since when.
+    pub since: Option<Timestamp>,
 }
 
 impl ListRequest {
@@ -69,6 +74,12 @@ impl ListRequest {
     }
 }
 
+/// From where a list of deliveries goes on.
+#[derive(Debug, Serialize, Deserialize)]
+struct AfterPart {
+    part: String,
+}
+
 /// What is known of a start once its caller was held.
 #[derive(Debug)]
 pub enum Started {
@@ -78,7 +89,7 @@ pub enum Started {
 }
 
 /// How many pages of the index one list reads at most, when a filter leaves little of each.
-const MAX_PAGES: usize = 5;
+pub(super) const MAX_PAGES: usize = 5;
 
 /// How often a held caller's run is looked at.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
@@ -115,7 +126,8 @@ impl Reader {
         if execution.shown_status() != Status::InputRequired {
             return Ok(Vec::new());
         }
-        let mut questions = self.executions.questions(&execution.execution_id).await?;
+        let open = &execution.open_questions;
+        let mut questions = self.executions.find_questions(&execution.execution_id, open).await?;
         questions.retain(|it| it.answer_hash.is_none() && it.is_open_in(execution));
         questions.sort_by_key(|question| question.asked_at);
         Ok(questions.iter().map(QuestionView::from).collect())
@@ -229,16 +241,25 @@ impl Reader {
         }
     }
 
-    /// The deliveries of a run, with all their attempts.
+    /// A page of the deliveries of a run, with their attempts.
     pub async fn deliveries(
         &self,
         caller: &Caller,
         id: &ExecutionId,
-    ) -> Result<Vec<DeliveryView>, Error> {
+        limit: usize,
+        cursor: Option<&str>,
+    ) -> Result<DeliveryList, Error> {
+        let after: Option<AfterPart> = cursor.map(decode_cursor).transpose()?;
         let found = self.executions.find(id, Consistency::Strong).await?;
         permitted(caller, Action::View, found)?;
-        let deliveries = self.deliveries.list(id).await?;
-        Ok(deliveries.into_iter().map(DeliveryView::from).collect())
+        let limit = i32::try_from(limit).unwrap_or(i32::MAX);
+        let after = after.as_ref().map(|after| after.part.as_str());
+        let (deliveries, next) = self.deliveries.list(id, limit, after).await?;
+        let next = next.map(|part| encode_cursor(&AfterPart { part })).transpose()?;
+        Ok(DeliveryList {
+            deliveries: deliveries.into_iter().map(DeliveryView::from).collect(),
+            next_cursor: next,
+        })
     }
 
     /// A page of the caller's runs, newest first.
@@ -247,16 +268,18 @@ impl Reader {
         caller: &Caller,
         request: ListRequest,
     ) -> Result<ExecutionList, Error> {
+        if request.trouble {
+            return self.trouble(caller, request).await;
+        }
         let owner = request.owner.unwrap_or_else(|| caller.user_id.clone());
         if !caller.may_know(&owner) {
             return Err(Error::Forbidden("*:*".to_owned()));
         }
-        let start = request.cursor.as_deref().map(decode_cursor).transpose()?;
-        let filter =
-            Filter { user_id: owner, agent_name: request.agent_name, status: request.status };
+        let start: Option<After> = request.cursor.as_deref().map(decode_cursor).transpose()?;
+        let filter = Filter { user_id: owner, agent_name: request.agent_name };
         let limit = request.limit.clamp(1, ListRequest::MAX_LIMIT);
         let filtered = filter.agent_name.is_some()
-            || filter.status.is_some()
+            || request.status.is_some()
             || !caller.permissions.allow_all(Action::View);
         let page_size = if filtered { ListRequest::MAX_LIMIT } else { limit };
 
@@ -265,9 +288,12 @@ impl Reader {
         for pages in 1.. {
             let page_size = i32::try_from(page_size).unwrap_or(i32::MAX);
             let (page, next) = self.executions.list(&filter, page_size, after.as_ref()).await?;
-            executions.extend(
-                page.into_iter().filter(|it| rights::may_view(&caller.permissions, &it.agent_name)),
-            );
+            let permissions = &caller.permissions;
+            let seen = page.into_iter().filter(|it| rights::may_view(permissions, &it.agent_name));
+            let found = self.executions.find_listed(seen.collect()).await?.into_iter();
+            let is_asked_for =
+                |it: &Execution| request.status.is_none_or(|status| it.shown_status() == status);
+            executions.extend(found.filter(is_asked_for));
             after = next.map(After::Run);
             let Some(reached) = &after else { break };
             // A cursor that may not name its run names its time, which must be another one than
@@ -346,12 +372,12 @@ impl After {
     }
 }
 
-fn encode_cursor(key: &After) -> Result<String, Error> {
+pub(super) fn encode_cursor(key: &impl Serialize) -> Result<String, Error> {
     let text = serde_json::to_vec(key).map_err(|error| Error::corrupt("a cursor", error))?;
     Ok(URL_SAFE_NO_PAD.encode(text))
 }
 
-fn decode_cursor(cursor: &str) -> Result<After, Error> {
+pub(super) fn decode_cursor<T: DeserializeOwned>(cursor: &str) -> Result<T, Error> {
     let text = URL_SAFE_NO_PAD.decode(cursor).ok();
     text.and_then(|text| serde_json::from_slice(&text).ok())
         .ok_or_else(|| Error::invalid("cursor", "must be the next_cursor of an earlier answer"))
@@ -384,10 +410,10 @@ mod tests {
         let time = After::Time { until: key.created_at };
         let cursor = encode_cursor(&After::Run(key.clone())).unwrap();
 
-        assert_eq!(decode_cursor(&cursor).unwrap(), After::Run(key));
-        assert_eq!(decode_cursor(&encode_cursor(&time).unwrap()).unwrap(), time);
+        assert_eq!(decode_cursor::<After>(&cursor).unwrap(), After::Run(key));
+        assert_eq!(decode_cursor::<After>(&encode_cursor(&time).unwrap()).unwrap(), time);
         for wrong in ["", "x", "%%%", "e30", &cursor[1..]] {
-            assert!(decode_cursor(wrong).is_err(), "{wrong}");
+            assert!(decode_cursor::<After>(wrong).is_err(), "{wrong}");
         }
     }
 }

@@ -6,10 +6,14 @@ use crate::{
     answer::default_code,
     bus::{Bus, StatusChange},
     callback::NewsType,
+    debt::{Debt, DebtKind},
     delivery::{CALLBACK_TARGET, Delivery},
     error::Error,
     execution::{Execution, ExecutionId, Position, Rank, Status},
     outcome::{MAX_BYTES, Outcome},
+    problem,
+    protocol::{self, CLAIM_GRACE, Facts, Grounds},
+    question::MAX_OPEN,
     queue::{DeliveryMessage, Queue},
     rights::{About, Rights},
     store::{
@@ -21,9 +25,11 @@ use crate::{
     time::Timestamp,
 };
 
-/// What is known of a run, from an event, from `DescribeExecution`, or from a refused launch.
+/// What is known of a run, from an event, from `DescribeExecution`, from its agent, or from a
+/// refused launch.
 #[derive(Debug, Clone)]
 pub struct Observation {
+    pub grounds: Grounds,
     pub execution_id: ExecutionId,
     pub execution_arn: String,
     pub status: Status,
@@ -39,8 +45,15 @@ pub struct Observation {
 impl Observation {
     /// That a run ended which Step Functions never ran, or does not know.
     #[must_use]
-    pub fn never_ran(execution: &Execution, status: Status, code: &str, cause: &str) -> Self {
+    pub fn never_ran(
+        execution: &Execution,
+        grounds: Grounds,
+        status: Status,
+        code: &str,
+        cause: &str,
+    ) -> Self {
         Self {
+            grounds,
             execution_id: execution.execution_id.clone(),
             execution_arn: execution.execution_arn(),
             status,
@@ -76,13 +89,32 @@ impl Observation {
         Cow::Owned(told)
     }
 
+    /// That a run which was claimed runs.
+    #[must_use]
+    pub fn runs(execution: &Execution, started_at: Option<Timestamp>) -> Self {
+        Self {
+            grounds: Grounds::Told,
+            execution_id: execution.execution_id.clone(),
+            execution_arn: execution.execution_arn(),
+            status: Status::Running,
+            redrive_count: execution.redrive_count,
+            started_at,
+            completed_at: None,
+            output: None,
+            error: None,
+            cause: None,
+        }
+    }
+
     /// Where the run stands by this.
     #[must_use]
     pub const fn position(&self) -> Position {
         let rank = match self.status {
             Status::Queued => Rank::Queued,
             Status::Running | Status::InputRequired => Rank::Running,
-            Status::Completed | Status::Failed | Status::Timeout | Status::Cancelled => Rank::Ended,
+            Status::Completed | Status::Failed | Status::Timeout | Status::Cancelled => {
+                self.grounds.end()
+            }
         };
         Position { redrive_count: self.redrive_count, rank }
     }
@@ -108,6 +140,20 @@ pub enum Settled {
     /// No such row.
     Unknown,
 }
+
+/// What became of a try to move a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Moved {
+    On,
+    /// More was known of it before.
+    Before,
+    /// Its row has changed since it was read.
+    Meanwhile,
+}
+
+/// How often a row that others change meanwhile is looked at again. Of those that change it at
+/// once one always gets through, so this is enough for all questions that may be open.
+pub(super) const TRIES: usize = MAX_OPEN + 5;
 
 /// The longest error code that the small `state` part takes; the whole one is in the outcome.
 const MAX_ERROR_CODE: usize = 256;
@@ -141,29 +187,99 @@ impl Settle {
     /// hurries it.
     pub async fn apply(&self, observed: &Observation) -> Result<Settled, Error> {
         let observed = &observed.storable();
-        let before = match self.before(observed).await? {
-            Ok(before) => before,
-            Err(settled) => return Ok(settled),
-        };
-        let now = Timestamp::now();
-        let after = moved(&before, observed, now, self.news_overdue, self.retention);
-        let change = StatusChange::between(&before, &after);
+        for _ in 0..TRIES {
+            let before = match self.before(observed).await? {
+                Ok(before) => before,
+                Err(settled) => return Ok(settled),
+            };
+            let now = Timestamp::now();
+            let after = moved(&before, observed, now, self.news_overdue, self.retention);
+            let moved = match observed.grounds {
+                Grounds::Told => self.follow(&before, &after, observed).await?,
+                Grounds::Unclaimed | Grounds::Presumed => {
+                    self.conclude(&before, &after, observed).await?
+                }
+            };
+            match moved {
+                Moved::On => {
+                    if !is_correction(&before, &after) {
+                        telemetry::record_end(&after);
+                    }
+                    return Ok(Settled::Applied(Box::new(after)));
+                }
+                Moved::Before => return Ok(Settled::Stale),
+                Moved::Meanwhile => {}
+            }
+        }
+        Err(Error::Busy("settle an execution"))
+    }
+
+    /// Follows what Step Functions says, which is true whatever becomes of the commit: so it is
+    /// stored and told ahead.
+    async fn follow(
+        &self,
+        before: &Execution,
+        after: &Execution,
+        observed: &Observation,
+    ) -> Result<Moved, Error> {
+        let change = StatusChange::between(before, after);
         let (stored, published, owed) = tokio::join!(
-            self.store_outcome(&after, observed),
+            self.store_outcome(after, observed),
             self.bus.publish(&change),
-            self.owed_for_move(&after),
+            self.owed_for_move(before, after),
         );
         published?;
         let owed = owed?;
         if stored? == Step::Stale {
-            return Ok(Settled::Stale);
+            return Ok(Moved::Before);
         }
-        if self.executions.advance(&before, &after, &owed).await? == Step::Stale {
-            return Ok(Settled::Stale);
+        let step = self.executions.advance(before, after, observed.grounds, None, &owed).await?;
+        if step == Step::Stale {
+            return Ok(Moved::Meanwhile);
         }
-        telemetry::record_end(&after);
         self.hurry(owed).await;
-        Ok(Settled::Applied(Box::new(after)))
+        Ok(Moved::On)
+    }
+
+    /// Stores and tells an end of our own: all at once, and told once it is stored.
+    async fn conclude(
+        &self,
+        before: &Execution,
+        after: &Execution,
+        observed: &Observation,
+    ) -> Result<Moved, Error> {
+        let owed = self.owed_for_move(before, after).await?;
+        let outcome = outcome(after, observed);
+        let step =
+            self.executions.advance(before, after, observed.grounds, Some(&outcome), &owed).await?;
+        if step == Step::Stale {
+            return Ok(Moved::Meanwhile);
+        }
+        let change = StatusChange::between(before, after);
+        let (published, ()) = tokio::join!(self.bus.publish(&change), self.hurry(owed));
+        if let Err(error) = published {
+            // Its row is looked after once more, and is told of then.
+            problem::log(&error);
+        }
+        Ok(Moved::On)
+    }
+
+    /// Takes a presumed end for the end, since Step Functions does not know the run, and tells of
+    /// it once more, should that have failed.
+    pub async fn confirm(&self, presumed: &Execution) -> Result<(), Error> {
+        let has_run = presumed.started_at.is_some();
+        let status = if has_run { Status::Running } else { Status::Queued };
+        let before = Execution { status, ..presumed.clone() };
+        self.bus.publish(&StatusChange::between(&before, presumed)).await?;
+        self.executions.confirm(presumed).await
+    }
+
+    /// Keeps all that belongs to a run which goes on for longer, where that is needed.
+    pub async fn keep(&self, run: &Execution, now: Timestamp) -> Result<(), Error> {
+        if !protocol::is_to_be_kept_longer(run.kept_until, now, self.retention) {
+            return Ok(());
+        }
+        self.executions.keep_longer(run, protocol::kept_until(now, self.retention)).await
     }
 
     pub(super) async fn hurry(&self, owed: Vec<Delivery>) {
@@ -174,10 +290,21 @@ impl Settle {
         }
     }
 
-    async fn owed_for_move(&self, after: &Execution) -> Result<Vec<Delivery>, Error> {
+    async fn owed_for_move(
+        &self,
+        before: &Execution,
+        after: &Execution,
+    ) -> Result<Vec<Delivery>, Error> {
         let Some(news) = NewsType::of(after.status) else { return Ok(Vec::new()) };
+        let is_correction = is_correction(before, after);
+        // A presumed end that was the end is told already.
+        if is_correction && (before.status, &before.error_code) == (after.status, &after.error_code)
+        {
+            return Ok(Vec::new());
+        }
         let (overdue, retention) = (self.delivery_overdue, self.retention);
-        self.owed(news, after, |to| Delivery::owed(after, news, to, overdue, retention)).await
+        let tell = if is_correction { Delivery::correcting } else { Delivery::owed };
+        self.owed(news, after, |to| tell(after, news, to, overdue, retention)).await
     }
 
     /// A delivery to each target that wants to have this news of the run, and may.
@@ -224,17 +351,24 @@ impl Settle {
         observed: &Observation,
     ) -> Result<Step, Error> {
         let Some(ttl) = after.ttl else { return Ok(Step::Applied) };
-        self.executions.put_outcome(&after.execution_id, &outcome(observed), ttl).await
+        let outcome = outcome(after, observed);
+        self.executions.put_outcome(&after.execution_id, &outcome, ttl).await
     }
 }
 
-fn outcome(observed: &Observation) -> Outcome {
+fn outcome(after: &Execution, observed: &Observation) -> Outcome {
     Outcome {
         output: observed.output.clone(),
-        error: said(observed.error.as_ref()).cloned(),
+        error: said(observed.error.as_ref()).or(after.error_code.as_ref()).cloned(),
         cause: said(observed.cause.as_ref()).cloned(),
-        redrive_count: observed.redrive_count,
+        redrive_count: after.redrive_count,
+        rank: after.rank,
     }
+}
+
+/// Whether an end is told that was presumed before.
+fn is_correction(before: &Execution, after: &Execution) -> bool {
+    before.redrive_count == after.redrive_count && before.position().rank == Rank::Presumed
 }
 
 /// The row after `observed`, which may follow it.
@@ -247,6 +381,10 @@ pub(super) fn moved(
 ) -> Execution {
     let position = observed.position();
     let (started_at, ended_at) = times(before, observed, now);
+    let is_redriven = position.redrive_count > before.redrive_count;
+    let facts = before.facts();
+    // What was owed and asked of an earlier redrive is done with.
+    let facts = if is_redriven { Facts { deadline: None, due_at: None, ..facts } } else { facts };
     let mut after = Execution {
         status: observed.status,
         redrive_count: position.redrive_count,
@@ -255,13 +393,14 @@ pub(super) fn moved(
         started_at,
         completed_at: None,
         error_code: None,
-        due_at: Some(before.look_again(now, news_overdue)),
-        shard: Some(before.execution_id.shard()),
+        due_at: None,
+        debt: None,
+        troubled_at: None,
         ttl: None,
         ..before.clone()
     };
-    // What was asked of an earlier redrive is done with.
-    if position.redrive_count > before.redrive_count {
+    if is_redriven {
+        after.kept_until = Some(protocol::kept_until(now, retention));
         after.cancel_requested_at = None;
         after.cancelled_by = None;
         after.deadline = None;
@@ -275,16 +414,37 @@ pub(super) fn moved(
         if let (Status::Cancelled, Some(reason)) = (observed.status, after.stop_reason) {
             after.status = reason.status();
         }
+        // Aborted because it was told to have ended, it has ended so.
+        let is_confirmed = observed.status == Status::Cancelled
+            && after.stop_reason.is_none()
+            && is_correction(before, &after);
+        if is_confirmed {
+            after.status = before.status;
+        }
         after.completed_at = Some(ended_at);
         after.error_code = (after.status != Status::Completed).then(|| {
             let code = said(observed.error.as_ref()).map(String::as_str);
             start(code.unwrap_or(default_code(after.status)), MAX_ERROR_CODE)
         });
+        if is_confirmed {
+            after.error_code.clone_from(&before.error_code);
+        }
         after.open_questions.clear();
-        // A run that has ended owes nothing itself: it leaves the `due` index, and expires.
-        after.due_at = None;
-        after.shard = None;
+        // A run that has ended owes nothing itself: it is no debt any more, and expires. A presumed end is
+        // looked at once more, when Step Functions must know of the run, if it runs.
+        after.troubled_at = after.status.is_trouble().then_some(now);
+        if position.rank == Rank::Presumed {
+            after.due_at = Some(now.plus(CLAIM_GRACE));
+            after.debt = Some(Debt::of(DebtKind::Poll, &after.execution_id));
+        }
         after.ttl = Some(now.plus(retention).seconds());
+    } else {
+        let due_at = facts.owes_from(now, news_overdue);
+        after.due_at = Some(due_at);
+        // Where it stands until then already it stays: to move costs two writes of the index.
+        let is_alive = |debt: &Debt| before.due_at == Some(due_at) && *debt != Debt::dead();
+        let stands = before.debt.clone().filter(is_alive);
+        after.debt = stands.or_else(|| Some(after.debt_until(due_at)));
     }
     after
 }
@@ -313,13 +473,13 @@ mod tests {
 
     const NOW: Timestamp = Timestamp::from_millis(1_767_225_600_000);
 
-    fn launched(stop_reason: Option<StopReason>) -> Execution {
+    fn claimed(stop_reason: Option<StopReason>) -> Execution {
         serde_json::from_value(json!({
             "execution_id": "mcp-echo-1", "user_id": "someone", "agent_name": "echo",
             "state_machine_arn": "arn:aws:states:eu-west-1:111122223333:stateMachine:echo",
-            "status": "running", "redrive_count": 0, "rank": Rank::Launched as u8,
+            "status": "queued", "redrive_count": 0, "rank": Rank::Queued as u8,
             "created_at": NOW, "updated_at": NOW, "started_at": NOW, "claimed_at": NOW,
-            "launch_before": NOW, "due_at": NOW, "shard": 0, "stop_reason": stop_reason,
+            "launch_before": NOW, "due_at": NOW, "debt": "poll#0", "stop_reason": stop_reason,
             "deadline": NOW.plus(Duration::from_hours(1)),
         }))
         .unwrap()
@@ -328,6 +488,7 @@ mod tests {
     fn observed(status: Status, redrive_count: u32) -> Observation {
         let end = NOW.plus(Duration::from_secs(u64::from(redrive_count) + 1));
         Observation {
+            grounds: Grounds::Told,
             execution_id: "mcp-echo-1".parse().unwrap(),
             execution_arn: String::new(),
             status,
@@ -389,8 +550,40 @@ mod tests {
             }),
             stop_reason in prop::sample::select(vec![None, Some(StopReason::Cancel), Some(StopReason::Deadline)]),
         ) {
-            let start = launched(stop_reason);
+            let start = claimed(stop_reason);
             prop_assert_eq!(fold(&start, &noise), fold(&start, &history));
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(20_000))]
+
+        /// Whatever we have presumed in between, and whenever: the run ends as Step Functions says.
+        #[test]
+        fn what_was_presumed_is_outranked_by_what_step_functions_says(
+            (history, noise) in histories().prop_flat_map(|history| {
+                let redrives = history.last().map_or(0, |last| last.redrive_count);
+                let presumed = prop::collection::vec(0..=redrives, 1..4).prop_map(|redrives| {
+                    let presumed = |redrive_count| Observation {
+                        grounds: Grounds::Presumed, ..observed(Status::Failed, redrive_count)
+                    };
+                    redrives.into_iter().map(presumed).collect::<Vec<_>>()
+                });
+                (Just(history), presumed).prop_flat_map(|(history, presumed)| {
+                    let all: Vec<_> = history.iter().cloned().chain(presumed).collect();
+                    (Just(history), Just(all).prop_shuffle())
+                })
+            }),
+        ) {
+            let (presumed, told) = (fold(&claimed(None), &noise), fold(&claimed(None), &history));
+            let last = history.last().map(|last| last.status);
+            if last.is_some_and(|last| matches!(last, Status::Completed | Status::Failed)) {
+                prop_assert_eq!(presumed, told);
+            } else {
+                // Stopped because it was told to have ended, it has ended as it was told.
+                prop_assert!(presumed["rank"].as_u64() >= told["rank"].as_u64());
+                prop_assert_eq!(&presumed["redrive_count"], &told["redrive_count"]);
+            }
         }
     }
 
@@ -398,7 +591,7 @@ mod tests {
     /// the event came after a minute.
     fn times_of(start: Option<i64>, end: Option<i64>) -> (Option<i64>, Option<i64>) {
         let at = |seconds: i64| Timestamp::from_millis(NOW.millis() + seconds * 1000);
-        let mut before = launched(None);
+        let mut before = claimed(None);
         before.started_at = Some(at(1));
         let observed = Observation {
             started_at: start.map(at),
@@ -458,7 +651,7 @@ mod tests {
         let told = large.storable();
         assert_eq!((told.status, told.output.as_ref()), (Status::Failed, None));
         assert!(told.cause.as_ref().unwrap().contains("408577 bytes"), "{:?}", told.cause);
-        let row = fold(&launched(None), &[told.into_owned()]);
+        let row = fold(&claimed(None), &[told.into_owned()]);
         assert_eq!(
             (&row["status"], &row["error_code"]),
             (&json!("failed"), &json!("output_too_large"))
@@ -488,7 +681,8 @@ mod tests {
                 output: text(0), error: text(1), cause: text(2), ..observed(status, u32::MAX)
             };
             let told = large.storable();
-            let outcome = outcome(&told);
+            let after = moved(&claimed(None), &told, NOW, Duration::from_mins(5), Duration::from_hours(48));
+            let outcome = outcome(&after, &told);
             let mut item = crate::store::to_item(&outcome).unwrap();
             item.extend(crate::store::to_item(&json!({
                 "execution_id": "x".repeat(80), "part": "output", "ttl": i64::MAX,
@@ -509,11 +703,11 @@ mod tests {
             for blank in [None, Some(""), Some(" "), Some("\n\t "), Some("\u{a0}")] {
                 let error = blank.map(str::to_owned);
                 let observed = Observation { error, ..observed(status, 0) };
-                assert_eq!(fold(&launched(None), &[observed])["error_code"], code, "{blank:?}");
+                assert_eq!(fold(&claimed(None), &[observed])["error_code"], code, "{blank:?}");
             }
         }
         let odd = Observation { error: Some(" x".to_owned()), ..observed(Status::Failed, 0) };
-        assert_eq!(fold(&launched(None), &[odd])["error_code"], " x");
+        assert_eq!(fold(&claimed(None), &[odd])["error_code"], " x");
     }
 
     proptest! {
@@ -526,7 +720,7 @@ mod tests {
             known in prop::option::of(any::<i64>()),
             existed in 0..40_000_000_000_i64,
         ) {
-            let mut before = launched(None);
+            let mut before = claimed(None);
             before.started_at = known.map(Timestamp::from_millis);
             let observed = Observation {
                 started_at: start.map(Timestamp::from_millis),
@@ -544,7 +738,7 @@ mod tests {
 
     #[test]
     fn a_stopped_run_ends_by_its_reason_unless_it_ended_first_or_was_redriven() {
-        let start = launched(Some(StopReason::Deadline));
+        let start = claimed(Some(StopReason::Deadline));
         let status = |status, redrive_count| {
             fold(&start, &[observed(status, redrive_count)])["status"].clone()
         };

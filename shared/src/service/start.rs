@@ -12,6 +12,7 @@ use crate::{
     error::Error,
     execution::{Execution, ExecutionId, Rank, Status},
     network::CallbackAllow,
+    protocol,
     queue::{LaunchMessage, Queue},
     request::{IdempotencyKey, StartBody, StartRequest},
     rights::Holder,
@@ -40,6 +41,8 @@ pub struct Start {
     pub launch_overdue: Duration,
     /// A run that is still unclaimed after this is not started any more.
     pub queue_timeout: Duration,
+    /// How long a run is kept after its end.
+    pub retention: Duration,
 }
 
 /// A start that is stored, and will be launched.
@@ -155,7 +158,6 @@ impl Start {
     ) -> Execution {
         let execution_id = ExecutionId::generate(&agent.agent_name);
         let mut execution = Execution {
-            shard: Some(execution_id.shard()),
             execution_id,
             user_id: caller.user_id.clone(),
             agent_name: agent.agent_name.clone(),
@@ -186,10 +188,15 @@ impl Start {
             deadline: request.timeout.map(|timeout| now.plus(timeout)),
             stop_reason: None,
             due_at: None,
+            debt: None,
+            troubled_at: None,
+            kept_until: Some(protocol::kept_until(now, self.retention)),
             ttl: None,
         };
-        let due_at = execution.look_again(now, self.launch_overdue);
-        execution.due_at = Some(due_at.min(execution.launch_before));
+        let due_at = execution.facts().owes_from(now, self.launch_overdue);
+        let due_at = due_at.min(execution.launch_before);
+        execution.due_at = Some(due_at);
+        execution.debt = Some(execution.debt_until(due_at));
         execution
     }
 

@@ -68,18 +68,19 @@ impl Budget {
         Self { client, table, of_user, of_host, blocks: Mutex::default() }
     }
 
-    /// Counts an attempt that is about to be made, if there is room for it.
+    /// Counts an attempt that is about to be made, if there is room for it: at this host, and for its user
+    /// where that one's starts have not been counted for it.
     pub async fn take(
         &self,
-        user: &UserId,
+        user: Option<&UserId>,
         host: &str,
         now: Timestamp,
     ) -> Result<Option<Full>, Error> {
         // One after the other: what a user may not send takes nothing from others who send there.
         let minute = minute_of(now);
-        let budgets =
-            [("user", of_user(user), self.of_user), ("host", of_host(host), self.of_host)];
-        for (whose, counter, limit) in budgets {
+        let of_user = user.map(|user| ("user", of_user(user), self.of_user));
+        let of_host = ("host", of_host(host), self.of_host);
+        for (whose, counter, limit) in of_user.into_iter().chain([of_host]) {
             let number = self.number(counter, minute).await?;
             if let Some(until) = room(number, limit, minute) {
                 return Ok(Some(Full { whose, until }));

@@ -5,7 +5,10 @@ use std::{collections::HashMap, time::Duration};
 
 use aws_sdk_dynamodb::{
     Client,
-    operation::update_item::UpdateItemError,
+    operation::{
+        query::builders::QueryFluentBuilder,
+        update_item::{UpdateItemError, builders::UpdateItemFluentBuilder},
+    },
     types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure},
 };
 use serde::{Deserialize, Serialize};
@@ -13,10 +16,11 @@ use ulid::Ulid;
 
 use super::{
     Item, Write, executions::key, from_item, is_refused, is_written, number,
-    projection::Projection, text, to_attribute, to_item, transitions::Step,
+    projection::Projection, text, to_attribute, to_item, transitions::Step, trouble::TROUBLE,
 };
 use crate::{
     caller::Actor,
+    debt::{Debt, DebtKind},
     delivery::{Attempt, Delivery, DeliveryState, PART_PREFIX},
     error::Error,
     execution::ExecutionId,
@@ -24,6 +28,12 @@ use crate::{
     subscription::SubscriptionId,
     time::Timestamp,
 };
+
+/// So often a delivery is leased that cannot be read.
+const MOST_UNREADABLE: u32 = 20;
+
+/// As many ids as are read at once.
+const MOST_LOOKED_THROUGH: i32 = 500;
 
 #[derive(Debug, Clone)]
 pub struct Deliveries {
@@ -92,27 +102,82 @@ impl Deliveries {
         Self { client, table }
     }
 
-    /// All deliveries of a run.
-    pub async fn list(&self, id: &ExecutionId) -> Result<Vec<Delivery>, Error> {
+    /// One page of the deliveries of a run, from behind the part `after`; the second value says
+    /// where to go on.
+    pub async fn list(
+        &self,
+        id: &ExecutionId,
+        limit: i32,
+        after: Option<&str>,
+    ) -> Result<(Vec<Delivery>, Option<String>), Error> {
         let Projection { expression, names } = Projection::of::<Delivery>();
-        let mut deliveries = Vec::new();
-        let mut items = self
+        let page = self
+            .of(id, limit, after)
+            .projection_expression(expression)
+            .set_expression_attribute_names(Some(names))
+            .send()
+            .await
+            .map_err(Error::aws("list deliveries"))?;
+        let deliveries: Result<Vec<_>, _> =
+            page.items.unwrap_or_default().into_iter().map(from_item).collect();
+        Ok((deliveries?, part_of(page.last_evaluated_key)))
+    }
+
+    /// The delivery of a run that has this `webhook-id`. There may be thousands, of which only the
+    /// ids are looked through.
+    pub async fn find_by_id(
+        &self,
+        id: &ExecutionId,
+        webhook_id: &str,
+    ) -> Result<Option<Delivery>, Error> {
+        let mut after = None;
+        loop {
+            let page = self
+                .of(id, MOST_LOOKED_THROUGH, after.as_deref())
+                .projection_expression("part, webhook_id")
+                .send()
+                .await
+                .map_err(Error::aws("look for a delivery"))?;
+            let wanted = text(webhook_id);
+            let mut items = page.items.unwrap_or_default().into_iter();
+            let found = items.find(|item| item.get("webhook_id") == Some(&wanted));
+            if let Some(part) = part_of(found) {
+                return self.find(id, &part).await;
+            }
+            after = part_of(page.last_evaluated_key);
+            if after.is_none() {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// One delivery as it is now.
+    pub async fn find(&self, id: &ExecutionId, part: &str) -> Result<Option<Delivery>, Error> {
+        let Projection { expression, names } = Projection::of::<Delivery>();
+        let found = self
             .client
+            .get_item()
+            .table_name(&self.table)
+            .set_key(Some(key(id.as_str(), part)))
+            .projection_expression(expression)
+            .set_expression_attribute_names(Some(names))
+            .consistent_read(true)
+            .send()
+            .await
+            .map_err(Error::aws("read a delivery"))?;
+        found.item.map(from_item).transpose()
+    }
+
+    fn of(&self, id: &ExecutionId, limit: i32, after: Option<&str>) -> QueryFluentBuilder {
+        self.client
             .query()
             .table_name(&self.table)
             .key_condition_expression("execution_id = :id AND begins_with(part, :prefix)")
             .expression_attribute_values(":id", text(id.as_str()))
             .expression_attribute_values(":prefix", text(PART_PREFIX))
-            .projection_expression(expression)
-            .set_expression_attribute_names(Some(names))
             .consistent_read(true)
-            .into_paginator()
-            .items()
-            .send();
-        while let Some(item) = items.next().await {
-            deliveries.push(from_item(item.map_err(Error::aws("list deliveries"))?)?);
-        }
-        Ok(deliveries)
+            .limit(limit)
+            .set_exclusive_start_key(after.map(|part| key(id.as_str(), part)))
     }
 
     /// Owes a delivery that belongs to no run.
@@ -180,8 +245,8 @@ impl Deliveries {
             .set_key(Some(key(id.as_str(), part)))
             .update_expression(format!(
                 "SET #state = :pending, attempt_count = :zero, next_attempt_at = :now, \
-                 due_at = :due_at, #shard = :shard, redelivery = :token, redelivered_by = :by{set_hops} \
-                 REMOVE leased_until"
+                 due_at = :due_at, debt = :debt, redelivery = :token, redelivered_by = :by{set_hops} \
+                 REMOVE leased_until, sweeps, trouble, troubled_at"
             ))
             .set_expression_attribute_values(values)
             // The token stays: what was delivered meanwhile is not owed again by a repetition.
@@ -190,13 +255,12 @@ impl Deliveries {
                  AND (attribute_not_exists(redelivery) OR redelivery <> :token)",
             )
             .expression_attribute_names("#state", "state")
-            .expression_attribute_names("#shard", "shard")
             .expression_attribute_values(":ended", text(ended.as_str()))
             .expression_attribute_values(":pending", text(DeliveryState::Pending.as_str()))
             .expression_attribute_values(":zero", number(0))
             .expression_attribute_values(":now", number(Timestamp::now().millis()))
             .expression_attribute_values(":due_at", number(due_at.millis()))
-            .expression_attribute_values(":shard", number(id.shard()))
+            .expression_attribute_values(":debt", debt(id))
             .expression_attribute_values(":token", text(&token))
             .expression_attribute_values(":by", AttributeValue::M(to_item(by)?))
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
@@ -211,7 +275,9 @@ impl Deliveries {
         }
     }
 
-    /// Takes the lease of the next attempt for `hold`, and counts the attempt.
+    /// Takes the lease of the next attempt for `hold`, and counts the attempt. It leaves `due_at`
+    /// alone, which costs two writes of the index to move: who finds it overdue knows until when it
+    /// is held. See [`DeliveryFacts::may_be_leased`](crate::protocol::DeliveryFacts::may_be_leased).
     pub async fn lease(
         &self,
         id: &ExecutionId,
@@ -228,10 +294,10 @@ impl Deliveries {
             .key("execution_id", text(id.as_str()))
             .key("part", text(part))
             .update_expression(
-                "SET lease = :token, leased_until = :until, due_at = :until ADD attempt_count :one",
+                "SET lease = :token, leased_until = :until REMOVE sweeps ADD attempt_count :one",
             )
             .condition_expression(
-                "#state = :pending AND next_attempt_at <= :now \
+                "#state = :pending AND (attempt_count = :zero OR next_attempt_at <= :now) \
                  AND (attribute_not_exists(leased_until) OR leased_until <= :now)",
             )
             .expression_attribute_names("#state", "state")
@@ -240,6 +306,7 @@ impl Deliveries {
             .expression_attribute_values(":now", number(now.millis()))
             .expression_attribute_values(":until", number(until.millis()))
             .expression_attribute_values(":one", number(1))
+            .expression_attribute_values(":zero", number(0))
             .return_values(ReturnValue::AllNew)
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .write()
@@ -258,7 +325,47 @@ impl Deliveries {
                 _ => return Err(Error::aws("lease a delivery")(error)),
             },
         };
-        Ok(Lease::Held(Box::new(from_item(item)?)))
+        let leases = item.get("attempt_count").and_then(|count| count.as_n().ok()?.parse().ok());
+        match from_item(item) {
+            Ok(delivery) => Ok(Lease::Held(Box::new(delivery))),
+            Err(error) => {
+                if leases.unwrap_or(u32::MAX) >= MOST_UNREADABLE {
+                    self.give_up_unreadable(id, part, &token).await?;
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Ends a delivery that cannot be read, under its lease: nothing else could ever end it.
+    async fn give_up_unreadable(
+        &self,
+        id: &ExecutionId,
+        part: &str,
+        token: &str,
+    ) -> Result<(), Error> {
+        let ended = self
+            .client
+            .update_item()
+            .table_name(&self.table)
+            .set_key(Some(key(id.as_str(), part)))
+            .update_expression(
+                "SET #state = :undelivered, trouble = :trouble, troubled_at = :now \
+                 REMOVE leased_until, due_at, debt",
+            )
+            .condition_expression("lease = :token")
+            .expression_attribute_names("#state", "state")
+            .expression_attribute_values(":undelivered", text("undelivered"))
+            .expression_attribute_values(":trouble", text(TROUBLE))
+            .expression_attribute_values(":now", number(Timestamp::now().millis()))
+            .expression_attribute_values(":token", text(token))
+            .write()
+            .await;
+        match ended {
+            Ok(_) => Ok(()),
+            Err(error) if is_refused(&error) => Ok(()),
+            Err(error) => Err(Error::aws("give up a delivery")(error)),
+        }
     }
 
     /// Gives a lease back unused, which is counted as no attempt: there was no room for one. Returns
@@ -277,11 +384,12 @@ impl Deliveries {
             .key("execution_id", text(delivery.execution_id.as_str()))
             .key("part", text(&delivery.part))
             .update_expression(
-                "SET next_attempt_at = :next, due_at = :due_at REMOVE leased_until \
+                "SET next_attempt_at = :next, due_at = :due_at, debt = :debt REMOVE leased_until \
                  ADD attempt_count :minus_one, put_off :one",
             )
             .expression_attribute_values(":next", number(next_attempt_at.millis()))
             .expression_attribute_values(":due_at", number(due_at.millis()))
+            .expression_attribute_values(":debt", debt(&delivery.execution_id))
             .expression_attribute_values(":minus_one", number(-1))
             .expression_attribute_values(":one", number(1))
             .condition_expression("lease = :token AND attribute_exists(leased_until)")
@@ -339,13 +447,19 @@ impl Deliveries {
         let update = match verdict {
             Verdict::Again { next_attempt_at, due_at } => update
                 .update_expression(
-                    "SET attempts = :attempts, earlier = :earlier, next_attempt_at = :next, due_at = :due_at \
+                    "SET attempts = :attempts, earlier = :earlier, next_attempt_at = :next, due_at = :due_at, \
+                     debt = :debt \
                      REMOVE leased_until",
                 )
                 .expression_attribute_values(":next", number(next_attempt_at.millis()))
-                .expression_attribute_values(":due_at", number(due_at.millis())),
-            Verdict::Delivered => ended(update, DeliveryState::Delivered),
-            Verdict::Undelivered => ended(update, DeliveryState::Undelivered),
+                .expression_attribute_values(":due_at", number(due_at.millis()))
+                .expression_attribute_values(":debt", debt(&delivery.execution_id)),
+            Verdict::Delivered => over(update, DeliveryState::Delivered, ""),
+            Verdict::Undelivered => {
+                over(update, DeliveryState::Undelivered, ", trouble = :trouble, troubled_at = :now")
+                    .expression_attribute_values(":trouble", text(TROUBLE))
+                    .expression_attribute_values(":now", number(Timestamp::now().millis()))
+            }
         };
         let recorded = update
             .condition_expression("lease = :token AND attribute_exists(leased_until)")
@@ -368,22 +482,30 @@ impl Deliveries {
     }
 }
 
+fn part_of(item: Option<Item>) -> Option<String> {
+    item?.get("part")?.as_s().ok().cloned()
+}
+
+fn debt(id: &ExecutionId) -> AttributeValue {
+    text(Debt::of(DebtKind::Delivery, id).as_str())
+}
+
 fn held_by(item: &Item, token: &str) -> bool {
     item.get("lease").and_then(|lease| lease.as_s().ok()).is_some_and(|lease| lease == token)
 }
 
-/// A delivery that is over owes nothing, and leaves the `due` index.
-fn ended(
-    update: aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder,
+/// A delivery that is over owes nothing, and leaves the index of debts.
+fn over(
+    update: UpdateItemFluentBuilder,
     state: DeliveryState,
-) -> aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder {
+    and: &str,
+) -> UpdateItemFluentBuilder {
     update
-        .update_expression(
-            "SET attempts = :attempts, earlier = :earlier, #state = :state \
-             REMOVE leased_until, due_at, #shard",
-        )
+        .update_expression(format!(
+            "SET attempts = :attempts, earlier = :earlier, #state = :state{and} \
+             REMOVE leased_until, due_at, debt"
+        ))
         .expression_attribute_names("#state", "state")
-        .expression_attribute_names("#shard", "shard")
         .expression_attribute_values(":state", text(state.as_str()))
 }
 

@@ -1,4 +1,6 @@
-//! The sparse index `due`: all that is still owed, and when it is to be looked after.
+//! The index of debts: all that is still owed, by kind, and when it is to be looked after.
+
+use std::collections::HashMap;
 
 use aws_sdk_dynamodb::{
     Client,
@@ -7,16 +9,24 @@ use aws_sdk_dynamodb::{
 use serde::Deserialize;
 
 use super::{
-    Write, executions::STATE, from_item, is_refused, is_written, number, text, transitions::Step,
+    Item, MAX_BATCH, Write,
+    executions::{Consistency, key},
+    from_item, is_refused, is_written, number,
+    projection::Projection,
+    read_batch, text,
+    transitions::Step,
 };
 use crate::{
     caller::UserId,
-    delivery::{self, Delivery},
+    debt::{Debt, DebtKind},
+    delivery,
     error::Error,
-    execution::{Execution, ExecutionId},
-    question::{self, Question, QuestionId},
+    execution::Execution,
+    question::{self, QuestionId},
     time::Timestamp,
 };
+
+const INDEX: &str = "debts";
 
 #[derive(Debug, Clone)]
 pub struct Due {
@@ -24,21 +34,101 @@ pub struct Due {
     table: String,
 }
 
-/// An item that owes something, as the index has it.
-#[derive(Debug, Clone, Deserialize)]
-pub struct DueItem {
-    pub execution_id: ExecutionId,
-    pub part: String,
-    pub due_at: Timestamp,
+/// After all that may be due.
+pub const FOREVER: Timestamp = Timestamp::from_millis(i64::MAX);
+
+/// From which end of what is overdue a page is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    Oldest,
+    Newest,
 }
 
-/// The item itself, read again.
+/// A part of what stands under one key of the index.
 #[derive(Debug)]
-pub enum Debt {
+pub struct Page {
+    pub items: Vec<DueItem>,
+    /// Where the next page begins; `None` when this was the last.
+    pub next: Option<Item>,
+}
+
+/// An item that owes something, as the index has it: whatever is wrong with it, its key can be
+/// read.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DueItem {
+    pub execution_id: String,
+    pub part: String,
+    due_at: AttributeValue,
+}
+
+impl DueItem {
+    /// As an entry of the index, or the item itself, has it.
+    #[must_use]
+    pub fn of(entry: &Item) -> Option<Self> {
+        let text = |name: &str| entry.get(name)?.as_s().ok().cloned();
+        Some(Self {
+            execution_id: text("execution_id")?,
+            part: text("part")?,
+            due_at: entry.get("due_at")?.clone(),
+        })
+    }
+
+    /// `None` when it is no time of ours.
+    #[must_use]
+    pub fn due_at(&self) -> Option<Timestamp> {
+        self.due_at.as_n().ok()?.parse().ok().map(Timestamp::from_millis)
+    }
+
+    /// What it owes, by what it is.
+    #[must_use]
+    pub fn kind(&self) -> DebtKind {
+        if self.part.starts_with(delivery::PART_PREFIX) {
+            DebtKind::Delivery
+        } else if self.part.starts_with(question::PART_PREFIX) {
+            DebtKind::Answer
+        } else {
+            DebtKind::Launch
+        }
+    }
+
+    /// The key that this kind gives it, also where its id is none of ours.
+    fn debt(&self, kind: DebtKind) -> Debt {
+        match self.execution_id.parse() {
+            Ok(id) => Debt::of(kind, &id),
+            Err(_) => kind.keys().next().unwrap_or_else(Debt::dead),
+        }
+    }
+}
+
+/// An overdue item, read again.
+#[derive(Debug)]
+pub struct Found {
+    /// How often `sweep` has looked after it since it last moved.
+    pub sweeps: u32,
+    pub overdue: Result<Overdue, Error>,
+}
+
+/// What is overdue, as far as looking after it needs.
+#[derive(Debug)]
+pub enum Overdue {
     Run(Box<Execution>),
-    Delivery(Box<Delivery>),
+    /// News is owed to a receiver of this user; or is under way.
+    Delivery {
+        user: UserId,
+        leased_until: Option<Timestamp>,
+    },
     /// An answer is owed to the agent, or it has stopped waiting for one.
     Question(QuestionId, UserId),
+}
+
+/// What was given up, for an operator.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dead {
+    pub execution_id: String,
+    pub part: String,
+    pub since: Timestamp,
+    pub sweeps: u32,
+    pub reason: String,
 }
 
 impl Due {
@@ -47,92 +137,138 @@ impl Due {
         Self { client, table }
     }
 
-    /// What is overdue in one shard, oldest first, at most `limit`.
+    /// What was due before `until` under one key: a page from behind `after`, or from that end.
     pub async fn overdue(
         &self,
-        shard: u8,
-        now: Timestamp,
-        limit: i32,
-    ) -> Result<Vec<DueItem>, Error> {
+        debt: &Debt,
+        until: Timestamp,
+        end: End,
+        after: Option<Item>,
+    ) -> Result<Page, Error> {
         let page = self
             .client
             .query()
             .table_name(&self.table)
-            .index_name("due")
-            .key_condition_expression("#shard = :shard AND due_at <= :now")
-            .expression_attribute_names("#shard", "shard")
-            .expression_attribute_values(":shard", number(shard))
-            .expression_attribute_values(":now", number(now.millis()))
-            .limit(limit)
+            .index_name(INDEX)
+            .key_condition_expression("debt = :debt AND due_at <= :until")
+            .expression_attribute_values(":debt", text(debt.as_str()))
+            .expression_attribute_values(":until", number(until.millis()))
+            .scan_index_forward(end == End::Oldest)
+            .limit(i32::try_from(MAX_BATCH).unwrap_or(i32::MAX))
+            .set_exclusive_start_key(after)
             .send()
             .await
             .map_err(Error::aws("list what is overdue"))?;
-        page.items.unwrap_or_default().into_iter().map(from_item).collect()
+        let items = page.items.unwrap_or_default();
+        let items = items.iter().filter_map(DueItem::of).collect();
+        Ok(Page { items, next: page.last_evaluated_key })
     }
 
-    /// How many runs of one shard have not ended.
-    pub async fn count_runs(&self, shard: u8) -> Result<u64, Error> {
-        let mut count = 0;
-        let mut pages = self
+    /// How many items of one key there are behind `after`, at most `limit`, and where the count
+    /// goes on.
+    pub async fn count(
+        &self,
+        debt: &Debt,
+        until: Timestamp,
+        limit: i32,
+        after: Option<Item>,
+    ) -> Result<(u64, Option<Item>), Error> {
+        let page = self
             .client
             .query()
             .table_name(&self.table)
-            .index_name("due")
+            .index_name(INDEX)
             .select(Select::Count)
-            .key_condition_expression("#shard = :shard")
-            .expression_attribute_names("#shard", "shard")
-            .expression_attribute_values(":shard", number(shard))
-            .filter_expression("part = :state")
-            .expression_attribute_values(":state", text(STATE))
-            .into_paginator()
-            .send();
-        while let Some(page) = pages.next().await {
-            let page = page.map_err(Error::aws("count open runs"))?;
-            count += u64::try_from(page.count).unwrap_or_default();
-        }
-        Ok(count)
-    }
-
-    /// Reads an overdue item itself; `None` when it has been looked after since.
-    pub async fn find(&self, item: &DueItem) -> Result<Option<Debt>, Error> {
-        let found = self
-            .client
-            .get_item()
-            .table_name(&self.table)
-            .key("execution_id", text(item.execution_id.as_str()))
-            .key("part", text(&item.part))
-            .consistent_read(true)
+            .limit(limit)
+            .key_condition_expression("debt = :counted AND due_at <= :until")
+            .expression_attribute_values(":counted", text(debt.as_str()))
+            .expression_attribute_values(":until", number(until.millis()))
+            .set_exclusive_start_key(after)
             .send()
             .await
-            .map_err(Error::aws("read what is overdue"))?;
-        let Some(mut found) = found.item else { return Ok(None) };
-        if found.get("due_at") != Some(&AttributeValue::N(item.due_at.millis().to_string())) {
-            return Ok(None);
-        }
-        Ok(Some(if item.part.starts_with(delivery::PART_PREFIX) {
-            Debt::Delivery(Box::new(from_item(found)?))
-        } else if item.part.starts_with(question::PART_PREFIX) {
-            // Which one, and whose: that is all that hurrying it needs.
-            found.retain(|name, _| !["task_token", "answer"].contains(&name.as_str()));
-            let Question { question_id, user_id, .. } = from_item(found)?;
-            Debt::Question(question_id, user_id)
-        } else {
-            Debt::Run(Box::new(from_item(found)?))
-        }))
+            .map_err(Error::aws("count what is owed"))?;
+        Ok((u64::try_from(page.count).unwrap_or_default(), page.last_evaluated_key))
     }
 
-    /// Moves an item's `due_at` on, unless somebody else has: then it is theirs to look after.
-    pub async fn postpone(&self, item: &DueItem, until: Timestamp) -> Result<Step, Error> {
+    /// Reads at most a hundred overdue items themselves, in their order; `None` for one that has
+    /// been looked after since.
+    pub async fn read(&self, items: &[DueItem]) -> Result<Vec<Option<Found>>, Error> {
+        let keys = items.iter().map(|item| key(&item.execution_id, &item.part)).collect();
+        let mut found = self.batch(keys).await?;
+        Ok(items
+            .iter()
+            .map(|item| {
+                let row = found.remove(&(item.execution_id.clone(), item.part.clone()))?;
+                (row.get("due_at") == Some(&item.due_at)).then(|| Found::of(item, row))
+            })
+            .collect())
+    }
+
+    /// Reads all that looking after items needs, and neither task tokens nor answers.
+    async fn batch(&self, keys: Vec<Item>) -> Result<HashMap<(String, String), Item>, Error> {
+        const BESIDES: [&str; 5] = ["part", "question_id", "leased_until", "sweeps", "dead_reason"];
+
+        let mut projection = Projection::of::<Execution>();
+        for name in BESIDES {
+            projection.expression = format!("{}, #{name}", projection.expression);
+            projection.names.insert(format!("#{name}"), name.to_owned());
+        }
+        let action = "read what is overdue";
+        let items = read_batch(
+            &self.client,
+            &self.table,
+            keys,
+            Some(projection),
+            Consistency::Strong,
+            action,
+        )
+        .await?;
+        let named = items.into_iter().filter_map(|item| {
+            let DueItem { execution_id, part, .. } = DueItem::of(&item)?;
+            Some(((execution_id, part), item))
+        });
+        Ok(named.collect())
+    }
+
+    /// Moves an item on before it is looked after, which this counts: to be looked after again at
+    /// `until` as this kind, unless somebody else has: then it is theirs to look after.
+    pub async fn postpone(
+        &self,
+        item: &DueItem,
+        kind: DebtKind,
+        until: Timestamp,
+    ) -> Result<Step, Error> {
+        self.move_to(item, kind, until, 1).await
+    }
+
+    /// The same of an item that is not looked after now.
+    pub async fn put_off(
+        &self,
+        item: &DueItem,
+        kind: DebtKind,
+        until: Timestamp,
+    ) -> Result<Step, Error> {
+        self.move_to(item, kind, until, 0).await
+    }
+
+    async fn move_to(
+        &self,
+        item: &DueItem,
+        kind: DebtKind,
+        until: Timestamp,
+        sweeps: u32,
+    ) -> Result<Step, Error> {
         let updated = self
             .client
             .update_item()
             .table_name(&self.table)
-            .key("execution_id", text(item.execution_id.as_str()))
-            .key("part", text(&item.part))
-            .update_expression("SET due_at = :until")
+            .set_key(Some(key(&item.execution_id, &item.part)))
+            .update_expression("SET due_at = :until, debt = :debt ADD sweeps :sweeps")
             .condition_expression("due_at = :due_at")
             .expression_attribute_values(":until", number(until.millis()))
-            .expression_attribute_values(":due_at", number(item.due_at.millis()))
+            .expression_attribute_values(":debt", text(item.debt(kind).as_str()))
+            .expression_attribute_values(":sweeps", number(sweeps))
+            .expression_attribute_values(":due_at", item.due_at.clone())
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .write()
             .await;
@@ -145,5 +281,131 @@ impl Due {
             Err(error) if is_refused(&error) => Ok(Step::Stale),
             Err(error) => Err(Error::aws("postpone what is overdue")(error)),
         }
+    }
+
+    /// Takes back what was counted: the item is well.
+    pub async fn is_well(&self, item: &DueItem) -> Result<(), Error> {
+        let updated = self
+            .client
+            .update_item()
+            .table_name(&self.table)
+            .set_key(Some(key(&item.execution_id, &item.part)))
+            .update_expression("REMOVE sweeps")
+            .condition_expression("attribute_exists(execution_id)")
+            .write()
+            .await;
+        match updated {
+            Ok(_) => Ok(()),
+            Err(error) if is_refused(&error) => Ok(()),
+            Err(error) => Err(Error::aws("take back what was counted")(error)),
+        }
+    }
+
+    /// Gives an item up: it is no more looked after, and stands where an operator finds it.
+    pub async fn bury(&self, item: &DueItem, reason: &str) -> Result<Step, Error> {
+        let updated = self
+            .client
+            .update_item()
+            .table_name(&self.table)
+            .set_key(Some(key(&item.execution_id, &item.part)))
+            .update_expression("SET due_at = :now, debt = :dead, dead_reason = :reason")
+            .condition_expression("due_at = :due_at")
+            .expression_attribute_values(":now", number(Timestamp::now().millis()))
+            .expression_attribute_values(":dead", text(Debt::dead().as_str()))
+            .expression_attribute_values(":reason", text(reason))
+            .expression_attribute_values(":due_at", item.due_at.clone())
+            .write()
+            .await;
+        match updated {
+            Ok(_) => Ok(Step::Applied),
+            Err(error) if is_refused(&error) => Ok(Step::Stale),
+            Err(error) => Err(Error::aws("give up what is overdue")(error)),
+        }
+    }
+
+    /// What was given up, newest first, at most `limit`.
+    pub async fn dead(&self, limit: usize) -> Result<Vec<(DueItem, Dead)>, Error> {
+        let mut dead = Vec::new();
+        let mut after = None;
+        loop {
+            let page =
+                self.overdue(&Debt::dead(), Timestamp::now(), End::Newest, after.take()).await?;
+            let keys = page.items.iter().map(|item| key(&item.execution_id, &item.part)).collect();
+            let mut found = self.batch(keys).await?;
+            for item in page.items {
+                let row = found.remove(&(item.execution_id.clone(), item.part.clone()));
+                let Some(row) = row.filter(|row| row.get("due_at") == Some(&item.due_at)) else {
+                    continue;
+                };
+                let reason = row.get("dead_reason").and_then(|it| it.as_s().ok()).cloned();
+                dead.push((
+                    item.clone(),
+                    Dead {
+                        since: item.due_at().unwrap_or(Timestamp::from_millis(0)),
+                        execution_id: item.execution_id,
+                        part: item.part,
+                        sweeps: sweeps(&row),
+                        reason: reason.unwrap_or_default(),
+                    },
+                ));
+            }
+            after = page.next;
+            if after.is_none() || dead.len() >= limit {
+                dead.truncate(limit);
+                return Ok(dead);
+            }
+        }
+    }
+
+    /// Has what was given up looked after again, now. `Stale` when it has moved meanwhile.
+    pub async fn revive(&self, item: &DueItem) -> Result<Step, Error> {
+        let updated = self
+            .client
+            .update_item()
+            .table_name(&self.table)
+            .set_key(Some(key(&item.execution_id, &item.part)))
+            .update_expression("SET due_at = :now, debt = :debt REMOVE sweeps, dead_reason")
+            .condition_expression("due_at = :due_at AND debt = :dead")
+            .expression_attribute_values(":now", number(Timestamp::now().millis()))
+            .expression_attribute_values(":debt", text(item.debt(item.kind()).as_str()))
+            .expression_attribute_values(":dead", text(Debt::dead().as_str()))
+            .expression_attribute_values(":due_at", item.due_at.clone())
+            .write()
+            .await;
+        match updated {
+            Ok(_) => Ok(Step::Applied),
+            Err(error) if is_refused(&error) => Ok(Step::Stale),
+            Err(error) => Err(Error::aws("look after it again")(error)),
+        }
+    }
+}
+
+fn sweeps(row: &Item) -> u32 {
+    row.get("sweeps").and_then(|count| count.as_n().ok()?.parse().ok()).unwrap_or_default()
+}
+
+impl Found {
+    fn of(item: &DueItem, row: Item) -> Self {
+        #[derive(Deserialize)]
+        struct Question {
+            question_id: QuestionId,
+            user_id: UserId,
+        }
+        #[derive(Deserialize)]
+        struct Delivery {
+            user_id: UserId,
+            leased_until: Option<Timestamp>,
+        }
+
+        let sweeps = sweeps(&row);
+        let overdue = match item.kind() {
+            DebtKind::Delivery => from_item(row).map(|Delivery { user_id, leased_until }| {
+                Overdue::Delivery { user: user_id, leased_until }
+            }),
+            DebtKind::Answer => from_item(row)
+                .map(|Question { question_id, user_id }| Overdue::Question(question_id, user_id)),
+            DebtKind::Launch | DebtKind::Poll => from_item(row).map(Overdue::Run),
+        };
+        Self { sweeps, overdue }
     }
 }

@@ -1,19 +1,20 @@
 //! The parts of an execution: `state`, `input`, `callback`, `output`, and its idempotency item.
 
-use std::{collections::HashMap, time::Duration};
+use std::collections::HashMap;
 
 use aws_sdk_dynamodb::{
     Client,
-    types::{AttributeValue, KeysAndAttributes, Put, TransactWriteItem},
+    types::{AttributeValue, Put, TransactWriteItem},
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use ulid::Ulid;
 
 use super::{
-    Item, Transaction, from_item,
+    Item, MAX_BATCH, Transaction, from_item,
     generations::{GENERATION, generation_key},
     number,
     projection::Projection,
+    read_batch,
     subscriptions::subscription_key,
     text, to_item, transact,
 };
@@ -23,7 +24,7 @@ use crate::{
     caller::UserId,
     delivery::Delivery,
     error::Error,
-    execution::{Execution, ExecutionId, Status},
+    execution::{Execution, ExecutionId},
     health::Health,
     outcome::Outcome,
     signature::{Signer, Signing},
@@ -52,6 +53,15 @@ pub enum Consistency {
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Input {
     pub input: String,
+}
+
+/// A part with its expiry.
+#[derive(Serialize)]
+struct Kept<'a, T> {
+    #[serde(flatten)]
+    part: &'a T,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ttl: Option<i64>,
 }
 
 /// What an `Idempotency-Key` was used for.
@@ -109,7 +119,13 @@ pub struct Delivered {
 pub struct Filter {
     pub user_id: UserId,
     pub agent_name: Option<AgentName>,
-    pub status: Option<Status>,
+}
+
+/// What the index of a user's runs has of one: what never changes, so that it is written once.
+#[derive(Debug, Deserialize)]
+pub struct Listed {
+    pub execution_id: ExecutionId,
+    pub agent_name: AgentName,
 }
 
 /// Where a page ended.
@@ -154,12 +170,17 @@ impl Executions {
     /// Stores an accepted start, all of it or nothing.
     pub async fn accept(&self, new: NewExecution<'_>) -> Result<Accept, Error> {
         let id = &new.execution.execution_id;
+        let kept = new.execution.kept_until.map(Timestamp::seconds);
         let mut items = vec![
             self.put(id.as_str(), STATE, new.execution)?,
-            self.put(id.as_str(), INPUT, &Input { input: new.input.to_owned() })?,
+            self.put(
+                id.as_str(),
+                INPUT,
+                &Kept { part: &Input { input: new.input.to_owned() }, ttl: kept },
+            )?,
         ];
         if let Some(callback) = new.callback {
-            items.push(self.put(id.as_str(), CALLBACK, callback)?);
+            items.push(self.put(id.as_str(), CALLBACK, &Kept { part: callback, ttl: kept })?);
         }
         let idempotency_index = items.len();
         if let Some(item) = &new.execution.idempotency_item {
@@ -169,7 +190,7 @@ impl Executions {
                 estimated_ms: new.execution.estimated_ms,
                 created_at: new.execution.created_at,
                 request_hash: new.request_hash.to_owned(),
-                ttl: None,
+                ttl: kept,
             };
             items.push(self.put(item, IDEMPOTENCY, &idempotency)?);
         }
@@ -235,7 +256,8 @@ impl Executions {
 
     /// The same for who may read in batches alone.
     pub async fn prepare_batch(&self) {
-        drop(self.batch(vec![key(NOTHING, STATE)], "prepare").await);
+        let keys = vec![key(NOTHING, STATE)];
+        drop(self.batch(keys, None, Consistency::Eventual, "prepare").await);
     }
 
     async fn part<T: DeserializeOwned>(
@@ -260,46 +282,15 @@ impl Executions {
         found.item.map(from_item).transpose()
     }
 
-    /// Several items in one consistent call, by the name of their part.
+    /// Several items in one call, at most a hundred, in no order.
     async fn batch(
         &self,
-        mut keys: Vec<Item>,
+        keys: Vec<Item>,
+        projection: Option<Projection>,
+        consistency: Consistency,
         action: &'static str,
-    ) -> Result<HashMap<String, Item>, Error> {
-        const TRIES: u32 = 4;
-
-        let mut found = HashMap::new();
-        for attempt in 0..TRIES {
-            let wanted = KeysAndAttributes::builder()
-                .set_keys(Some(keys))
-                .consistent_read(true)
-                .build()
-                .map_err(|error| Error::corrupt("a key", error))?;
-            let read = self
-                .client
-                .batch_get_item()
-                .request_items(&self.table, wanted)
-                .send()
-                .await
-                .map_err(Error::aws(action))?;
-            for item in read.responses.unwrap_or_default().into_values().flatten() {
-                if let Some(Ok(part)) = item.get("part").map(AttributeValue::as_s) {
-                    found.insert(part.clone(), item);
-                }
-            }
-            // Under load a batch may come back in pieces.
-            keys = read
-                .unprocessed_keys
-                .unwrap_or_default()
-                .into_values()
-                .flat_map(|left| left.keys)
-                .collect();
-            if keys.is_empty() {
-                return Ok(found);
-            }
-            tokio::time::sleep(Duration::from_millis(50 << attempt)).await;
-        }
-        Err(Error::Busy(action))
+    ) -> Result<Vec<Item>, Error> {
+        read_batch(&self.client, &self.table, keys, projection, consistency, action).await
     }
 
     /// A run with its outcome, and with its input where `with_input` asks for it.
@@ -313,14 +304,31 @@ impl Executions {
         let Some(execution) = execution? else {
             return Ok(None);
         };
-        let outcome = match outcome?.filter(|it| it.redrive_count == execution.redrive_count) {
+        let is_its =
+            |it: &Outcome| (it.redrive_count, it.rank) == (execution.redrive_count, execution.rank);
+        let outcome = match outcome?.filter(is_its) {
             _ if !execution.status.is_end() => None,
             Some(outcome) => Some(outcome),
-            // It is stored before the end is, but was looked for before that.
+            // It is stored before the end is, or with it, but was looked for before that.
             None => self.find_outcome(id).await?,
         };
         let input = if with_input { self.find_input(id).await? } else { None };
         Ok(Some(Finished { execution, outcome, input: input.map(|part| part.input) }))
+    }
+
+    /// The rows of these runs, in one call for each hundred; those that are gone are left out.
+    pub async fn find_all(&self, ids: &[ExecutionId]) -> Result<Vec<Execution>, Error> {
+        let mut executions = Vec::new();
+        for ids in ids.chunks(MAX_BATCH) {
+            let keys = ids.iter().map(|id| key(id.as_str(), STATE)).collect();
+            let projection = Some(Projection::of::<Execution>());
+            let (eventual, action) = (Consistency::Eventual, "read executions");
+            for item in self.batch(keys, projection, eventual, action).await? {
+                executions.push(from_item(item)?);
+            }
+        }
+        executions.retain(|run: &Execution| is_live(run.ttl));
+        Ok(executions)
     }
 
     async fn find_outcome(&self, id: &ExecutionId) -> Result<Option<Outcome>, Error> {
@@ -337,7 +345,13 @@ impl Executions {
             None => key(id, CALLBACK),
         };
         let keys = vec![target, key(id, OUTPUT), generation_key(user)];
-        let mut parts = self.batch(keys, "read a callback").await?;
+        let items = self.batch(keys, None, Consistency::Strong, "read a callback").await?;
+        let mut parts = HashMap::new();
+        for item in items {
+            if let Some(Ok(part)) = item.get("part").map(AttributeValue::as_s) {
+                parts.insert(part.clone(), item);
+            }
+        }
         let generation = parts.remove(GENERATION).map(from_item).transpose()?;
         let outcome = parts.remove(OUTPUT).map(from_item).transpose()?;
         let signing = Signing {
@@ -358,42 +372,29 @@ impl Executions {
         })
     }
 
-    /// One page of a user's runs, newest first, from behind `after`. It may hold fewer than
-    /// `limit`, even none, and still not be the last: the second value says where to go on.
+    /// One page of the index of a user's runs, newest first, from behind `after`. It may hold fewer
+    /// than `limit`, even none, and still not be the last: the second value says where to go on.
     pub async fn list(
         &self,
         filter: &Filter,
         limit: i32,
         after: Option<&After>,
-    ) -> Result<(Vec<Execution>, Option<PageKey>), Error> {
-        let Projection { expression, names } = Projection::of::<Execution>();
+    ) -> Result<(Vec<Listed>, Option<PageKey>), Error> {
+        let Projection { expression, names } = Projection::of::<Listed>();
         let mut query = self
             .client
             .query()
             .table_name(&self.table)
-            .index_name("owner")
+            .index_name("user")
             .projection_expression(expression)
             .set_expression_attribute_names(Some(names))
             .expression_attribute_values(":user_id", text(filter.user_id.as_str()))
             .scan_index_forward(false)
             .limit(limit);
-        let mut conditions = Vec::new();
         if let Some(agent) = &filter.agent_name {
-            conditions.push("agent_name = :agent_name");
-            query = query.expression_attribute_values(":agent_name", text(agent.as_str()));
-        }
-        match filter.status {
-            None => {}
-            // It follows from the open questions.
-            Some(Status::InputRequired) => conditions.push("attribute_exists(open_questions)"),
-            Some(status) => {
-                // The projection has the placeholder's name.
-                conditions.push("#status = :status AND attribute_not_exists(open_questions)");
-                query = query.expression_attribute_values(":status", text(status.as_str()));
-            }
-        }
-        if !conditions.is_empty() {
-            query = query.filter_expression(conditions.join(" AND "));
+            query = query
+                .filter_expression("agent_name = :agent_name")
+                .expression_attribute_values(":agent_name", text(agent.as_str()));
         }
         let mut which = "user_id = :user_id";
         if let Some(After::Time { until }) = after {
@@ -408,14 +409,26 @@ impl Executions {
             query = query.set_exclusive_start_key(Some(start));
         }
         let page = query.send().await.map_err(Error::aws("list executions"))?;
-        let mut executions = Vec::new();
-        for item in page.items.unwrap_or_default() {
+        let listed = page.items.unwrap_or_default().into_iter().map(from_item);
+        Ok((listed.collect::<Result<_, _>>()?, page.last_evaluated_key.map(from_item).transpose()?))
+    }
+
+    /// Those of the listed runs that are there, in their order, as they stand.
+    pub async fn find_listed(&self, listed: Vec<Listed>) -> Result<Vec<Execution>, Error> {
+        if listed.is_empty() {
+            return Ok(Vec::new());
+        }
+        let keys = listed.iter().map(|it| key(it.execution_id.as_str(), STATE)).collect();
+        let projection = Some(Projection::of::<Execution>());
+        let items = self.batch(keys, projection, Consistency::Eventual, "read executions").await?;
+        let mut found = HashMap::new();
+        for item in items {
             let execution: Execution = from_item(item)?;
             if is_live(execution.ttl) {
-                executions.push(execution);
+                found.insert(execution.execution_id.clone(), execution);
             }
         }
-        Ok((executions, page.last_evaluated_key.map(from_item).transpose()?))
+        Ok(listed.iter().filter_map(|it| found.remove(&it.execution_id)).collect())
     }
 }
 

@@ -8,14 +8,15 @@ use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem, Update, builder
 
 use super::{
     Transaction, Write,
-    executions::{Executions, key},
+    executions::{Consistency, Executions, key},
     from_item, is_refused, number,
     projection::Projection,
-    text, to_item,
+    read_batch, text, to_item,
     transitions::{Change, Step},
 };
 use crate::{
     caller::Actor,
+    debt::{Debt, DebtKind},
     delivery::Delivery,
     error::Error,
     execution::{Execution, ExecutionId, Rank},
@@ -111,34 +112,6 @@ impl Executions {
         }
     }
 
-    /// Closes a question that its run does not hold any more: it owes nothing, whatever was
-    /// answered meanwhile.
-    pub async fn forget_question(
-        &self,
-        id: &ExecutionId,
-        question: &QuestionId,
-        ttl: i64,
-    ) -> Result<(), Error> {
-        let Closing { expression, names, values } = Closing::of(QuestionState::Closed, Some(ttl));
-        let updated = self
-            .client
-            .update_item()
-            .table_name(&self.table)
-            .set_key(Some(key(id.as_str(), &question.part())))
-            .update_expression(expression)
-            .condition_expression("#state = :open")
-            .set_expression_attribute_names(Some(names))
-            .set_expression_attribute_values(Some(values))
-            .expression_attribute_values(":open", text(QuestionState::Open.as_str()))
-            .write()
-            .await;
-        match updated {
-            Ok(_) => Ok(()),
-            Err(error) if is_refused(&error) => Ok(()),
-            Err(error) => Err(Error::aws("close a question")(error)),
-        }
-    }
-
     /// The closing of a question, as an item of a transaction that takes it off its run.
     pub(super) fn close(
         &self,
@@ -161,6 +134,21 @@ impl Executions {
     fn owing(&self, owed: &[Delivery]) -> Result<Vec<TransactWriteItem>, Error> {
         let id = |delivery: &Delivery| delivery.execution_id.as_str().to_owned();
         owed.iter().map(|delivery| self.put(&id(delivery), &delivery.part, delivery)).collect()
+    }
+
+    /// These questions of a run, of which there are few at a time, without tokens and answers.
+    pub async fn find_questions<'a>(
+        &self,
+        id: &ExecutionId,
+        questions: impl IntoIterator<Item = &'a QuestionId>,
+    ) -> Result<Vec<Question>, Error> {
+        let keys = questions.into_iter().map(|it| key(id.as_str(), &it.part())).collect();
+        let projection = Some(Projection::naming(TOLD));
+        let action = "read questions";
+        let items =
+            read_batch(&self.client, &self.table, keys, projection, Consistency::Strong, action)
+                .await?;
+        items.into_iter().map(from_item).collect()
     }
 
     /// All that a run has asked, without tokens and answers.
@@ -251,17 +239,16 @@ impl Executions {
             .set_key(Some(key(id.as_str(), &question.part())))
             .update_expression(
                 "SET answer = :answer, answer_hash = :hash, answered_by = :by, due_at = :due_at, \
-                 #shard = :shard",
+                 debt = :debt",
             )
             .condition_expression("#state = :open AND attribute_not_exists(answer_hash)")
             .expression_attribute_names("#state", "state")
-            .expression_attribute_names("#shard", "shard")
             .expression_attribute_values(":open", text(QuestionState::Open.as_str()))
             .expression_attribute_values(":answer", text(answer.text()))
             .expression_attribute_values(":hash", text(&answer.hash))
             .expression_attribute_values(":by", AttributeValue::M(to_item(by)?))
             .expression_attribute_values(":due_at", number(due_at.millis()))
-            .expression_attribute_values(":shard", number(id.shard()))
+            .expression_attribute_values(":debt", text(Debt::of(DebtKind::Answer, id).as_str()))
             .write()
             .await;
         match updated {
@@ -291,14 +278,12 @@ impl Executions {
 fn running(after: &Execution, set: &str, and: &str) -> Change {
     Change {
         expression: format!("SET updated_at = :updated_at, {set} {and}"),
-        condition: "redrive_count = :redrive_count AND #rank >= :running AND #rank < :ended"
-            .to_owned(),
+        condition: "redrive_count = :redrive_count AND #rank = :running".to_owned(),
         names: HashMap::from([("#rank".to_owned(), "rank".to_owned())]),
         values: HashMap::from([
             (":updated_at".to_owned(), number(after.updated_at.millis())),
             (":redrive_count".to_owned(), number(after.redrive_count)),
             (":running".to_owned(), number(Rank::Running as u8)),
-            (":ended".to_owned(), number(Rank::Ended as u8)),
         ]),
     }
 }
@@ -306,9 +291,7 @@ fn running(after: &Execution, set: &str, and: &str) -> Change {
 /// Of two that open or close a question at once, one looks again: so each knows what it leaves
 /// behind, and can tell it.
 fn sequenced(state: &mut Change, before: &Execution, after: &Execution, question: &QuestionId) {
-    // A row of before there were questions has none.
-    let unset = if before.sequence == 0 { "attribute_not_exists(#sequence) OR " } else { "" };
-    state.condition = format!("{} AND ({unset}#sequence = :before)", state.condition);
+    state.condition = format!("{} AND #sequence = :before", state.condition);
     state.names.insert("#sequence".to_owned(), "sequence".to_owned());
     state.values.extend([
         (":before".to_owned(), number(before.sequence)),
@@ -340,14 +323,14 @@ impl Closing {
     fn of(reason: QuestionState, ttl: Option<i64>) -> Self {
         let mut set = "SET #state = :state".to_owned();
         let mut names: HashMap<_, _> =
-            ["state", "schema", "shard"].map(|name| (format!("#{name}"), name.to_owned())).into();
+            ["state", "schema"].map(|name| (format!("#{name}"), name.to_owned())).into();
         let mut values = HashMap::from([(":state".to_owned(), text(reason.as_str()))]);
         if let Some(ttl) = ttl {
             set.push_str(", #ttl = :ttl");
             names.insert("#ttl".to_owned(), "ttl".to_owned());
             values.insert(":ttl".to_owned(), number(ttl));
         }
-        let expression = format!("{set} REMOVE task_token, #schema, answer, due_at, #shard");
+        let expression = format!("{set} REMOVE task_token, #schema, answer, due_at, debt");
         Self { expression, names, values }
     }
 }

@@ -1,6 +1,6 @@
-//! How a run moves: claimed, launched, and settled by the one transition rule.
+//! How a run moves: claimed, and settled by the one transition rule.
 
-use std::{collections::HashMap, time::Duration};
+use std::collections::HashMap;
 
 use aws_sdk_dynamodb::{
     operation::{
@@ -8,22 +8,26 @@ use aws_sdk_dynamodb::{
         update_item::{UpdateItemError, builders::UpdateItemFluentBuilder},
     },
     types::{
-        AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update,
+        AttributeValue, Put, ReturnValue, ReturnValuesOnConditionCheckFailure, TransactWriteItem,
+        Update,
     },
 };
 use ulid::Ulid;
 
 use super::{
-    Transaction, Write,
+    Item, Transaction, Write,
     executions::{CALLBACK, Executions, IDEMPOTENCY, INPUT, OUTPUT, STATE, key},
-    found, from_item, is_refused, is_written, number, text, to_item, transact,
+    found, from_item, is_refused, number, text, to_item, transact,
+    trouble::TROUBLE,
 };
 use crate::{
     caller::Actor,
+    debt::{Debt, DebtKind},
     delivery::Delivery,
     error::Error,
-    execution::{Execution, ExecutionId, Position, Rank, Status, StopReason},
+    execution::{Execution, ExecutionId, Position, Rank, StopReason},
     outcome::Outcome,
+    protocol::{CLAIM_GRACE, Grounds, Tries},
     question::QuestionState,
     time::Timestamp,
 };
@@ -41,25 +45,6 @@ pub enum Claim {
     Unknown,
 }
 
-/// What is known of the tries to launch a run, each of which begins with a claim.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Tries {
-    /// Whether this claim is the one that stands: no try was made before.
-    pub is_first: bool,
-    /// How many have begun, with this one, and at least: a repeated claim counts twice.
-    pub made: u32,
-    /// All of the first so many were answered, and none of them by a start.
-    pub answered: u32,
-}
-
-impl Tries {
-    /// Whether no other try may have started the run, or may yet.
-    #[must_use]
-    pub const fn is_alone(self) -> bool {
-        self.is_first || (self.answered > 0 && self.made == self.answered + 1)
-    }
-}
-
 /// What became of a conditional step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
@@ -68,17 +53,12 @@ pub enum Step {
     Stale,
 }
 
-/// For how long after its `launch_before` a run that was claimed in time may still be started:
-/// longer than any function runs, so that a claimant can finish what it began. After twice this,
-/// a run that Step Functions does not know will never be.
-pub const CLAIM_GRACE: Duration = Duration::from_mins(15);
-
 impl Executions {
     /// Claims a queued run for launching. From the first claim on, only Step Functions settles
     /// it. An unclaimed run is not claimed after its `launch_before` or its deadline, nor when its
     /// caller has cancelled it. Repeating it is harmless, so a lost reply is too: the worst is that
-    /// a try is counted which was none. It leaves
-    /// `due_at` alone, which costs two writes of the index to move: its launch moves it at once.
+    /// a try is counted which was none. It leaves `due_at` alone, which costs two writes of the
+    /// index to move. See [`Facts::may_be_claimed`](crate::protocol::Facts::may_be_claimed).
     pub async fn claim(&self, id: &ExecutionId) -> Result<Claim, Error> {
         let now = Timestamp::now();
         let claimed = self
@@ -87,13 +67,13 @@ impl Executions {
                 "SET claimed_at = if_not_exists(claimed_at, :now) ADD launch_tries :one",
             )
             .condition_expression(
-                "#status = :queued AND ((attribute_exists(claimed_at) AND launch_before > :grace) \
+                "#rank = :queued AND ((attribute_exists(claimed_at) AND launch_before > :grace) \
                  OR (attribute_not_exists(claimed_at) AND launch_before > :now \
                  AND attribute_not_exists(cancel_requested_at) \
                  AND (attribute_not_exists(deadline) OR deadline > :now)))",
             )
-            .expression_attribute_names("#status", "status")
-            .expression_attribute_values(":queued", text(Status::Queued.as_str()))
+            .expression_attribute_names("#rank", "rank")
+            .expression_attribute_values(":queued", number(Rank::Queued as u8))
             .expression_attribute_values(":now", number(now.millis()))
             .expression_attribute_values(":one", number(1))
             .expression_attribute_values(":grace", number(now.minus(CLAIM_GRACE).millis()))
@@ -106,7 +86,6 @@ impl Executions {
                 let item = output.attributes.unwrap_or_default();
                 let count = |name| item.get(name).and_then(|it| it.as_n().ok()?.parse().ok());
                 let tries = Tries {
-                    is_first: item.get("claimed_at") == Some(&number(now.millis())),
                     made: count("launch_tries").unwrap_or_default(),
                     answered: count("launch_answered").unwrap_or_default(),
                 };
@@ -124,47 +103,6 @@ impl Executions {
         }
     }
 
-    /// Records that `StartExecution` has answered. Repeating it is harmless. Gives the row as it
-    /// is now, or `None` when it has moved on already.
-    pub async fn launched(
-        &self,
-        id: &ExecutionId,
-        started_at: Timestamp,
-        due_at: Timestamp,
-    ) -> Result<Option<Execution>, Error> {
-        let updated = self
-            .update(id)
-            .update_expression(
-                "SET #status = :running, #rank = :rank, started_at = :started_at, \
-                 updated_at = :now, due_at = :due_at",
-            )
-            .condition_expression(MAY_FOLLOW)
-            .expression_attribute_names("#status", "status")
-            .expression_attribute_names("#rank", "rank")
-            .expression_attribute_values(":running", text(Status::Running.as_str()))
-            .expression_attribute_values(":rank", number(Rank::Launched as u8))
-            .expression_attribute_values(":redrive_count", number(0))
-            .expression_attribute_values(":started_at", number(started_at.millis()))
-            .expression_attribute_values(":now", number(Timestamp::now().millis()))
-            .expression_attribute_values(":due_at", number(due_at.millis()))
-            .return_values(ReturnValue::AllNew)
-            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
-            .write()
-            .await;
-        match updated {
-            Ok(output) => output.attributes.map(from_item).transpose(),
-            // An earlier try was committed, and only its reply was lost.
-            Err(error)
-                if is_written(&error, "rank", &number(Rank::Launched as u8))
-                    && is_written(&error, "started_at", &number(started_at.millis())) =>
-            {
-                found(&error).cloned().map(from_item).transpose()
-            }
-            Err(error) if is_refused(&error) => Ok(None),
-            Err(error) => Err(Error::aws("record a launch")(error)),
-        }
-    }
-
     /// Counts that Step Functions did not take the launch yet; `due_at` is when `sweep` looks
     /// after it. `answered` is how many tries are known not to have started it, if all are.
     pub async fn delay_launch(
@@ -177,16 +115,20 @@ impl Executions {
         let update = match answered {
             Some(answered) => update
                 .update_expression(
-                    "SET due_at = :due_at, launch_answered = :answered ADD launch_delays :one",
+                    "SET due_at = :due_at, debt = :debt, launch_answered = :answered \
+                     REMOVE sweeps ADD launch_delays :one",
                 )
                 .expression_attribute_values(":answered", number(answered)),
-            None => update.update_expression("SET due_at = :due_at ADD launch_delays :one"),
+            None => update.update_expression(
+                "SET due_at = :due_at, debt = :debt REMOVE sweeps ADD launch_delays :one",
+            ),
         };
         let updated = update
-            .condition_expression("#status = :queued")
-            .expression_attribute_names("#status", "status")
-            .expression_attribute_values(":queued", text(Status::Queued.as_str()))
+            .condition_expression("#rank = :queued")
+            .expression_attribute_names("#rank", "rank")
+            .expression_attribute_values(":queued", number(Rank::Queued as u8))
             .expression_attribute_values(":due_at", number(due_at.millis()))
+            .expression_attribute_values(":debt", text(Debt::of(DebtKind::Launch, id).as_str()))
             .expression_attribute_values(":one", number(1))
             .write()
             .await;
@@ -209,14 +151,15 @@ impl Executions {
             .update(id)
             .update_expression(
                 "SET cancel_requested_at = if_not_exists(cancel_requested_at, :now), \
-                 cancelled_by = if_not_exists(cancelled_by, :by), due_at = :due_at",
+                 cancelled_by = if_not_exists(cancelled_by, :by), due_at = :due_at, debt = :debt",
             )
-            .condition_expression("#rank < :ended")
+            .condition_expression("#rank < :presumed")
             .expression_attribute_names("#rank", "rank")
-            .expression_attribute_values(":ended", number(Rank::Ended as u8))
+            .expression_attribute_values(":presumed", number(Rank::Presumed as u8))
             .expression_attribute_values(":by", AttributeValue::M(to_item(by)?))
             .expression_attribute_values(":now", number(Timestamp::now().millis()))
             .expression_attribute_values(":due_at", number(due_at.millis()))
+            .expression_attribute_values(":debt", text(Debt::of(DebtKind::Launch, id).as_str()))
             .write()
             .await;
         match updated {
@@ -226,14 +169,21 @@ impl Executions {
         }
     }
 
-    /// Records why a run is about to be stopped, before it is: its end will be told by that.
-    pub async fn stopping(&self, id: &ExecutionId, reason: StopReason) -> Result<Step, Error> {
+    /// Records why this redrive of a run is about to be stopped, before it is: its end will be told
+    /// by that.
+    pub async fn stopping(
+        &self,
+        id: &ExecutionId,
+        redrive_count: u32,
+        reason: StopReason,
+    ) -> Result<Step, Error> {
         let updated = self
             .update(id)
             .update_expression("SET stop_reason = if_not_exists(stop_reason, :reason)")
-            .condition_expression("#rank < :ended")
+            .condition_expression("#rank < :presumed AND redrive_count = :redrive_count")
             .expression_attribute_names("#rank", "rank")
-            .expression_attribute_values(":ended", number(Rank::Ended as u8))
+            .expression_attribute_values(":presumed", number(Rank::Presumed as u8))
+            .expression_attribute_values(":redrive_count", number(redrive_count))
             .expression_attribute_values(":reason", text(reason.as_str()))
             .write()
             .await;
@@ -244,31 +194,67 @@ impl Executions {
         }
     }
 
+    /// Takes a presumed end, which is the end after all, out of the index of debts. What Step
+    /// Functions says may still outrank it.
+    pub async fn confirm(&self, execution: &Execution) -> Result<(), Error> {
+        let updated = self
+            .update(&execution.execution_id)
+            .update_expression("REMOVE due_at, debt")
+            .condition_expression("redrive_count = :redrive_count AND #rank = :presumed")
+            .expression_attribute_names("#rank", "rank")
+            .expression_attribute_values(":redrive_count", number(execution.redrive_count))
+            .expression_attribute_values(":presumed", number(Rank::Presumed as u8))
+            .write()
+            .await;
+        match updated {
+            Ok(_) => Ok(()),
+            // It has moved on, and owes what that has written.
+            Err(error) if is_refused(&error) => Ok(()),
+            Err(error) => Err(Error::aws("confirm an end")(error)),
+        }
+    }
+
+    /// Keeps the other parts of a run that goes on until `until`.
+    pub async fn keep_longer(&self, execution: &Execution, until: Timestamp) -> Result<(), Error> {
+        let state = Change {
+            expression: "SET kept_until = :until".to_owned(),
+            condition: "#rank < :presumed AND kept_until = :before".to_owned(),
+            names: HashMap::from([("#rank".to_owned(), "rank".to_owned())]),
+            values: HashMap::from([
+                (":until".to_owned(), number(until.millis())),
+                (":before".to_owned(), number(execution.kept_until.unwrap_or(until).millis())),
+                (":presumed".to_owned(), number(Rank::Presumed as u8)),
+            ]),
+        };
+        let others = self.keep(execution, until)?;
+        // Who is refused has met another, or its end.
+        self.change(&execution.execution_id, state, others, "keep an execution longer").await?;
+        Ok(())
+    }
+
     fn update(&self, id: &ExecutionId) -> UpdateItemFluentBuilder {
         let state = Some(key(id.as_str(), STATE));
         self.client.update_item().table_name(&self.table).set_key(state)
     }
 
-    /// Stores how a run ended, ahead of the transition that makes it visible. The outcome of an
-    /// older redrive never replaces that of a newer one.
+    /// Stores how a run ended by Step Functions' word, ahead of the transition that makes it
+    /// visible: that is the same, whoever stores it. It never replaces what is known of a later
+    /// redrive.
     pub async fn put_outcome(
         &self,
         id: &ExecutionId,
         outcome: &Outcome,
         ttl: i64,
     ) -> Result<Step, Error> {
-        let mut item = to_item(outcome)?;
-        item.extend(key(id.as_str(), OUTPUT));
-        item.insert("ttl".to_owned(), number(ttl));
+        let Replacing { item, condition, names, values } = Replacing::of(id, outcome, ttl)?;
         let stored = self
             .client
             .put_item()
             .table_name(&self.table)
             .set_item(Some(item))
-            .condition_expression(
-                "attribute_not_exists(execution_id) OR redrive_count <= :redrive_count",
-            )
-            .expression_attribute_values(":redrive_count", number(outcome.redrive_count))
+            .condition_expression(condition)
+            .set_expression_attribute_names(Some(names))
+            .set_expression_attribute_values(Some(values))
             .write()
             .await;
         match stored {
@@ -284,25 +270,30 @@ impl Executions {
         }
     }
 
-    /// Moves a run to where `after` says, if the transition rule lets it, and with it stores the
-    /// deliveries that are owed for that and the expiry of all its parts, and closes the questions
-    /// that it takes off the run: one write when there is nothing else to store, else one
+    /// Moves a run to where `after` says, if the transition rule lets it and the row is as it was
+    /// seen (see [`Facts::may_move`](crate::protocol::Facts::may_move)), and with it stores the
+    /// deliveries that are owed for that, and how it ended where `outcome` says so, and closes the
+    /// questions that it takes off the run: one write when there is nothing else to store, else one
     /// transaction.
     pub async fn advance(
         &self,
         before: &Execution,
         after: &Execution,
+        grounds: Grounds,
+        outcome: Option<&Outcome>,
         owed: &[Delivery],
     ) -> Result<Step, Error> {
-        let state = Change::of(before, after);
+        let state = Change::of(before, after, grounds);
         let mut others = Vec::new();
         for delivery in owed {
             others.push(self.put(delivery.execution_id.as_str(), &delivery.part, delivery)?);
         }
-        if before.ttl != after.ttl {
-            for (id, part) in parts_that_expire_with(after) {
-                others.push(self.expire(id, part, after.ttl)?);
-            }
+        if let Some(outcome) = outcome {
+            others.push(self.put_with_end(after, outcome)?);
+        }
+        // The parts of a run that is reopened have been about to expire.
+        if let Some(until) = after.kept_until.filter(|_| after.kept_until != before.kept_until) {
+            others.extend(self.keep(after, until)?);
         }
         for question in before.open_questions.difference(&after.open_questions) {
             let closed = QuestionState::Closed;
@@ -313,6 +304,26 @@ impl Executions {
             // Either the row has moved on, or the delivery is owed already, which says the same.
             Transaction::Refused(_) => Ok(Step::Stale),
         }
+    }
+
+    /// How a run ended by our own word, as an item of the transaction that ends it.
+    fn put_with_end(
+        &self,
+        after: &Execution,
+        outcome: &Outcome,
+    ) -> Result<TransactWriteItem, Error> {
+        let ttl = after.ttl.unwrap_or_default();
+        let Replacing { item, condition, names, values } =
+            Replacing::of(&after.execution_id, outcome, ttl)?;
+        let put = Put::builder()
+            .table_name(&self.table)
+            .set_item(Some(item))
+            .condition_expression(condition)
+            .set_expression_attribute_names(Some(names))
+            .set_expression_attribute_values(Some(values))
+            .build()
+            .map_err(|error| Error::corrupt("an outcome", error))?;
+        Ok(TransactWriteItem::builder().put(put).build())
     }
 
     /// Changes the state under its condition, and with it writes `others`, all or nothing: one
@@ -346,34 +357,91 @@ impl Executions {
         state: Change,
         action: &'static str,
     ) -> Result<Transaction, Error> {
+        let written: Vec<_> = SEAL
+            .into_iter()
+            .filter_map(|name| Some((name, state.values.get(&format!(":{name}"))?.clone())))
+            .collect();
         let updated = self
             .update(id)
             .update_expression(state.expression)
             .condition_expression(state.condition)
             .set_expression_attribute_names(Some(state.names))
             .set_expression_attribute_values(Some(state.values))
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .write()
             .await;
         match updated {
             Ok(_) => Ok(Transaction::Committed),
+            // An earlier try was committed, and only its reply was lost.
+            Err(error)
+                if found(&error).is_some_and(|item| {
+                    written.iter().all(|(name, value)| item.get(*name) == Some(value))
+                }) =>
+            {
+                Ok(Transaction::Committed)
+            }
             Err(error) if is_refused(&error) => Ok(Transaction::Refused(0)),
             Err(error) => Err(Error::aws(action)(error)),
         }
     }
 
-    fn expire(&self, id: &str, part: &str, ttl: Option<i64>) -> Result<TransactWriteItem, Error> {
-        let update = Update::builder().table_name(&self.table).set_key(Some(key(id, part)));
-        let update = match ttl {
-            Some(ttl) => update
+    /// Puts off the expiry of all parts that live as long as the run. The outcome and the deliveries
+    /// are written with an expiry of their own.
+    fn keep(
+        &self,
+        execution: &Execution,
+        until: Timestamp,
+    ) -> Result<Vec<TransactWriteItem>, Error> {
+        let id = execution.execution_id.as_str();
+        let mut parts = vec![(id, INPUT)];
+        if !execution.callback_events.is_empty() {
+            parts.push((id, CALLBACK));
+        }
+        if let Some(item) = &execution.idempotency_item {
+            parts.push((item, IDEMPOTENCY));
+        }
+        let keep = |(id, part): (&str, &str)| {
+            let update = Update::builder()
+                .table_name(&self.table)
+                .set_key(Some(key(id, part)))
                 .update_expression("SET #ttl = :ttl")
-                .expression_attribute_values(":ttl", number(ttl)),
-            None => update.update_expression("REMOVE #ttl"),
+                .expression_attribute_names("#ttl", "ttl")
+                .expression_attribute_values(":ttl", number(until.seconds()))
+                .build()
+                .map_err(|error| Error::corrupt("an expiry", error))?;
+            Ok(TransactWriteItem::builder().update(update).build())
         };
-        let update = update
-            .expression_attribute_names("#ttl", "ttl")
-            .build()
-            .map_err(|error| Error::corrupt("an expiry", error))?;
-        Ok(TransactWriteItem::builder().update(update).build())
+        parts.into_iter().map(keep).collect()
+    }
+}
+
+/// Those attributes of a change by which whoever has written it knows it again.
+const SEAL: [&str; 5] = ["updated_at", "rank", "redrive_count", "progress", "sequence"];
+
+/// An outcome, and the condition under which it replaces what is known of how its run ended: only
+/// what is of an earlier position, or the same.
+struct Replacing {
+    item: Item,
+    condition: &'static str,
+    names: HashMap<String, String>,
+    values: HashMap<String, AttributeValue>,
+}
+
+impl Replacing {
+    fn of(id: &ExecutionId, outcome: &Outcome, ttl: i64) -> Result<Self, Error> {
+        let mut item = to_item(outcome)?;
+        item.extend(key(id.as_str(), OUTPUT));
+        item.insert("ttl".to_owned(), number(ttl));
+        Ok(Self {
+            item,
+            condition: "attribute_not_exists(execution_id) OR redrive_count < :redrive_count \
+                        OR (redrive_count = :redrive_count AND #rank <= :rank)",
+            names: HashMap::from([("#rank".to_owned(), "rank".to_owned())]),
+            values: HashMap::from([
+                (":redrive_count".to_owned(), number(outcome.redrive_count)),
+                (":rank".to_owned(), number(outcome.rank)),
+            ]),
+        })
     }
 }
 
@@ -387,7 +455,7 @@ pub(super) struct Change {
 
 impl Change {
     /// Of the attributes by which a run moves.
-    fn of(before: &Execution, after: &Execution) -> Self {
+    fn of(before: &Execution, after: &Execution, grounds: Grounds) -> Self {
         let Position { redrive_count, rank } = after.position();
         let millis = |time: Option<Timestamp>| time.map(|time| number(time.millis()));
         let attributes = [
@@ -399,7 +467,12 @@ impl Change {
             ("completed_at", millis(after.completed_at)),
             ("error_code", after.error_code.as_deref().map(text)),
             ("due_at", millis(after.due_at)),
-            ("shard", after.shard.map(number)),
+            ("debt", after.debt.as_ref().map(|debt| text(debt.as_str()))),
+            // How often `sweep` has tried in vain: it moves, so that is over.
+            ("sweeps", None),
+            ("trouble", after.troubled_at.map(|_| text(TROUBLE))),
+            ("troubled_at", millis(after.troubled_at)),
+            ("kept_until", millis(after.kept_until)),
             ("ttl", after.ttl.map(number)),
         ];
         let (mut set, mut removed) = (Vec::new(), Vec::new());
@@ -426,32 +499,20 @@ impl Change {
             removed.extend(done.map(|name| format!("#{name}")));
             names.extend(done.map(|name| (format!("#{name}"), name.to_owned())));
         }
-        if redrive_count > before.redrive_count || rank == Rank::Ended {
+        if redrive_count > before.redrive_count || rank >= Rank::Presumed {
             removed.push("open_questions".to_owned());
         }
         let mut expression = format!("SET {}", set.join(", "));
         if !removed.is_empty() {
             expression = format!("{expression} REMOVE {}", removed.join(", "));
         }
-        // A run that is ended because nobody has claimed it must still be unclaimed then.
-        let condition = match before.claimed_at {
-            Some(_) => MAY_FOLLOW.to_owned(),
-            None => format!("({MAY_FOLLOW}) AND attribute_not_exists(claimed_at)"),
-        };
+        // A question that was opened or closed since would be left open, or told of twice.
+        let mut condition = format!("({MAY_FOLLOW}) AND #sequence = :sequence");
+        names.insert("#sequence".to_owned(), "sequence".to_owned());
+        values.insert(":sequence".to_owned(), number(before.sequence));
+        if grounds == Grounds::Unclaimed {
+            condition.push_str(" AND attribute_not_exists(claimed_at)");
+        }
         Self { expression, condition, names, values }
     }
-}
-
-/// The parts that live as long as the run, and so expire with it. The outcome and the deliveries
-/// are written with an expiry of their own.
-fn parts_that_expire_with(execution: &Execution) -> Vec<(&str, &'static str)> {
-    let id = execution.execution_id.as_str();
-    let mut parts = vec![(id, INPUT)];
-    if !execution.callback_events.is_empty() {
-        parts.push((id, CALLBACK));
-    }
-    if let Some(item) = &execution.idempotency_item {
-        parts.push((item, IDEMPOTENCY));
-    }
-    parts
 }

@@ -80,14 +80,14 @@ pub(crate) fn all() -> Vec<Case> {
         Case::new("launch", "launch", message(&launch), r#""batchItemFailures":[]"#)
             .at(Stage::Queued),
         Case::new("status, running", "status", status_change("RUNNING", &Value::Null), "null")
-            .at(Stage::Launched),
+            .at(Stage::Queued),
         Case::new(
             "status, end",
             "status",
             status_change("SUCCEEDED", &json!(r#"{"result":"Hello"}"#)),
             "null",
         )
-        .at(Stage::Launched),
+        .at(Stage::Running),
         Case::new("webhook", "webhook", message(&deliver), r#""batchItemFailures":[]"#),
         Case::new("tool: monitor_agent", "mcp", call("monitor_agent", &run), "completed"),
         Case::new("tool: start_agent", "mcp", call("start_agent", &start_arguments()), RUN_PREFIX),

@@ -19,7 +19,6 @@ const LATER: u64 = 4_102_444_800_000;
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Stage {
     Queued,
-    Launched,
     Running,
     Completed,
 }
@@ -62,12 +61,14 @@ impl Content {
                 json!({"Responses": {"executions": items.collect::<Vec<_>>()}, "UnprocessedKeys": {}})
             }
             "UpdateItem" => match self.item(&request["TableName"], &request["Key"]) {
-                Some(item) if request["ReturnValues"].is_string() => {
+                Some(mut item) if request["ReturnValues"].is_string() => {
+                    // It was claimed by this.
+                    item["launch_tries"] = json!(1);
                     json!({"Attributes": stored(&item)})
                 }
                 _ => json!({}),
             },
-            "Query" if request["IndexName"] == "owner" => {
+            "Query" if request["IndexName"] == "user" => {
                 json!({"Items": vec![stored(&self.state()); 20], "Count": 20, "ScannedCount": 20})
             }
             "Query" => json!({"Items": [], "Count": 0, "ScannedCount": 0}),
@@ -114,7 +115,7 @@ impl Content {
                     "output": self.output.clone().unwrap_or_else(|| {
                         json!({"result": "r".repeat(self.result_bytes)}).to_string()
                     }),
-                    "redrive_count": 0,
+                    "redrive_count": 0, "rank": 90,
                 })),
                 CALLBACK_PART => Some(Self::delivery()),
                 // As many as the largest block.
@@ -127,7 +128,6 @@ impl Content {
     fn state(&self) -> Value {
         let (status, rank) = match self.stage {
             Stage::Queued => ("queued", 0),
-            Stage::Launched => ("running", 10),
             Stage::Running => ("running", 20),
             Stage::Completed => ("completed", 90),
         };
@@ -143,9 +143,9 @@ impl Content {
         }
         match self.stage {
             Stage::Completed => state["completed_at"] = json!(CREATED + 2_100),
-            Stage::Queued | Stage::Launched | Stage::Running => {
+            Stage::Queued | Stage::Running => {
                 state["due_at"] = json!(LATER);
-                state["shard"] = json!(7);
+                state["debt"] = json!("launch#7");
             }
         }
         state
@@ -154,11 +154,11 @@ impl Content {
     fn delivery() -> Value {
         json!({
             "execution_id": RUN, "part": CALLBACK_PART, "user_id": "somebody", "agent_name": "echo",
-            "news": "execution.completed", "redrive_count": 0, "occurred_at": CREATED,
+            "news": "execution.completed", "redrive_count": 0, "rank": 90, "occurred_at": CREATED,
             "started_at": CREATED, "completed_at": CREATED, "state": "pending", "attempts": [],
             "webhook_id": "msg_c5f17ca7697d2e688b69fcc7f268afd6", "attempt_count": 1,
             "next_attempt_at": CREATED, "lease": "mine", "leased_until": LATER, "due_at": LATER,
-            "shard": 7, "ttl": LATER / 1000,
+            "debt": "delivery#7", "ttl": LATER / 1000,
         })
     }
 }

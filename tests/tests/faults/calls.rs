@@ -85,7 +85,8 @@ impl Call {
             body.push(mentions(stack.output(self.about)));
         }
         if !self.part.is_empty() {
-            let part = r#"Key.part.S || ExpressionAttributeValues.":prefix".S || ''"#;
+            let part = r#"Key.part.S || ExpressionAttributeValues.":prefix".S
+                || (RequestItems.* | [0].Keys[0].part.S) || ''"#;
             body.push(format!("starts_with({part}, '{}')", self.part));
         }
         if !self.says.is_empty() {
@@ -141,7 +142,9 @@ pub(crate) enum Scenario {
     Unlaunched,
     /// All its status events are lost besides, and its user has a subscription.
     Unheard,
-    /// The same, and it is cancelled when a sweep has seen that it runs.
+    /// The same, and Step Functions is busy when it is asked.
+    Unasked,
+    /// All its status events are lost, and it is cancelled when a sweep has seen that it runs.
     Silent,
     /// Its delivery's message is lost besides.
     Unsent,
@@ -167,6 +170,12 @@ pub(crate) enum Scenario {
     AsksTask,
     /// Its agent asks before anybody has recorded that it runs.
     Early,
+    /// It is started by a try whose reply is lost, and nobody hears of it.
+    Known,
+    /// It is cancelled before anybody has recorded that it runs.
+    Hasty,
+    /// Its machine does not exist, which is looked at once more.
+    Confirmed,
     /// The message that its agent has an answer is lost besides.
     Unhinted,
     /// Its agent has the answer, which nobody knows when it is given once more.
@@ -180,18 +189,26 @@ pub(crate) enum Scenario {
 impl Scenario {
     pub(crate) const fn end(self) -> &'static str {
         match self {
-            Self::Refused | Self::Fails => "failed",
-            Self::Cancelled | Self::Stopped | Self::Silent | Self::Forgotten => "cancelled",
+            Self::Refused | Self::Confirmed | Self::Fails => "failed",
+            _ if self.is_cancelled() => "cancelled",
             _ => "completed",
         }
+    }
+
+    /// Whether it is cancelled, and so must run for longer than the test.
+    pub(crate) const fn is_cancelled(self) -> bool {
+        matches!(
+            self,
+            Self::Cancelled | Self::Stopped | Self::Silent | Self::Hasty | Self::Forgotten
+        )
     }
 
     /// What Step Functions says in the end.
     pub(crate) const fn said(self) -> Option<&'static str> {
         match self {
-            Self::Refused => None,
+            Self::Refused | Self::Confirmed => None,
             Self::Fails => Some("FAILED"),
-            Self::Cancelled | Self::Stopped | Self::Silent | Self::Forgotten => Some("ABORTED"),
+            _ if self.is_cancelled() => Some("ABORTED"),
             _ => Some("SUCCEEDED"),
         }
     }
@@ -222,6 +239,7 @@ impl Scenario {
     /// What its caller wants to be told besides its end.
     pub(crate) const fn news(self) -> Option<&'static str> {
         match self {
+            Self::PutOff => Some("execution.running"),
             Self::Reported => Some("execution.progress"),
             _ if self.asks() => Some("execution.input_required"),
             _ => None,
@@ -233,7 +251,7 @@ impl Scenario {
         match self {
             // Of its three reports one that comes late is let be.
             Self::Reported => 2..=4,
-            _ if self.asks() || self.subscribes() => 2..=2,
+            _ if self.asks() || self.subscribes() || matches!(self, Self::PutOff) => 2..=2,
             Self::Gone => 3..=3,
             _ => 1..=1,
         }
@@ -243,13 +261,17 @@ impl Scenario {
     pub(crate) const fn besides(self) -> &'static [(Call, Fault, Option<u64>)] {
         match self {
             Self::Unlaunched => &[(START_SEND, Fault::Failed, None)],
-            Self::Unheard | Self::Silent => &[(STATUS_FIND, Fault::Failed, None)],
+            Self::Unheard | Self::Silent | Self::Hasty => &[(STATUS_FIND, Fault::Failed, None)],
+            Self::Unasked => {
+                &[(STATUS_FIND, Fault::Failed, None), (DESCRIBE, Fault::Throttled, Some(3))]
+            }
+            Self::Known => {
+                &[(START_EXECUTION, Fault::LostOnce, Some(1)), (STATUS_FIND, Fault::Failed, None)]
+            }
             Self::Unsent => &[(STATUS_SEND, Fault::Failed, None)],
             Self::Delayed => &[(START_EXECUTION, Fault::Throttled, Some(3))],
-            // The event that says that it runs is heard by its second try, when the agent has asked.
-            Self::Early => {
-                &[(LAUNCHED, Fault::Failed, None), (STATUS_RUNNING, Fault::Failed, Some(3))]
-            }
+            // The event that says that it runs is lost.
+            Self::Early => &[(STATUS_RUNNING, Fault::Failed, Some(3))],
             Self::Unhinted => &[(ANSWER_SEND, Fault::Failed, None)],
             // The question is looked for before each try, and once more when it fails.
             Self::Regiven => {
@@ -290,6 +312,8 @@ pub(crate) enum Request {
     /// A tool that is held until its run ends.
     ToolStart,
     ToolList,
+    Trouble,
+    ToolTrouble,
     /// What an agent asks.
     Questions,
     ToolQuestions,
@@ -340,7 +364,7 @@ const fn delivery_message(function: &'static str, name: &'static str) -> Call {
 
 /// The questions of a run, without tokens and answers.
 const fn questions(function: &'static str, name: &'static str) -> Call {
-    dynamodb(function, name, "Query").part("question")
+    dynamodb(function, name, "BatchGetItem").part("question")
 }
 
 /// The message that an answer is to be given.
@@ -354,7 +378,7 @@ const fn secret(function: &'static str) -> Call {
 
 const START_SEND: Call = launch_message("start", "send");
 const START_EXECUTION: Call = call("launch", "StartExecution", "stepfunctions", "StartExecution");
-const LAUNCHED: Call = update("launch", "launched", "started_at = :started_at");
+const DESCRIBE: Call = call("sweep", "describe", "stepfunctions", "DescribeExecution");
 const STATUS_FIND: Call = dynamodb("status", "find", "GetItem").part("state");
 const STATUS_RUNNING: Call = update("status", "advance to running", ADVANCE);
 const STATUS_END: Call =
@@ -417,16 +441,18 @@ pub(crate) const RUNS: &[(Call, Scenario)] = &[
     (update("launch", "claim", "claimed_at"), Scenario::Completes),
     (dynamodb("launch", "input", "GetItem").part("input"), Scenario::Completes),
     (START_EXECUTION, Scenario::Completes),
-    (LAUNCHED, Scenario::Completes),
     (update("launch", "delay", "launch_delays"), Scenario::Delayed),
     (launch_message("launch", "send again"), Scenario::Delayed),
     (dynamodb("launch", "refused: find", "GetItem").part("state"), Scenario::Refused),
     (dynamodb("launch", "refused: subscribers", "Query"), Scenario::Refused),
     (api_keys("launch", "refused: subscriber's key"), Scenario::Refused),
-    (dynamodb("launch", "refused: outcome", "PutItem"), Scenario::Refused),
     (call("launch", "refused: PutEvents", "events", "PutEvents"), Scenario::Refused),
     (dynamodb("launch", "refused: advance", "TransactWriteItems").says(ADVANCE), Scenario::Refused),
     (delivery_message("launch", "refused: send"), Scenario::Refused),
+    (call("launch", "describe", "stepfunctions", "DescribeExecution"), Scenario::Known),
+    (dynamodb("launch", "known: outcome", "PutItem"), Scenario::Known),
+    (dynamodb("launch", "known: advance", "TransactWriteItems").says(ADVANCE), Scenario::Known),
+    (update("launch", "advance to running", ADVANCE), Scenario::Hasty),
     (update("launch", "stop: mark", "stop_reason"), Scenario::Cancelled),
     (call("launch", "StopExecution", "stepfunctions", "StopExecution"), Scenario::Cancelled),
     (LAUNCH_ASKED, Scenario::Asks),
@@ -439,7 +465,6 @@ pub(crate) const RUNS: &[(Call, Scenario)] = &[
         dynamodb("launch", "close", "TransactWriteItems").says("DELETE open_questions"),
         Scenario::Asks,
     ),
-    (update("launch", "forget", "#state = :open"), Scenario::Forgotten),
     (STATUS_FIND, Scenario::Completes),
     (dynamodb("status", "subscribers", "Query"), Scenario::Completes),
     (api_keys("status", "subscriber's key"), Scenario::Subscribed),
@@ -447,19 +472,20 @@ pub(crate) const RUNS: &[(Call, Scenario)] = &[
     (call("status", "PutEvents", "events", "PutEvents"), Scenario::Completes),
     (STATUS_RUNNING, Scenario::Completes),
     (STATUS_END, Scenario::Completes),
+    (STATUS_END, Scenario::Forgotten),
     (STATUS_SEND, Scenario::Completes),
     (agents("status", "average: set", "UpdateItem"), Scenario::Completes),
     (call("status", "describe", "stepfunctions", "DescribeExecution"), Scenario::Large),
-    (call("status", "describe", "stepfunctions", "DescribeExecution"), Scenario::Early),
     (update("status", "progress", PROGRESS), Scenario::Reports),
     (dynamodb("status", "progress", "TransactWriteItems").says(PROGRESS), Scenario::Reported),
     (dynamodb("status", "question: find", "GetItem").part("question"), Scenario::Asks),
     (dynamodb("status", "ask", "TransactWriteItems").says("ADD open_questions"), Scenario::Asks),
+    (dynamodb("status", "ask", "TransactWriteItems").says("ADD open_questions"), Scenario::Early),
     (api_keys("webhook", "find key"), Scenario::Completes),
     (update("webhook", "lease", "attempt_count"), Scenario::Completes),
     (dynamodb("webhook", "batch get", "BatchGetItem"), Scenario::Completes),
     // The user's; a host is everybody's.
-    (update("webhook", "count", "ADD n :count"), Scenario::Completes),
+    (update("webhook", "count", "ADD n :count"), Scenario::Asks),
     (update("webhook", "put off", "put_off :one"), Scenario::PutOff),
     (RECORD, Scenario::Completes),
     (RECORD, Scenario::Retried),
@@ -471,15 +497,20 @@ pub(crate) const RUNS: &[(Call, Scenario)] = &[
     (dynamodb("webhook", "disable: list", "Query"), Scenario::Gone),
     (call("webhook", "disable: PutEvents", "events", "PutEvents"), Scenario::Gone),
     (dynamodb("webhook", "disable", "TransactWriteItems").says("disabled_reason"), Scenario::Gone),
-    (dynamodb("sweep", "count", "Query").says("part = :state").of_anybody(), Scenario::Unlaunched),
     (
-        dynamodb("sweep", "overdue", "Query").says("due_at <= :now").of_anybody(),
+        dynamodb("sweep", "count", "Query").says("debt = :counted").of_anybody(),
         Scenario::Unlaunched,
     ),
-    (dynamodb("sweep", "find a run", "GetItem").part("state"), Scenario::Unlaunched),
+    (
+        dynamodb("sweep", "overdue", "Query").says("due_at <= :until").of_anybody(),
+        Scenario::Unlaunched,
+    ),
+    (dynamodb("sweep", "read", "BatchGetItem").of_anybody(), Scenario::Unlaunched),
     (update("sweep", "postpone a run", "due_at = :until").part("state"), Scenario::Unlaunched),
     (launch_message("sweep", "send a launch"), Scenario::Unlaunched),
-    (call("sweep", "describe", "stepfunctions", "DescribeExecution"), Scenario::Unheard),
+    (DESCRIBE, Scenario::Unheard),
+    (update("sweep", "take back", "REMOVE sweeps"), Scenario::Unasked),
+    (dynamodb("sweep", "find a run", "GetItem").part("state"), Scenario::Unheard),
     (dynamodb("sweep", "subscribers", "Query").says("begins_with(part"), Scenario::Unheard),
     (api_keys("sweep", "subscriber's key"), Scenario::Unheard),
     (dynamodb("sweep", "outcome", "PutItem"), Scenario::Unheard),
@@ -490,10 +521,9 @@ pub(crate) const RUNS: &[(Call, Scenario)] = &[
     ),
     (delivery_message("sweep", "send the news"), Scenario::Unheard),
     (update("sweep", "advance to running", ADVANCE), Scenario::Silent),
-    (dynamodb("sweep", "find a delivery", "GetItem").part("delivery"), Scenario::Unsent),
+    (update("sweep", "confirm", "REMOVE due_at"), Scenario::Confirmed),
     (update("sweep", "postpone a delivery", "due_at = :until").part("delivery"), Scenario::Unsent),
     (delivery_message("sweep", "send a delivery"), Scenario::Unsent),
-    (dynamodb("sweep", "find a question", "GetItem").part("question"), Scenario::Unhinted),
     (
         update("sweep", "postpone a question", "due_at = :until").part("question"),
         Scenario::Unhinted,
@@ -513,6 +543,9 @@ pub(crate) const REQUESTS: &[(Call, Request)] = &[
     (dynamodb("read", "results", "GetItem").part("output"), Request::Results),
     (dynamodb("read", "results: input", "GetItem").part("input"), Request::Results),
     (dynamodb("read", "list", "Query").says("user_id = :user_id"), Request::List),
+    (dynamodb("read", "list: runs", "BatchGetItem").part("state"), Request::List),
+    (dynamodb("read", "trouble", "Query").says("troubled_at BETWEEN"), Request::Trouble),
+    (dynamodb("read", "trouble: runs", "BatchGetItem").part("state"), Request::Trouble),
     (dynamodb("read", "deliveries", "Query").part("delivery"), Request::Deliveries),
     (questions("read", "questions"), Request::Questions),
     (dynamodb("read", "subscriptions", "Query").says(":owner AND begins"), Request::Subscriptions),
@@ -523,6 +556,7 @@ pub(crate) const REQUESTS: &[(Call, Request)] = &[
     (dynamodb("start", "results", "GetItem").part("output"), Request::HeldStart),
     (dynamodb("start", "redeliver: find", "GetItem").part("state"), Request::Redeliver),
     (dynamodb("start", "redeliver: list", "Query").part("delivery"), Request::Redeliver),
+    (dynamodb("start", "redeliver: read", "GetItem").part("delivery"), Request::Redeliver),
     (update("start", "redeliver: count", "rate#deliveries-of"), Request::Redeliver),
     (update("start", "redeliver: owe", "attempt_count = :zero"), Request::Redeliver),
     (delivery_message("start", "redeliver: send"), Request::Redeliver),
@@ -550,5 +584,8 @@ pub(crate) const REQUESTS: &[(Call, Request)] = &[
     (update("mcp", "free a slot", "REMOVE held_until").of_anybody(), Request::ToolStart),
     (dynamodb("mcp", "watch", "GetItem").part("state"), Request::ToolStart),
     (dynamodb("mcp", "list", "Query").says("user_id = :user_id"), Request::ToolList),
+    (dynamodb("mcp", "list: runs", "BatchGetItem").part("state"), Request::ToolList),
+    (dynamodb("mcp", "trouble", "Query").says("troubled_at BETWEEN"), Request::ToolTrouble),
+    (dynamodb("mcp", "trouble: runs", "BatchGetItem").part("state"), Request::ToolTrouble),
     (questions("mcp", "questions"), Request::ToolQuestions),
 ];

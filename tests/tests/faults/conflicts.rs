@@ -28,7 +28,6 @@ async fn a_write_that_meets_a_transaction_is_repeated_at_once() {
         ("start", "count"),
         ("start", "accept"),
         ("launch", "claim"),
-        ("launch", "launched"),
         ("launch", "stop: mark"),
         ("status", "outcome"),
         ("status", "advance to running"),
@@ -49,7 +48,7 @@ async fn a_write_that_meets_a_transaction_is_repeated_at_once() {
 async fn what_follows_a_write_whose_reply_is_lost_happens_at_once() {
     alone(async |stack| {
         print_head();
-        let rows = vec![one("launch", "launched", Fault::LostOnce)];
+        let rows = vec![one("status", "advance to running", Fault::LostOnce)];
         assert_eq!(run(stack, rows, PAUSE, 0).await, 0, "rows with something wrong");
         // The sweep that finds it postpones it, and hurries it.
         let rows = ["postpone a run", "postpone a delivery"]

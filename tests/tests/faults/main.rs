@@ -18,6 +18,8 @@ mod proxy;
 #[cfg(feature = "all")]
 mod requests;
 mod run;
+#[path = "../../../infra/relayctl/src/cost/units.rs"]
+mod units;
 
 use std::{
     panic::{AssertUnwindSafe, resume_unwind},
@@ -201,9 +203,8 @@ async fn hand_over_again(stack: &Stack, rows: &[Row], asked: Copies<'_>) {
 }
 
 async fn cancel_those_that_are_to_be(stack: &Stack, rows: &mut [Row]) {
-    let are_cancelled =
-        [Scenario::Cancelled, Scenario::Stopped, Scenario::Silent, Scenario::Forgotten];
-    let ends = rows.iter_mut().filter(|row| are_cancelled.iter().any(|it| row.is(*it)));
+    let ends =
+        rows.iter_mut().filter(|row| row.run.scenario.is_cancelled() && !row.run.id.is_empty());
     let ends: Vec<_> = ends.collect();
     join_all(ends.iter().map(|row| {
         eventually("a run to cancel", async || row.run.is_launched().await.then_some(()))
@@ -280,7 +281,7 @@ async fn a_fault_of_each_kind_costs_nothing() {
         one("webhook", "record", Fault::LostOnce),
         one("start", "accept", Fault::Lost),
         one("launch", "StartExecution", Fault::Lost),
-        one("launch", "launched", Fault::KilledBefore),
+        one("launch", "claim", Fault::KilledAfter),
         one("webhook", "batch get", Fault::KilledAfter),
         one("webhook", "record", Fault::KilledBefore),
         one("status", "advance to the end", Fault::KilledAfter),

@@ -153,6 +153,13 @@ impl Proxy {
         assert!(answer.status().is_success(), "{answer:?}");
     }
 
+    /// What each write has consumed since this was first asked for: the function, the operation, what
+    /// it was about, and the units by table and index.
+    pub(crate) async fn units(&self) -> Vec<(String, String, String, Value)> {
+        let url = format!("{}/units", self.url);
+        self.http.get(url).send().await.unwrap().json().await.unwrap()
+    }
+
     /// The calls that were made since the engine was started, each once.
     pub(crate) async fn seen(&self) -> Vec<Seen> {
         let url = format!("{}/seen", self.url);

@@ -33,6 +33,7 @@ impl Asker {
         let user = stack.user(&["execute:*", "view:*", "cancel:*", "manage:*"]).await;
         let (machine, status) = match request {
             Request::Questions | Request::ToolQuestions => ("ApprovalMachineArn", "input_required"),
+            Request::Trouble | Request::ToolTrouble => ("FailMachineArn", "failed"),
             _ => ("EchoMachineArn", "completed"),
         };
         let agent = stack.agent(machine, json!({})).await;
@@ -42,7 +43,7 @@ impl Asker {
         asker.subscription = asker.subscribe().await;
         asker.run = asker.start(0, "first", &[]).await.text("execution_id");
         asker.user.wait_for(&asker.run, status).await;
-        if status == "completed" {
+        if status != "input_required" {
             let settled = async || asker.is_settled().await.then_some(());
             eventually("a run that owes nothing", settled).await;
         }
@@ -98,6 +99,7 @@ impl Asker {
                 self.user.get(&format!("{run}/results?include_metadata=true")).await
             }
             Request::List => self.user.get("/v1/executions").await,
+            Request::Trouble => self.user.get("/v1/executions?trouble=true").await,
             Request::Deliveries => self.user.get(&format!("{run}/deliveries")).await,
             Request::Agents => self.user.get("/v1/agents").await,
             Request::Redeliver => {
@@ -141,6 +143,9 @@ impl Asker {
             Request::ToolQuestions => {
                 use_tool(&self.user, "monitor_agent", &json!({"execution_id": self.run})).await
             }
+            Request::ToolTrouble => {
+                use_tool(&self.user, "list_executions", &json!({"trouble": true})).await
+            }
             Request::ToolList => use_tool(&self.user, "list_executions", &json!({})).await,
         }
     }
@@ -166,6 +171,9 @@ impl Asker {
             }
             Request::Results | Request::EnvelopeResults => *status == 200 && body["result"] == "x",
             Request::List | Request::ToolList => {
+                *status == 200 && is_ours("executions", "execution_id", &self.run)
+            }
+            Request::Trouble | Request::ToolTrouble => {
                 *status == 200 && is_ours("executions", "execution_id", &self.run)
             }
             Request::Deliveries => *status == 200 && is_ours("deliveries", "target", "callback"),

@@ -8,7 +8,7 @@ use std::{
 };
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use e2e::{Answer, Stack, User, eventually, receiver::Receiver};
+use e2e::{Answer, Stack, User, eventually, owes, receiver::Receiver};
 use futures_util::{StreamExt, stream};
 use relay::{api_key::ApiKeyHash, time::Timestamp};
 use reqwest::Method;
@@ -47,7 +47,9 @@ impl Run {
     pub(crate) async fn new(stack: &Stack, scenario: Scenario, receiver: &Arc<Receiver>) -> Self {
         let user = stack.user(&["execute:*", "view:*", "cancel:*"]).await;
         let machine = match scenario {
-            Scenario::Refused => format!("{}-no-such", stack.output("EchoMachineArn")),
+            Scenario::Refused | Scenario::Confirmed => {
+                format!("{}-no-such", stack.output("EchoMachineArn"))
+            }
             Scenario::Fails => stack.output("FailMachineArn").to_owned(),
             _ if scenario.reports() => stack.output("ProgressMachineArn").to_owned(),
             _ if scenario.asks() => asking_machine(stack).await.to_owned(),
@@ -123,13 +125,7 @@ impl Run {
     }
 
     async fn request_start(&mut self) {
-        let wait = match self.scenario {
-            // What is to be cancelled must run for longer than the test.
-            Scenario::Cancelled | Scenario::Stopped | Scenario::Silent | Scenario::Forgotten => {
-                3600
-            }
-            _ => 0,
-        };
+        let wait = if self.scenario.is_cancelled() { 3600 } else { 0 };
         let message = match self.scenario {
             // Each is two characters of the output; an event takes 248 KB of them.
             Scenario::Large => "\"".repeat(129_000),
@@ -227,7 +223,11 @@ impl Run {
         self.user.stack.invoke("StatusFunctionName", &event).await
     }
 
+    /// Whether it runs, as far as anybody can know.
     pub(crate) async fn is_launched(&self) -> bool {
+        if matches!(self.scenario, Scenario::Silent | Scenario::Hasty) {
+            return self.said().await.as_deref() == Some("RUNNING");
+        }
         let parts = self.user.stack.parts(&self.id).await;
         parts.get("state").is_some_and(|state| state["status"] == "running")
     }
@@ -243,8 +243,10 @@ impl Run {
         self.went_back |= progress < self.progress;
         self.progress = progress;
         let deliveries = of_kind(&parts, "delivery#");
+        let is_looked_at =
+            |part: &Value| self.scenario != Scenario::Confirmed || part.get("due_at").is_none();
         parts.get("state").is_some_and(|state| state["status"] == self.scenario.end())
-            && parts.values().all(|part| part.get("due_at").is_none())
+            && parts.values().all(|part| !owes(part) && is_looked_at(part))
             && self.scenario.deliveries().contains(&deliveries.len())
             && deliveries.iter().all(|delivery| {
                 let is_given_up = !is_callback(delivery) && delivery["state"] == "undelivered";
@@ -277,7 +279,7 @@ impl Run {
         let started = executions.iter().filter(|name| name.starts_with(&of_agent)).count();
         let named = executions.iter().filter(|name| **name == self.id).count();
         // What was cancelled before anybody claimed it never runs.
-        let is_run = self.scenario != Scenario::Refused
+        let is_run = self.scenario.said().is_some()
             && parts.get("state").is_some_and(|state| state.get("claimed_at").is_some());
         if named != usize::from(is_run) || started > if is_run { rows } else { 0 } {
             wrong.push(format!("{started} executions, {named} of them of this run"));
@@ -464,23 +466,26 @@ pub(crate) async fn make_due(stack: &Stack, id: &str) {
         }
         let leased = part.get("leased_until").is_some();
         let update = stack.dynamodb.update_item().table_name(stack.output("ExecutionsTable"));
-        let made_due = update
+        let now = Timestamp::now();
+        let update = update
             .key("execution_id", AttributeValue::S(id.to_owned()))
-            .key("part", AttributeValue::S(name))
-            .update_expression(if leased {
-                "SET due_at = :now, leased_until = :now"
-            } else {
-                "SET due_at = :now"
-            })
+            .key("part", AttributeValue::S(name.clone()))
             // Unless it is being settled just now.
             .condition_expression("due_at = :before")
-            .expression_attribute_values(
-                ":now",
-                AttributeValue::N(Timestamp::now().millis().to_string()),
-            )
-            .expression_attribute_values(":before", AttributeValue::N(part["due_at"].to_string()))
-            .send()
-            .await;
+            .expression_attribute_values(":now", AttributeValue::N(now.millis().to_string()))
+            .expression_attribute_values(":before", AttributeValue::N(part["due_at"].to_string()));
+        let update = if leased {
+            update.update_expression("SET due_at = :now, leased_until = :now")
+        } else if name == "state" {
+            // Nothing was heard of it for some time.
+            let earlier = now.minus(Duration::from_mins(10)).millis().to_string();
+            update
+                .update_expression("SET due_at = :now, updated_at = :earlier")
+                .expression_attribute_values(":earlier", AttributeValue::N(earlier))
+        } else {
+            update.update_expression("SET due_at = :now")
+        };
+        let made_due = update.send().await;
         drop(made_due);
     }
 }
@@ -516,7 +521,12 @@ pub(crate) async fn wait_for_end(
         }
         // To look at hundreds of runs again and again would keep the engine from all else.
         let owing = stack.owing().await;
-        let looked_at = |run: &Run| run.scenario.reports() || !owing.contains(&run.id);
+        let looked_at = |run: &Run| {
+            run.scenario.reports()
+                || run.scenario == Scenario::Refused
+                || run.scenario.is_cancelled()
+                || !owing.contains(&run.id)
+        };
         stream::iter(open.into_iter().filter(|run| looked_at(run)))
             .for_each_concurrent(SIDE_BY_SIDE, async |run| {
                 if run.is_settled().await {

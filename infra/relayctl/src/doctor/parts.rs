@@ -4,7 +4,7 @@ use anyhow::{Context as _, anyhow, bail, ensure};
 use aws_sdk_dynamodb::types::{TableStatus, TimeToLiveStatus};
 use aws_sdk_eventbridge::types::{RuleState, Target};
 use aws_sdk_lambda::types::{LastUpdateStatus, State};
-use relay::{agent::AgentStatus, time::Timestamp};
+use relay::{agent::AgentStatus, debt::Debt, store::due::FOREVER, time::Timestamp};
 
 use super::Findings;
 use crate::{
@@ -179,7 +179,12 @@ pub(super) async fn sweeps(stack: &Stack) -> anyhow::Result<String> {
     let failed = waiting + taken;
     let name = stack.output("SweepFunctionName")?;
     ensure!(failed == 0, "{failed} sweeps failed within a day: see the log of {name}");
-    Ok("none failed within a day".to_owned())
+    let (dead, _) = stack.due()?.count(&Debt::dead(), FOREVER, 1_000, None).await?;
+    ensure!(
+        dead == 0,
+        "{dead} rows are given up: see `dead-letters list rows`, mend the cause, then `dead-letters replay rows`"
+    );
+    Ok("none failed within a day, and no row is given up".to_owned())
 }
 
 /// One line for all that are well, and one for each that is not.

@@ -108,7 +108,9 @@ fn judge(run: &Monitor) -> anyhow::Result<String> {
     let waited = span(Timestamp::now().millis_since(run.created_at));
     match run.status {
         Status::Completed => Ok(format!("{id} has completed after {waited}")),
-        Status::Queued => bail!("{id} is not launched after {waited}: see the log of launch"),
+        Status::Queued => bail!(
+            "{id} is not launched after {waited}, or nobody has heard that it runs: see the logs of launch and status"
+        ),
         Status::Failed | Status::Timeout | Status::Cancelled => {
             bail!("{id} is {}: see `runs show {id}`", run.status)
         }

@@ -1,0 +1,95 @@
+//! When an item is looked after again, and how often before it is given up.
+
+use std::time::Duration;
+
+use relay::{debt::DebtKind, protocol::Silence};
+
+/// A hint that nobody takes comes again after ever longer, but at least so often: whoever is to
+/// take it may have been mended.
+const LONGEST_HINT: Duration = Duration::from_mins(15);
+
+/// A long run is asked about ever more seldom, but at least this often, while the quota lasts.
+const LONGEST_POLL: Duration = Duration::from_hours(1);
+
+/// A look that ends well takes back what was counted, but only from here on: so nine of ten need
+/// no write for that.
+pub(crate) const WELL_AFTER: u32 = 8;
+
+/// So often an item is looked after without moving: two days of hints that nobody takes.
+const MOST_HINTS: u32 = 200;
+
+/// So often what fails is tried: a night.
+const MOST_FAILURES: u32 = 20;
+
+/// When to hint again, after so many hints.
+pub(crate) fn hint_again(overdue: Duration, sweeps: u32) -> Duration {
+    overdue.saturating_mul(1 << sweeps.min(8)).min(LONGEST_HINT.max(overdue))
+}
+
+/// After which silence a run is looked after again, that was looked after so often since it last
+/// moved. `floor` is what the quota allows, with as many runs as there are.
+pub(crate) fn silence(
+    (launch, news): (Duration, Duration),
+    sweeps: u32,
+    floor: Duration,
+) -> Silence {
+    // Only what fails is tried so often.
+    let failed = sweeps.checked_sub(WELL_AFTER + 1);
+    let news = news.max(floor).max(failed.map_or(news, |failed| retry_again(news, failed)));
+    Silence { launch: hint_again(launch, sweeps), news, longest: LONGEST_POLL.max(news) }
+}
+
+/// When to try again what fails.
+pub(crate) fn retry_again(shortest: Duration, sweeps: u32) -> Duration {
+    shortest.saturating_mul(1 << sweeps.min(12)).min(LONGEST_POLL.max(shortest))
+}
+
+/// Whether an item was tried as often as it may be. What can be read ends otherwise at some time,
+/// and is given up only if nobody takes its hints.
+pub(crate) fn is_over(kind: DebtKind, sweeps: u32, is_readable: bool) -> bool {
+    match kind {
+        DebtKind::Launch | DebtKind::Answer | DebtKind::Delivery if is_readable => {
+            sweeps >= MOST_HINTS
+        }
+        DebtKind::Launch | DebtKind::Answer | DebtKind::Delivery | DebtKind::Poll => {
+            sweeps >= MOST_FAILURES
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINUTE: Duration = Duration::from_mins(1);
+
+    #[test]
+    fn a_run_is_asked_about_as_often_as_the_quota_allows_and_more_seldom_when_that_fails() {
+        let news = |sweeps, floor| {
+            let silence = silence((MINUTE, MINUTE * 5), sweeps, MINUTE * floor);
+            assert!(silence.longest >= silence.news && silence.longest >= MINUTE * 60);
+            silence.news.as_secs() / 60
+        };
+
+        assert_eq!([0, 5, 7, 290].map(|floor| news(0, floor)), [5, 5, 7, 290]);
+        assert_eq!([8, 9, 10, 11, 20].map(|sweeps| news(sweeps, 0)), [5, 5, 10, 20, 60]);
+    }
+
+    /// After how long an item is given up, whose hints nobody takes or which fails each time.
+    #[test]
+    fn what_never_moves_is_given_up_after_a_night_or_after_two_days() {
+        let hints: Duration = (0..MOST_HINTS).map(|sweeps| hint_again(MINUTE, sweeps)).sum();
+        let failures: Duration =
+            (0..MOST_FAILURES).map(|sweeps| retry_again(MINUTE * 5, sweeps)).sum();
+
+        assert_eq!(hint_again(MINUTE, 0), MINUTE);
+        assert_eq!(hint_again(MINUTE, u32::MAX), MINUTE * 15);
+        assert_eq!(hint_again(MINUTE * 20, 5), MINUTE * 20);
+        assert!(hints > MINUTE * 60 * 48 && hints < MINUTE * 60 * 50, "{hints:?}");
+        assert!(failures > MINUTE * 60 * 12 && failures < MINUTE * 60 * 20, "{failures:?}");
+        assert!(is_over(DebtKind::Poll, MOST_FAILURES, true));
+        assert!(!is_over(DebtKind::Launch, MOST_FAILURES, true));
+        assert!(is_over(DebtKind::Launch, MOST_FAILURES, false));
+        assert!(is_over(DebtKind::Delivery, MOST_HINTS, true));
+    }
+}

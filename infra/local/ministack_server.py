@@ -1,0 +1,49 @@
+"""Runs ministack, and has its IAM read what a BatchGetItem asks for, and its DynamoDB say what each write consumes.
+
+It takes a call's condition keys from the top of its body. A batch names there only tables, and in each what it asks
+for, so that on its own it is taken to ask for everything.
+"""
+
+import json
+
+from ministack.core import iam_actions
+from ministack.services import dynamodb
+
+WRITES = {"PutItem", "UpdateItem", "DeleteItem", "TransactWriteItems"}
+
+
+def read_batches(context_of) -> None:
+    def context(body: bytes) -> dict:
+        try:
+            tables = json.loads(body or b"{}")["RequestItems"].values()
+            batches = [context_of(json.dumps(table).encode()) for table in tables if "Keys" in table]
+        except (AttributeError, KeyError, TypeError, ValueError):
+            batches = []
+        if not batches:
+            return context_of(body)
+        attributes = [name for batch in batches for name in batch.get("dynamodb:Attributes", ())]
+        everything = [batch for batch in batches if "dynamodb:Attributes" not in batch]
+        selected = {"dynamodb:Select": "ALL_ATTRIBUTES" if everything else "SPECIFIC_ATTRIBUTES"}
+        return selected | ({"dynamodb:Attributes": attributes} if attributes else {})
+
+    iam_actions.dynamodb_service_context = context
+
+
+def say_what_is_consumed(handle_request) -> None:
+    """As AWS does when it is asked to, which the functions do not."""
+
+    async def handle(method, path, headers, body, query_params):
+        if headers.get("x-amz-target", "").rpartition(".")[2] in WRITES:
+            # By now the signature has been checked.
+            body = json.dumps(json.loads(body) | {"ReturnConsumedCapacity": "INDEXES"}).encode()
+        return await handle_request(method, path, headers, body, query_params)
+
+    dynamodb.handle_request = handle
+
+
+if __name__ == "__main__":
+    read_batches(iam_actions.dynamodb_service_context)
+    say_what_is_consumed(dynamodb.handle_request)
+    from ministack import app  # It looks up what it serves when it is imported.
+
+    app.main()

@@ -1,0 +1,133 @@
+//! Reading what went wrong lately.
+
+use std::collections::{HashMap, HashSet};
+
+use super::read::{ListRequest, MAX_PAGES, Reader, decode_cursor, encode_cursor};
+use crate::{
+    answer::{ExecutionList, Monitor, TroubleKind},
+    caller::{Caller, UserId},
+    error::Error,
+    execution::{Execution, ExecutionId, Status},
+    rights,
+    store::trouble::{Trouble, TroubleAfter},
+    time::Timestamp,
+};
+
+/// What is gathered of a list.
+struct Gathered {
+    runs: Vec<Monitor>,
+    limit: usize,
+    /// The last entry that is in it.
+    last: Option<TroubleAfter>,
+}
+
+impl Gathered {
+    /// Adds an entry of this run; false when there is no room.
+    fn add(&mut self, entry: Trouble, kind: TroubleKind, run: &Execution) -> bool {
+        let same = self.runs.iter_mut().find(|it| it.execution_id == run.execution_id);
+        if let Some(run) = same {
+            if !run.trouble.contains(&kind) {
+                run.trouble.push(kind);
+            }
+        } else if self.runs.len() < self.limit {
+            let shown = Monitor::of(run.clone(), Timestamp::now());
+            self.runs.push(Monitor { trouble: vec![kind], ..shown });
+        } else {
+            return false;
+        }
+        self.last = Some(TroubleAfter::Entry(entry));
+        true
+    }
+
+    /// The list as it is, to go on behind its last entry, or where that is none with this time: a
+    /// cursor names no run that its caller was not shown.
+    fn cut(self, reached: Option<Timestamp>) -> Result<ExecutionList, Error> {
+        let after = self.last.or_else(|| reached.map(|until| TroubleAfter::Time { until }));
+        let next_cursor = after.as_ref().map(encode_cursor).transpose()?;
+        Ok(ExecutionList { executions: self.runs, next_cursor })
+    }
+}
+
+impl Reader {
+    /// A page of what went wrong, newest first: runs that failed or timed out, and those whose news
+    /// could not be delivered. A run stands on it once, and may stand on a later page again for what
+    /// went wrong with it earlier.
+    pub(super) async fn trouble(
+        &self,
+        caller: &Caller,
+        request: ListRequest,
+    ) -> Result<ExecutionList, Error> {
+        let user = whose(caller, request.owner.clone())?;
+        let limit = request.limit.clamp(1, ListRequest::MAX_LIMIT);
+        let start: Option<TroubleAfter> =
+            request.cursor.as_deref().map(decode_cursor).transpose()?;
+        let page_size = i32::try_from(ListRequest::MAX_LIMIT).unwrap_or(i32::MAX);
+
+        let mut gathered = Gathered { runs: Vec::new(), limit, last: None };
+        let mut after = start.clone();
+        for pages in 1.. {
+            let (entries, next) = self
+                .executions
+                .list_trouble(user.as_ref(), request.since, page_size, after.as_ref())
+                .await?;
+            let runs = self.runs_of(&entries).await?;
+            for entry in entries {
+                let run = runs.get(&entry.execution_id);
+                let run = run.filter(|run| is_wanted(run, caller, &request));
+                let Some((run, kind)) = run.and_then(|run| Some((run, kind(run, &entry)?))) else {
+                    continue;
+                };
+                if !gathered.add(entry, kind, run) {
+                    return gathered.cut(None);
+                }
+            }
+            let Some(reached) = next else { break };
+            let at = reached.troubled_at;
+            after = Some(TroubleAfter::Entry(reached));
+            // A list that goes on at the time at which it has begun would never end.
+            if pages >= MAX_PAGES && start.as_ref().is_none_or(|start| start.at() != at) {
+                return gathered.cut(Some(at));
+            }
+        }
+        Ok(ExecutionList { executions: gathered.runs, next_cursor: None })
+    }
+
+    async fn runs_of(&self, entries: &[Trouble]) -> Result<HashMap<ExecutionId, Execution>, Error> {
+        let ids: HashSet<_> = entries.iter().map(|entry| entry.execution_id.clone()).collect();
+        let ids: Vec<_> = ids.into_iter().collect();
+        let runs = self.executions.find_all(&ids).await?.into_iter();
+        Ok(runs.map(|run| (run.execution_id.clone(), run)).collect())
+    }
+}
+
+/// Whose trouble is listed: `None` is everybody's.
+fn whose(caller: &Caller, owner: Option<UserId>) -> Result<Option<UserId>, Error> {
+    match owner {
+        None if caller.permissions.is_admin() => Ok(None),
+        None => Ok(Some(caller.user_id.clone())),
+        Some(owner) if caller.may_know(&owner) => Ok(Some(owner)),
+        Some(_) => Err(Error::Forbidden("*:*".to_owned())),
+    }
+}
+
+fn is_wanted(run: &Execution, caller: &Caller, request: &ListRequest) -> bool {
+    rights::may_view(&caller.permissions, &run.agent_name)
+        && request.agent_name.as_ref().is_none_or(|agent| *agent == run.agent_name)
+        && request.status.is_none_or(|status| status == run.shown_status())
+}
+
+/// What is wrong with a run by this entry; `None` when that is so no more.
+fn kind(run: &Execution, entry: &Trouble) -> Option<TroubleKind> {
+    if !entry.is_of_the_run() {
+        return Some(TroubleKind::Undelivered);
+    }
+    match run.status {
+        Status::Failed => Some(TroubleKind::Failed),
+        Status::Timeout => Some(TroubleKind::Timeout),
+        Status::Queued
+        | Status::Running
+        | Status::InputRequired
+        | Status::Completed
+        | Status::Cancelled => None,
+    }
+}

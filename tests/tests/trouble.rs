@@ -1,0 +1,124 @@
+//! What went wrong lately is found without looking at what went well.
+
+use e2e::{Answer, Stack, eventually, receiver::Receiver};
+use reqwest::Method;
+use serde_json::json;
+
+const PATH: &str = "/v1/executions?trouble=true";
+const CALLBACK: &str = "delivery#completed#0#callback";
+
+/// The runs of a list, with what is wrong with each.
+fn trouble(answer: &Answer) -> Vec<(String, String)> {
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let runs = answer.body["executions"].as_array().unwrap().iter();
+    runs.map(|run| (run["execution_id"].as_str().unwrap().to_owned(), run["trouble"].to_string()))
+        .collect()
+}
+
+fn said(kind: &str) -> String {
+    json!([kind]).to_string()
+}
+
+#[tokio::test]
+async fn what_went_wrong_is_listed_for_its_owner_and_for_an_administrator() {
+    let stack = Stack::connect().await;
+    let user = stack.user(&["execute:*", "view:*"]).await;
+    let other = stack.user(&["execute:*", "view:*"]).await;
+    let admin = stack.user(&["*:*"]).await;
+    let gone = Receiver::answering(&[410]).await;
+    let body = |agent: &str, url: Option<String>| {
+        json!({
+            "agent_name": agent, "input_message": "x", "parameters": {"wait_seconds": 0},
+            "callback_url": url,
+        })
+    };
+    let well = user.start(&body("echo", None)).await;
+    let failed = user.start(&body("fail", None)).await;
+    let untold = user.start(&body("echo", Some(gone.url()))).await;
+    let others = other.start(&body("fail", None)).await;
+    for (user, run, status) in [
+        (&user, &well, "completed"),
+        (&user, &failed, "failed"),
+        (&user, &untold, "completed"),
+        (&other, &others, "failed"),
+    ] {
+        user.wait_for(run, status).await;
+    }
+    user.wait_for_parts(&untold).await;
+
+    let mut own = trouble(&user.get(PATH).await);
+    own.sort();
+    let mut expected =
+        vec![(failed.clone(), said("failed")), (untold.clone(), said("undelivered"))];
+    expected.sort();
+    assert_eq!(own, expected);
+    assert_eq!(trouble(&other.get(PATH).await), [(others.clone(), said("failed"))]);
+    let all = trouble(&admin.get(&format!("{PATH}&limit=100")).await);
+    for run in [&failed, &untold, &others] {
+        assert!(all.iter().any(|(id, _)| id == run), "{run} is not in {all:?}");
+    }
+    assert!(!all.iter().any(|(id, _)| *id == well));
+    let of_other = format!("{PATH}&owner={}", other.id);
+    let of_others = others.clone();
+    assert_eq!(trouble(&admin.get(&of_other).await), [(others, said("failed"))]);
+    assert_eq!(user.get(&of_other).await.status, 403);
+
+    // In pages, and behind a filter.
+    let first = user.get(&format!("{PATH}&limit=1")).await;
+    let cursor = first.text("next_cursor");
+    let second = user.get(&format!("{PATH}&limit=1&cursor={cursor}")).await;
+    let mut paged = [trouble(&first), trouble(&second)].concat();
+    paged.sort();
+    assert_eq!(paged, expected);
+    let only = user.get(&format!("{PATH}&status=failed")).await;
+    assert_eq!(trouble(&only), [(failed.clone(), said("failed"))]);
+    let narrow = stack.key(&user.id, &["view:fail"], json!({})).await;
+    let narrow = e2e::User { key: narrow, ..user.clone() };
+    assert_eq!(trouble(&narrow.get(PATH).await), [(failed, said("failed"))]);
+    assert_eq!(user.get("/v1/executions?trouble=maybe").await.body["field"], "trouble");
+
+    // By the tool, too.
+    for (user, is_all) in [(&user, false), (&admin, true)] {
+        let arguments = json!({"trouble": true, "limit": 100});
+        let params = json!({"name": "list_executions", "arguments": arguments});
+        let call = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params});
+        let headers = [
+            ("content-type", "application/json"),
+            ("accept", "application/json, text/event-stream"),
+            ("mcp-protocol-version", "2025-11-25"),
+        ];
+        let listed = user.send(Method::POST, "/mcp", &headers, call.to_string()).await.body;
+        let listed = listed["result"]["structuredContent"].to_string();
+        assert!(listed.contains(&expected[0].0) && listed.contains(&expected[1].0), "{listed}");
+        assert_eq!(listed.contains(&of_others), is_all, "{listed}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_put_right_is_no_trouble_any_more() {
+    let stack = Stack::connect().await;
+    let user = stack.user(&["execute:*", "view:*"]).await;
+    let receiver = Receiver::answering(&[410, 200]).await;
+    let body = json!({
+        "agent_name": "echo", "input_message": "x", "parameters": {"wait_seconds": 0},
+        "callback_url": receiver.url(),
+    });
+    let run = user.start(&body).await;
+    let delivery = eventually("a delivery that was given up", async || {
+        let delivery = stack.parts(&run).await.remove(CALLBACK)?;
+        (delivery["state"] == "undelivered").then_some(delivery)
+    })
+    .await;
+    assert_eq!(trouble(&user.get(PATH).await), [(run.clone(), said("undelivered"))]);
+
+    let id = delivery["webhook_id"].as_str().unwrap();
+    let path = format!("/v1/executions/{run}/deliveries/{id}/redeliver");
+    assert_eq!(user.send(Method::POST, &path, &[], "").await.status, 202);
+    receiver.wait_for(2).await;
+
+    let parts = user.wait_for_parts(&run).await;
+    for name in ["trouble", "troubled_at", "sweeps", "debt"] {
+        assert!(parts[CALLBACK].get(name).is_none(), "{name}: {parts:?}");
+    }
+    assert!(trouble(&user.get(PATH).await).is_empty());
+}
