@@ -97,6 +97,24 @@ pub struct Earlier {
     pub may_have_arrived: bool,
 }
 
+/// Whose turn a delivery has waited for, and has: its user's, or after that its host's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Turn {
+    User,
+    Host,
+}
+
+impl Turn {
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::User => "user",
+            Self::Host => "host",
+        }
+    }
+}
+
 /// The `delivery#…` part of an execution. It carries what was true when the news came about, so
 /// that a later redrive does not change it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -156,6 +174,9 @@ pub struct Delivery {
     /// How often there was no room for an attempt that was due.
     #[serde(default)]
     pub put_off: u32,
+    /// Whose turn it has waited for, and has at its next attempt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub turn: Option<Turn>,
     /// The stacks whose callbacks have led to this.
     #[serde(default, skip_serializing_if = "Hops::is_empty")]
     pub hops: Hops,
@@ -380,6 +401,7 @@ impl Delivery {
             troubled_at: None,
             redelivered_by: None,
             put_off: 0,
+            turn: None,
             hops: execution.hops.clone(),
             ttl: now.plus(retention).seconds(),
         }
@@ -451,6 +473,7 @@ impl Delivery {
             due_at: Some(now.plus(overdue)),
             redelivered_by: None,
             put_off: 0,
+            turn: None,
             hops: Hops::default(),
             ttl: now.plus(MIN_RETENTION).seconds(),
         }

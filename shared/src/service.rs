@@ -79,7 +79,6 @@ impl change::Change {
             launch_queue: Queue::new(sqs.clone(), env::required("LAUNCH_QUEUE_URL")?),
             webhook_queue: Queue::new(sqs.clone(), env::required("WEBHOOK_QUEUE_URL")?),
             launch_overdue: env::seconds("LAUNCH_OVERDUE_SECONDS")?,
-            user_delivery_limit: env::parsed("USER_DELIVERY_LIMIT")?,
             delivery_overdue: env::seconds("DELIVERY_OVERDUE_SECONDS")?,
         })
     }
@@ -98,7 +97,6 @@ impl subscribe::Subscribe {
             limits: Limits::new(dynamodb, table),
             webhook_queue: Queue::new(aws.sqs.clone(), queue_url),
             callback_allow: env::parsed("CALLBACK_ALLOW")?,
-            user_delivery_limit: env::parsed("USER_DELIVERY_LIMIT")?,
             delivery_overdue: env::seconds("DELIVERY_OVERDUE_SECONDS")?,
         })
     }

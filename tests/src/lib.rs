@@ -32,9 +32,6 @@ use ulid::Ulid;
 /// one never waits for it.
 const PATIENCE: Duration = Duration::from_mins(2);
 
-/// How many attempts a minute the test stack grants each user and each host.
-pub const DELIVERY_LIMIT: u64 = 30_000;
-
 /// The deployed stack.
 #[derive(Debug, Clone)]
 pub struct Stack {
@@ -190,32 +187,12 @@ impl Stack {
         .await;
     }
 
-    /// Has as much leave this minute and the next two as may, `of#` a user or `to#` a host.
-    pub async fn fill(&self, counter: &str) {
-        self.fill_with(counter, DELIVERY_LIMIT).await;
-    }
-
-    pub async fn fill_with(&self, counter: &str, n: u64) {
-        for minute in 0..3 {
-            let row = json!({
-                "execution_id": counter_key(counter, minute), "part": "rate", "n": n,
-            });
-            self.put("ExecutionsTable", row).await;
-        }
-    }
-
-    /// The reverse, for the minute before, too.
-    pub async fn empty(&self, counter: &str) {
-        for minute in -1..3 {
-            self.dynamodb
-                .delete_item()
-                .table_name(self.output("ExecutionsTable"))
-                .key("execution_id", AttributeValue::S(counter_key(counter, minute)))
-                .key("part", AttributeValue::S("rate".to_owned()))
-                .send()
-                .await
-                .unwrap();
-        }
+    /// Has so much wait to leave, `of#` a user or `to#` a host, that it takes this long.
+    pub async fn fill(&self, line: &str, wait: Duration) {
+        let end = Timestamp::now().plus(wait + Duration::from_mins(1)).millis() * 1_000;
+        let id = format!("rate#deliveries-{line}");
+        let row = json!({"execution_id": id, "part": "rate", "line_end": end});
+        self.put("ExecutionsTable", row).await;
     }
 
     /// Has this part of a run be due, and whatever it has put off.
@@ -428,11 +405,6 @@ impl Answer {
     pub fn header(&self, name: &str) -> &str {
         self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
     }
-}
-
-fn counter_key(counter: &str, minutes_ahead: i64) -> String {
-    let minute = Timestamp::now().millis().div_euclid(60_000) + minutes_ahead;
-    format!("rate#deliveries-{counter}#{minute}")
 }
 
 /// Waits until `condition` gives a value. This is the only way in which tests wait.

@@ -7,9 +7,10 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
-use e2e::{Answer, DELIVERY_LIMIT, Stack, User, eventually, receiver::Receiver};
+use e2e::{Answer, Stack, User, eventually, receiver::Receiver};
 use futures_util::future::join_all;
 use relay::{api_key::ApiKeyHash, time::Timestamp};
 use reqwest::Method;
@@ -353,84 +354,51 @@ async fn ten_tests_in_a_row_are_ten_posts() {
     assert_eq!((victim.received().await.len(), ids.len()), (10, 10));
 }
 
-/// What a user may have sent is used up: more is refused, or waits, and nothing of it is lost.
+/// Requests that owe deliveries have the limit of the key that makes them.
 #[tokio::test]
-async fn beyond_a_users_budget_requests_are_refused_and_news_waits() {
+async fn requests_for_deliveries_are_limited_as_starts_are() {
     let stack = Stack::connect().await;
-    let (user, other) = tokio::join!(stack.user(ALL), stack.user(ALL));
+    let user = stack.user_with(ALL, json!({"rate_limit": 4})).await;
+    let other = User { key: stack.key(&user.id, ALL, json!({})).await, ..user.clone() };
     let receiver = Receiver::answering(&[410, 200]).await;
-    let told = |body: Value| json!({"callback_url": receiver.url()}).merged(body);
-    let first = user.start(&told(quick("echo"))).await;
-    user.wait_for_parts(&first).await;
+    let run = user.start(&json!({"callback_url": receiver.url()}).merged(quick("echo"))).await;
+    user.wait_for_parts(&run).await;
     let failures = json!({"url": receiver.url(), "events": ["execution.failed"]});
     let id = subscribe(&user, &failures).await.text("id");
-    let counter = format!("of#{}", user.id);
-    stack.fill(&counter).await;
-
-    let shown = user.get(&format!("/v1/executions/{first}/deliveries")).await.body;
+    let shown = user.get(&format!("/v1/executions/{run}/deliveries")).await.body;
     let delivery = shown["deliveries"][0]["id"].as_str().unwrap().to_owned();
-    let redeliver = format!("/v1/executions/{first}/deliveries/{delivery}/redeliver");
-    let mut refused = vec![test(&user, &id, &[]).await];
-    for _ in 0..5 {
-        refused.push(user.send(Method::POST, &redeliver, &[], "").await);
-    }
+    let redeliver = format!("/v1/executions/{run}/deliveries/{delivery}/redeliver");
+    let recover = format!("/v1/subscriptions/{id}/recover");
+    let since = json!({"since": "2026-01-01T00:00:00Z"}).to_string();
+
+    let asked = async || {
+        [
+            test(&user, &id, &[]).await,
+            user.send(Method::POST, &recover, &[], since.clone()).await,
+            user.send(Method::POST, &redeliver, &[], "").await,
+        ]
+    };
+    let answers: Vec<_> =
+        [asked().await, asked().await, asked().await].into_iter().flatten().collect();
+    let refused: Vec<_> = answers.iter().filter(|answer| answer.status == 429).collect();
+    assert!(refused.len() >= 9 - 2 * 4, "at most four a minute: {answers:?}");
     for refused in refused {
-        assert_eq!(refused.status, 429, "{refused:?}");
         let seconds: u64 = refused.header("retry-after").parse().unwrap();
         assert!((1..=60).contains(&seconds), "{refused:?}");
-        assert_eq!(refused.header("ratelimit-limit"), "30000");
+        assert_eq!(refused.header("ratelimit-limit"), "4");
         assert!(refused.text("detail").contains("deliveries"), "{refused:?}");
     }
-    // A start is another matter, and its end is told; other news waits, and is owed as long as it does.
-    let run = user.start(&told(runs_and_ends())).await;
-    let of_part = async |part: &str| {
-        let id = stack.parts(&run).await[part]["webhook_id"].clone();
-        let shown = user.get(&format!("/v1/executions/{run}/deliveries")).await.body;
-        shown["deliveries"].as_array().unwrap().iter().find(|it| it["id"] == id).cloned()
-    };
-    receiver.wait_for(2).await;
-    let ended = eventually("the end", async || {
-        stack.parts(&run).await.remove("delivery#completed#0#callback")
-    })
-    .await;
-    assert_eq!(ended["put_off"], Value::Null);
-    let part = "delivery#running#0#callback";
-    let put_off = eventually("a delivery that is put off", async || {
-        of_part(part).await.filter(|delivery| delivery["put_off"].as_u64() >= Some(1))
-    })
-    .await;
-    assert_eq!((&put_off["state"], &put_off["attempts"]), (&json!("pending"), &json!([])));
-    let stored = &stack.parts(&run).await[part];
-    assert_eq!(stored["attempt_count"], 0);
-    assert!(stored.get("leased_until").is_none(), "{stored}");
-    assert!(stack.debts().await.contains(&(run.clone(), part.to_owned())));
-    // The others are not held up.
-    let theirs = Receiver::start().await;
-    let theirs_run = json!({"callback_url": theirs.url()}).merged(quick("echo"));
-    other.start(&theirs_run).await;
-    theirs.wait_for(1).await;
-    assert_eq!(receiver.received().await.len(), 2, "the ends");
-
-    stack.empty(&counter).await;
-    stack.make_due(&run, part).await;
-    stack
-        .sweep_until("what was put off", async || {
-            (receiver.received().await.len() >= 3).then_some(())
-        })
-        .await;
-    user.wait_for_parts(&run).await;
-    let delivery = of_part(part).await.unwrap();
-    assert_eq!((&delivery["state"], &delivery["attempt_count"]), (&json!("delivered"), &json!(1)));
-    assert_eq!(user.send(Method::POST, &redeliver, &[], "").await.status, 202);
+    assert_eq!(test(&other, &id, &[]).await.status, 202, "another key");
 }
 
+/// What a user may have sent is used up: news waits for its turn, which is its own, and nothing is lost.
 #[tokio::test]
-async fn what_would_wait_for_longer_than_it_is_kept_ends_undelivered_and_says_so() {
+async fn beyond_a_users_budget_news_waits_for_its_turn() {
     let stack = Stack::connect().await;
-    let user = stack.user(ALL).await;
+    let (user, other) = tokio::join!(stack.user(ALL), stack.user(ALL));
     let receiver = Receiver::start().await;
-    // There is room in a hundred minutes.
-    stack.fill_with(&format!("of#{}", user.id), 100 * DELIVERY_LIMIT).await;
+    stack.fill(&format!("of#{}", user.id), Duration::from_mins(100)).await;
+
     let run = user.start(&json!({"callback_url": receiver.url()}).merged(runs_and_ends())).await;
     let part = "delivery#running#0#callback";
     let put_off = eventually("a delivery that is put off", async || {
@@ -439,23 +407,53 @@ async fn what_would_wait_for_longer_than_it_is_kept_ends_undelivered_and_says_so
     })
     .await;
     let wait = put_off["next_attempt_at"].as_i64().unwrap() - Timestamp::now().millis();
-    assert!((95 * 60_000..=101 * 60_000).contains(&wait), "{wait}");
+    assert!((99 * 60_000..=101 * 60_000).contains(&wait), "{wait}");
     assert_eq!(put_off["due_at"], put_off["next_attempt_at"], "sweep sends it");
-
-    let in_an_hour = Timestamp::now().seconds() + 3_600;
-    let mut kept_for_less = put_off;
-    kept_for_less["ttl"] = json!(in_an_hour);
-    stack.put("ExecutionsTable", kept_for_less).await;
-    stack.make_due(&run, part).await;
-    let delivery = stack
-        .sweep_until("its end", async || {
-            let delivery = stack.parts(&run).await.remove(part)?;
-            (delivery["state"] == "undelivered").then_some(delivery)
-        })
-        .await;
-    let detail = delivery["attempts"][0]["detail"].as_str().unwrap();
-    assert!(detail.starts_with("more was owed than may be sent"), "{detail}");
+    assert_eq!((&put_off["state"], &put_off["attempts"]), (&json!("pending"), &json!([])));
+    assert_eq!((&put_off["attempt_count"], &put_off["turn"]), (&json!(0), &json!("user")));
+    assert!(put_off.get("leased_until").is_none(), "{put_off}");
+    assert!(stack.debts().await.contains(&(run.clone(), part.to_owned())));
+    // Its end is told, whose start was counted.
     assert_eq!(receiver.wait_for(1).await[0].body()["type"], "execution.completed");
+    // The others are not held up.
+    let theirs = Receiver::start().await;
+    other.start(&json!({"callback_url": theirs.url()}).merged(quick("echo"))).await;
+    theirs.wait_for(1).await;
+    assert_eq!(receiver.received().await.len(), 1, "the end");
+
+    // At its turn it leaves, however many have come since.
+    stack.make_due(&run, part).await;
+    let told = async || (receiver.received().await.len() >= 2).then_some(());
+    stack.sweep_until("what was put off", told).await;
+    let parts = user.wait_for_parts(&run).await;
+    let delivery = &parts[part];
+    assert_eq!((&delivery["state"], &delivery["put_off"]), (&json!("delivered"), &json!(1)));
+    assert_eq!(delivery["attempt_count"], 1);
+}
+
+#[tokio::test]
+async fn what_would_wait_for_longer_than_a_day_ends_undelivered_and_says_so() {
+    let stack = Stack::connect().await;
+    let user = stack.user(ALL).await;
+    let receiver = Receiver::start().await;
+    let line = format!("of#{}", user.id);
+    stack.fill(&line, Duration::from_hours(25)).await;
+    let before = stack.parts(&format!("rate#deliveries-{line}")).await;
+
+    let run = user.start(&json!({"callback_url": receiver.url()}).merged(runs_and_ends())).await;
+    let parts = user.wait_for_parts(&run).await;
+    eventually("its end", async || {
+        let parts = stack.parts(&run).await;
+        let delivery = parts.get("delivery#running#0#callback")?;
+        let detail = delivery["attempts"][0]["detail"].as_str()?;
+        assert!(detail.starts_with("more was owed than may be sent within a day"), "{detail}");
+        (delivery["state"] == "undelivered").then_some(())
+    })
+    .await;
+    assert_eq!(receiver.wait_for(1).await[0].body()["type"], "execution.completed");
+    assert!(parts.contains_key("state"));
+    let after = stack.parts(&format!("rate#deliveries-{line}")).await;
+    assert_eq!(before, after, "a line that is too long grows no longer");
 }
 
 /// However many users have news for it.
@@ -466,7 +464,7 @@ async fn a_host_gets_no_more_than_its_budget_of_all_users_together() {
     let receiver = Receiver::start().await;
     // Another host, which no other test has callbacks at.
     let victim = receiver.url().replace("127.0.0.1", "localhost");
-    stack.fill("to#localhost").await;
+    stack.fill("to#localhost", Duration::from_mins(20)).await;
     let mut runs = Vec::new();
     for user in &users {
         let body = json!({"callback_url": victim}).merged(quick("echo"));
@@ -489,7 +487,6 @@ async fn a_host_gets_no_more_than_its_budget_of_all_users_together() {
     }
     elsewhere.wait_for(2).await;
 
-    stack.empty("to#localhost").await;
     for (_, run) in &runs {
         stack.make_due(run, part).await;
     }
@@ -508,7 +505,7 @@ async fn a_host_gets_no_more_than_its_budget_of_all_users_together() {
 #[tokio::test]
 async fn redeliveries_at_once_are_made_as_often_as_they_are_accepted() {
     let stack = Stack::connect().await;
-    let user = stack.user_with(&["execute:*", "view:*"], json!({"rate_limit": 1})).await;
+    let user = stack.user(&["execute:*", "view:*"]).await;
     let victim = Receiver::answering(&[410]).await;
     let run = user.start(&json!({"callback_url": victim.url()}).merged(quick("echo"))).await;
     user.wait_for_parts(&run).await;

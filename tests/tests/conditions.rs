@@ -9,7 +9,7 @@ use relay::{
     callback::NewsType,
     caller::{Actor, Credential, UserId},
     debt::{Debt, DebtKind},
-    delivery::{Attempt, CALLBACK_TARGET, Delivery, DeliveryState},
+    delivery::{Attempt, CALLBACK_TARGET, Delivery, DeliveryState, Turn},
     error::Error,
     execution::{Execution, ExecutionId, Position, Rank, Status, StopReason},
     health::{DisabledReason, Health},
@@ -18,7 +18,7 @@ use relay::{
     protocol::{self, CLAIM_GRACE, Grounds},
     question::{Answer, Ask, Question, QuestionState},
     store::{
-        budget::Budget,
+        budget::{Budget, Full},
         deliveries::{Lease, Verdict},
         due::{Due, DueItem},
         executions::{Accept, Consistency, NewExecution},
@@ -826,48 +826,60 @@ async fn no_more_leave_a_minute_than_may_whoever_counts_them() {
     let new = || Ulid::generate().to_string();
     let user = || UserId::from(new());
     let now = Timestamp::now();
-    let minute = now.millis().div_euclid(60_000);
-    let counted = async |counter: String| {
-        let key = format!("rate#deliveries-{counter}#{minute}");
-        stack.parts(&key).await["rate"]["n"].as_u64()
+    // How long the line is, in places.
+    let line = async |name: String, limit: u64| {
+        let parts = stack.parts(&format!("rate#deliveries-{name}")).await;
+        let end = parts["rate"]["line_end"].as_i64().unwrap();
+        (u64::try_from(end - now.millis() * 1_000).unwrap() * limit).div_ceil(60_000_000)
     };
 
-    // One instance counts twice as many as before each time; many count one by one at first.
+    // One instance takes twice as many as before each time; many take one by one at first.
     for instances in [1, 5, 50] {
         let budgets: Vec<_> = (0..instances).map(|_| budget(limits(LIMIT, 1_000))).collect();
         let (somebody, host) = (user(), new());
-        let takes = (0..50).map(|at| budgets[at % instances].take(Some(&somebody), &host, now));
+        let takes =
+            (0..50).map(|at| budgets[at % instances].take(Some(&somebody), &host, None, now));
         let taken: Vec<_> = join_all(takes).await.into_iter().map(Result::unwrap).collect();
         let passed = taken.iter().filter(|later| later.is_none()).count();
         assert!(passed <= LIMIT as usize && passed >= LIMIT as usize / 2, "{instances}: {passed}");
         // What came too late has not taken anything from others at the host.
-        assert!(counted(format!("to#{host}")).await.unwrap() <= 2 * passed as u64 + 15);
-        for later in taken.into_iter().flatten() {
-            let ahead = later.until.millis().div_euclid(60_000) - minute;
-            assert!((1..=5).contains(&ahead), "{ahead} minutes later");
-        }
-        // Requests are counted with them.
-        let limit = LIMIT.try_into().unwrap();
-        assert!(stack.limits().count_delivery(&somebody, limit, now).await.is_err());
-        assert!(stack.limits().count_delivery(&user(), limit, now).await.is_ok());
+        assert!(line(format!("to#{host}"), 1_000).await <= 2 * passed as u64 + 15);
+        let mut turns: Vec<_> = taken.into_iter().flatten().map(|it| it.until.unwrap()).collect();
+        turns.sort();
+        turns.dedup();
+        assert_eq!(turns.len(), 50 - passed, "each has a turn of its own");
+        let last = turns.last().unwrap().millis_since(now);
+        assert!((60_000 * 3 / 2..60_000 * 4).contains(&last), "{last}");
+        // Who has had its turn there is not asked again, and one who has had all is free.
+        let again = |had| budgets[0].take(Some(&somebody), &host, Some(had), now);
+        assert_eq!(again(Turn::User).await.unwrap(), None);
+        assert_eq!(again(Turn::Host).await.unwrap(), None);
     }
     // 50 of one instance are 7 writes: 1, 2, 4, 8, 16, 16 and 16.
     let (one, somebody, host) = (budget(limits(1_000, 1_000)), user(), new());
     for _ in 0..50 {
-        assert_eq!(one.take(Some(&somebody), &host, now).await.unwrap(), None);
+        assert_eq!(one.take(Some(&somebody), &host, None, now).await.unwrap(), None);
     }
-    assert_eq!(counted(format!("of#{somebody}")).await, Some(63));
+    assert_eq!(line(format!("of#{somebody}"), 1_000).await, 63);
 
     // A host is one for all users.
     let (one, host) = (budget(limits(1_000, LIMIT)), new());
     let mut passed = 0;
     for _ in 0..40 {
-        passed += u32::from(one.take(Some(&user()), &host, now).await.unwrap().is_none());
+        let taken = one.take(Some(&user()), &host, None, now).await.unwrap();
+        passed += u32::from(taken.is_none());
     }
     assert_eq!(passed, LIMIT);
-    assert_eq!(one.take(Some(&user()), &new(), now).await.unwrap(), None, "another host");
-    let next = now.plus(Duration::from_mins(1));
-    assert_eq!(one.take(Some(&user()), &host, next).await.unwrap(), None, "the next minute");
+    assert_eq!(one.take(Some(&user()), &new(), None, now).await.unwrap(), None, "another host");
+    assert_eq!(one.take(None, &new(), None, now).await.unwrap(), None, "of no user");
+    let later = now.plus(Duration::from_mins(10));
+    assert_eq!(one.take(Some(&user()), &host, None, later).await.unwrap(), None, "later");
+
+    // A line that is too long has no place.
+    let host = new();
+    stack.fill(&format!("to#{host}"), Duration::from_hours(25)).await;
+    let full = one.take(Some(&user()), &host, None, now).await.unwrap();
+    assert_eq!(full, Some(Full { whose: Turn::Host, until: None }));
 }
 
 #[tokio::test]

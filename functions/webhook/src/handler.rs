@@ -24,7 +24,7 @@ use relay::{
     service::health::Endpoints,
     signature::Signing,
     store::{
-        budget::Budget,
+        budget::{Budget, Full},
         deliveries::{Deliveries, Lease, Verdict},
         executions::{Delivered, Executions},
     },
@@ -138,12 +138,13 @@ impl Courier {
         let now = Timestamp::now();
         let host = callback.url.host();
         let user = (!delivery.is_counted_with_its_start()).then_some(&delivery.user_id);
-        if let Some(full) = self.budget.take(user, host, now).await? {
+        if let Some(full) = self.budget.take(user, host, delivery.turn, now).await? {
             info!(
                 "no room for {} to {host}: its {}'s budget is used up",
-                delivery.webhook_id, full.whose
+                delivery.webhook_id,
+                full.whose.as_str()
             );
-            return self.put_off(&delivery, full.until, now).await;
+            return self.put_off(&delivery, full, now).await;
         }
         let body = body(&delivery, outcome.as_ref())?;
 
@@ -208,19 +209,14 @@ impl Courier {
     }
 
     /// Leaves a delivery for which there is no room now, or ends it if it is kept no longer than that.
-    async fn put_off(
-        &self,
-        delivery: &Delivery,
-        later: Timestamp,
-        now: Timestamp,
-    ) -> Result<(), Error> {
-        if later.seconds() >= delivery.ttl {
+    async fn put_off(&self, delivery: &Delivery, full: Full, now: Timestamp) -> Result<(), Error> {
+        let Some(later) = full.until.filter(|until| until.seconds() < delivery.ttl) else {
             self.undelivered.fetch_add(1, Ordering::Relaxed);
-            let reason = "more was owed than may be sent, until it was not kept any longer";
+            let reason = "more was owed than may be sent within a day, or while it is kept";
             return self.give_up(delivery, reason).await;
-        }
+        };
         let due_at = self.due_at(later, now);
-        if !self.deliveries.put_off(delivery, later, due_at).await? {
+        if !self.deliveries.put_off(delivery, full.whose, later, due_at).await? {
             warn!("the lease has ended before the delivery was put off");
             return Ok(());
         }

@@ -130,7 +130,6 @@ impl Stack {
             launch_queue: queue("LaunchQueueUrl")?,
             webhook_queue: queue("WebhookQueueUrl")?,
             launch_overdue: self.seconds("LaunchOverdueSeconds")?,
-            user_delivery_limit: self.number("UserDeliveryLimit")?.try_into()?,
             delivery_overdue: self.seconds("DeliveryOverdueSeconds")?,
         })
     }

@@ -1,7 +1,7 @@
 //! What a caller may change about a run: cancel it, answer what its agent asks, and have a
 //! delivery made again.
 
-use std::{num::NonZeroU32, time::Duration};
+use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -34,8 +34,6 @@ pub struct Change {
     pub webhook_queue: Queue,
     /// After which silence `sweep` hurries a launch, and so a cancellation, again.
     pub launch_overdue: Duration,
-    /// How many tests, redeliveries and attempts of a user there may be in a minute.
-    pub user_delivery_limit: NonZeroU32,
     /// After which silence `sweep` hurries a delivery again.
     pub delivery_overdue: Duration,
 }
@@ -171,7 +169,7 @@ impl Change {
             return Err(still_owed());
         }
         let now = Timestamp::now();
-        self.limits.count_delivery(&execution.user_id, self.user_delivery_limit, now).await?;
+        self.limits.count_delivery(&caller.credential, caller.rate_limit, now).await?;
         let hops = delivery.hops.clone().and(&caller.arrival.hops);
         let due_at = now.plus(self.delivery_overdue);
         let Delivery { part, state, .. } = &delivery;

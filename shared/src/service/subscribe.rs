@@ -1,6 +1,6 @@
 //! A user's subscriptions and signing secrets.
 
-use std::{num::NonZeroU32, time::Duration};
+use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
 use schemars::JsonSchema;
@@ -35,8 +35,6 @@ pub struct Subscribe {
     pub limits: Limits,
     pub webhook_queue: Queue,
     pub callback_allow: CallbackAllow,
-    /// How many tests, redeliveries and attempts of a user there may be in a minute.
-    pub user_delivery_limit: NonZeroU32,
     /// After which silence `sweep` hurries a delivery again.
     pub delivery_overdue: Duration,
 }
@@ -168,10 +166,10 @@ impl Subscribe {
     pub async fn test(&self, caller: &Caller, id: &SubscriptionId) -> Result<TestView, Error> {
         caller.arrival.refuse_loop()?;
         self.enabled(caller, id).await?;
-        let user = &caller.user_id;
-        self.limits.count_delivery(user, self.user_delivery_limit, Timestamp::now()).await?;
+        let (key, limit) = (&caller.credential, caller.rate_limit);
+        self.limits.count_delivery(key, limit, Timestamp::now()).await?;
         let hops = caller.arrival.hops.clone();
-        let delivery = Delivery::test(user, id.as_str(), hops, self.delivery_overdue);
+        let delivery = Delivery::test(&caller.user_id, id.as_str(), hops, self.delivery_overdue);
         self.deliveries.owe(&delivery).await?;
         let Delivery { execution_id, part, webhook_id, user_id, .. } = delivery;
         let message = DeliveryMessage { execution_id, part };
@@ -204,8 +202,8 @@ impl Subscribe {
         let after = body.cursor.as_deref().map(GivenUp::check_part).transpose()?;
         self.enabled(caller, id).await?;
         // As one request: each of its attempts counts besides, where it is made.
-        let user = &caller.user_id;
-        self.limits.count_delivery(user, self.user_delivery_limit, Timestamp::now()).await?;
+        let (key, limit) = (&caller.credential, caller.rate_limit);
+        self.limits.count_delivery(key, limit, Timestamp::now()).await?;
         let page = self.deliveries.list_given_up(id, since, after, MAX_RECOVERED);
         let (page, is_cut) = page.await?;
         let next_cursor = page.last().filter(|_| is_cut).map(|last| last.part.clone());

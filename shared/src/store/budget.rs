@@ -1,26 +1,40 @@
-//! What may leave a minute: attempts at the deliveries of one user, and attempts at one host. There are
-//! counters for both; what finds its counter full is told when to come back.
+//! What may leave: attempts at the deliveries of one user, and attempts at one host, so many a minute each.
+//!
+//! Each has a line, by the generic cell rate algorithm (GCRA): an item says when the next place in it is,
+//! and whoever takes one moves that on by a minute's share. A place less than a minute ahead is free at once;
+//! whoever gets a later one comes back at that time, and has it then. So nothing is put off twice for one
+//! line, however long it is, and a line is as long as what it holds.
 
 use std::{
     collections::HashMap,
     num::NonZeroU32,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
-use aws_sdk_dynamodb::{Client, types::ReturnValue};
+use aws_sdk_dynamodb::{
+    Client,
+    operation::update_item::UpdateItemError,
+    types::{ReturnValue, ReturnValuesOnConditionCheckFailure},
+};
 
 use super::{
-    Write,
-    limits::{MINUTE, counter_key, expiry, minute_of},
+    Item, Write,
+    limits::{MINUTE, minute_of},
     number, text,
 };
-use crate::{caller::UserId, error::Error, time::Timestamp};
+use crate::{caller::UserId, delivery::Turn, error::Error, time::Timestamp};
 
-/// The most that is counted by one write. A counter is one item, which bears a thousand writes a second.
-const MAX_BLOCK: i64 = 16;
+/// The most places that are taken by one write. A line is one item, which bears a thousand writes a second.
+const MAX_BLOCK: u32 = 16;
 
-/// What is counted for a user: attempts, and requests that owe one.
-pub(super) fn of_user(user: &UserId) -> String {
+/// The longest line. What finds it longer has no place.
+pub const LONGEST_LINE: Duration = Duration::from_hours(24);
+
+/// How long the item of a line that nobody stands in is kept.
+const KEPT: Duration = Duration::from_hours(1);
+
+fn of_user(user: &UserId) -> String {
     format!("rate#deliveries-of#{user}")
 }
 
@@ -34,31 +48,31 @@ pub struct Budget {
     table: String,
     of_user: NonZeroU32,
     of_host: NonZeroU32,
-    /// What this instance has counted ahead in the minute.
+    /// The places that this instance has taken ahead in the minute.
     blocks: Mutex<Blocks>,
 }
 
 #[derive(Debug, Default)]
 struct Blocks {
     minute: i64,
-    by_counter: HashMap<String, Arc<tokio::sync::Mutex<Block>>>,
+    by_line: HashMap<String, Arc<tokio::sync::Mutex<Block>>>,
 }
 
-/// Numbers that were counted by one write, and are given out one by one.
+/// Places that were taken by one write, and are given out one by one.
 #[derive(Debug, Default)]
 struct Block {
-    given: i64,
-    end: i64,
-    size: i64,
+    /// The next one, in microseconds.
+    place: i64,
+    left: u32,
+    size: u32,
 }
 
-/// That there is no room for an attempt in its minute.
+/// What an attempt has to wait for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Full {
-    /// Whose budget is used up: the user's or the host's.
-    pub whose: &'static str,
-    /// When there is room for it, as far as can be known now.
-    pub until: Timestamp,
+    pub whose: Turn,
+    /// When its place is; `None` where the line is too long for it.
+    pub until: Option<Timestamp>,
 }
 
 impl Budget {
@@ -68,86 +82,154 @@ impl Budget {
         Self { client, table, of_user, of_host, blocks: Mutex::default() }
     }
 
-    /// Counts an attempt that is about to be made, if there is room for it: at this host, and for its user
-    /// where that one's starts have not been counted for it.
+    /// Takes a place for an attempt that is about to be made, which has had these turns already: at this
+    /// host, and for its user where that one's starts have not been counted for it.
     pub async fn take(
         &self,
         user: Option<&UserId>,
         host: &str,
+        had: Option<Turn>,
         now: Timestamp,
     ) -> Result<Option<Full>, Error> {
         // One after the other: what a user may not send takes nothing from others who send there.
-        let minute = minute_of(now);
-        let of_user = user.map(|user| ("user", of_user(user), self.of_user));
-        let of_host = ("host", of_host(host), self.of_host);
-        for (whose, counter, limit) in of_user.into_iter().chain([of_host]) {
-            let number = self.number(counter, minute).await?;
-            if let Some(until) = room(number, limit, minute) {
-                return Ok(Some(Full { whose, until }));
+        let of_user = user.map(|user| (Turn::User, of_user(user), self.of_user));
+        let of_host = (Turn::Host, of_host(host), self.of_host);
+        for (whose, line, limit) in of_user.into_iter().chain([of_host]) {
+            if had >= Some(whose) {
+                continue;
+            }
+            let Some(place) = self.place(line, limit, now).await? else {
+                return Ok(Some(Full { whose, until: None }));
+            };
+            if let Some(until) = turn(place, limit, now) {
+                return Ok(Some(Full { whose, until: Some(until) }));
             }
         }
         Ok(None)
     }
 
-    /// The next number of a counter, from 1 on.
-    async fn number(&self, counter: String, minute: i64) -> Result<i64, Error> {
-        let block = self.block(&counter, minute);
-        // Others of this counter wait for the same write.
+    /// The next place in a line, in microseconds; `None` where it is too long.
+    async fn place(
+        &self,
+        line: String,
+        limit: NonZeroU32,
+        now: Timestamp,
+    ) -> Result<Option<i64>, Error> {
+        let block = self.block(&line, minute_of(now));
+        // Others of this line wait for the same write.
         let mut block = block.lock().await;
-        if block.given == block.end {
-            // Twice as many as the last time, so that what is counted and never used, when the minute
+        if block.left == 0 {
+            // Twice as many as the last time, so that what is taken and never used, when the minute
             // ends, is no more than what was used.
             let size = (block.size * 2).clamp(1, MAX_BLOCK);
-            let end = self.add(&counter, minute, size).await?;
-            *block = Block { given: end - size, end, size };
+            let Some(end) = self.take_places(&line, limit, size, now).await? else {
+                return Ok(None);
+            };
+            let place = end - i64::from(size) * step(limit);
+            *block = Block { place, left: size, size };
         }
-        block.given += 1;
-        Ok(block.given)
+        let place = block.place;
+        block.place += step(limit);
+        block.left -= 1;
+        Ok(Some(place))
     }
 
-    fn block(&self, counter: &str, minute: i64) -> Arc<tokio::sync::Mutex<Block>> {
+    fn block(&self, line: &str, minute: i64) -> Arc<tokio::sync::Mutex<Block>> {
         let mut blocks = self.blocks.lock().unwrap_or_else(PoisonError::into_inner);
         if blocks.minute != minute {
-            *blocks = Blocks { minute, by_counter: HashMap::new() };
+            *blocks = Blocks { minute, by_line: HashMap::new() };
         }
-        Arc::clone(blocks.by_counter.entry(counter.to_owned()).or_default())
+        Arc::clone(blocks.by_line.entry(line.to_owned()).or_default())
     }
 
-    /// Counts so many, whatever the limit, and returns how many there are now. One that is repeated after
-    /// a lost reply counts twice, which has others wait for the next minute at worst.
-    async fn add(&self, counter: &str, minute: i64, count: i64) -> Result<i64, Error> {
-        let updated = self
-            .client
-            .update_item()
-            .table_name(&self.table)
-            .key("execution_id", text(counter_key(counter, minute)))
-            .key("part", text("rate"))
-            .update_expression("SET #ttl = :ttl ADD n :count")
-            .expression_attribute_names("#ttl", "ttl")
-            .expression_attribute_values(":count", number(count))
-            .expression_attribute_values(":ttl", number(expiry(minute)))
-            .return_values(ReturnValue::UpdatedNew)
-            .write()
-            .await
-            .map_err(Error::aws("count an attempt"))?;
-        let item = updated.attributes.unwrap_or_default();
-        let n = item.get("n").and_then(|n| n.as_n().ok()?.parse().ok());
-        n.ok_or_else(|| Error::corrupt("a counter", "it holds no number"))
+    /// Moves the end of a line on by so many places, and returns where it is then. One that is repeated
+    /// after a lost reply takes twice as many, which has others wait for longer at worst.
+    async fn take_places(
+        &self,
+        line: &str,
+        limit: NonZeroU32,
+        count: u32,
+        now: Timestamp,
+    ) -> Result<Option<i64>, Error> {
+        let places = i64::from(count) * step(limit);
+        let latest = now.plus(LONGEST_LINE);
+        let mut stands = false;
+        // The first try knows nothing of the line, the second what the first has seen; between these it may
+        // have begun or ended once more.
+        for _ in 0..4 {
+            let update = self.client.update_item().table_name(&self.table);
+            let update = update.key("execution_id", text(line)).key("part", text("rate"));
+            let update = if stands {
+                update
+                    .update_expression("SET #ttl = :ttl ADD #end :places")
+                    .condition_expression("#end > :now AND #end < :latest")
+                    .expression_attribute_values(":places", number(places))
+                    .expression_attribute_values(":latest", number(micros(latest)))
+            } else {
+                let end = micros(now) + places;
+                update
+                    .update_expression("SET #ttl = :ttl, #end = :end")
+                    .condition_expression("attribute_not_exists(#end) OR #end <= :now")
+                    .expression_attribute_values(":end", number(end))
+            };
+            let kept = if stands { latest } else { now }.plus(KEPT);
+            let updated = update
+                .expression_attribute_names("#ttl", "ttl")
+                .expression_attribute_names("#end", "line_end")
+                .expression_attribute_values(":now", number(micros(now)))
+                .expression_attribute_values(":ttl", number(kept.seconds()))
+                .return_values(ReturnValue::UpdatedNew)
+                .return_values_on_condition_check_failure(
+                    ReturnValuesOnConditionCheckFailure::AllOld,
+                )
+                .write()
+                .await;
+            let error = match updated {
+                Ok(updated) => {
+                    let end = updated.attributes.as_ref().and_then(line_end);
+                    let none = || Error::corrupt("a line", "it has no end");
+                    return end.ok_or_else(none).map(Some);
+                }
+                Err(error) => error,
+            };
+            let Some(UpdateItemError::ConditionalCheckFailedException(refused)) =
+                error.as_service_error()
+            else {
+                return Err(Error::aws("take a place in a line")(error));
+            };
+            let end = refused.item.as_ref().and_then(line_end);
+            if end.is_some_and(|end| end >= micros(latest)) {
+                return Ok(None);
+            }
+            stands = end.is_some_and(|end| end > micros(now));
+        }
+        Err(Error::Busy("take a place in a line"))
     }
 }
 
-/// When there is room for the attempt of this number of a minute, if not in the minute itself: as if
-/// those that come too late stood in line, and `limit` of them left it a minute, evenly.
-fn room(number: i64, limit: NonZeroU32, minute: i64) -> Option<Timestamp> {
-    let limit = i64::from(limit.get());
-    let (minutes, place) = ((number - 1) / limit, (number - 1) % limit);
-    let start = minute.saturating_add(minutes).saturating_mul(MINUTE);
-    (minutes > 0).then(|| Timestamp::from_millis(start.saturating_add(place * MINUTE / limit)))
+fn line_end(item: &Item) -> Option<i64> {
+    item.get("line_end")?.as_n().ok()?.parse().ok()
+}
+
+/// How far apart the places of a line are, in microseconds.
+fn step(limit: NonZeroU32) -> i64 {
+    (MINUTE * 1_000 / i64::from(limit.get())).max(1)
+}
+
+const fn micros(at: Timestamp) -> i64 {
+    at.millis().saturating_mul(1_000)
+}
+
+/// When the turn of this place is, if it is not now: a minute's places are free at once.
+fn turn(place: i64, limit: NonZeroU32, now: Timestamp) -> Option<Timestamp> {
+    let from = place.saturating_add(step(limit)).saturating_sub(MINUTE * 1_000);
+    let from = from.div_euclid(1_000);
+    (from > now.millis()).then(|| Timestamp::from_millis(from))
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashMap;
+    use std::collections::BTreeMap;
 
     use proptest::prelude::*;
 
@@ -155,44 +237,42 @@ mod tests {
 
     proptest! {
         #[test]
-        fn as_many_as_the_limit_leave_a_minute_and_the_others_are_spread_over_the_next(
-            limit in 1_u32..2_000, count in 1_i64..5_000, minute in 0_i64..100_000_000,
+        fn as_many_as_the_limit_leave_at_once_and_then_that_many_a_minute(
+            limit in 1_u32..2_000, count in 1_u32..5_000, minute in 0_i64..50_000_000,
         ) {
             let limit = NonZeroU32::new(limit).unwrap();
-            let mut by_minute = HashMap::new();
-            let mut last = Timestamp::from_millis(minute * MINUTE);
+            let now = Timestamp::from_millis(minute * MINUTE);
+            let mut place = micros(now);
+            let mut by_minute = BTreeMap::<i64, u32>::new();
+            let mut last = now;
             for number in 1..=count {
-                match room(number, limit, minute) {
-                    None => prop_assert!(number <= i64::from(limit.get())),
+                match turn(place, limit, now) {
+                    None => prop_assert!(number <= limit.get()),
                     Some(at) => {
-                        prop_assert!(at >= last && minute_of(at) > minute, "in turn, and later");
+                        prop_assert!(number > limit.get() && at >= last, "in turn, and later");
                         last = at;
-                        *by_minute.entry(minute_of(at)).or_insert(0_u32) += 1;
+                        *by_minute.entry((at.millis() - 1).div_euclid(MINUTE)).or_default() += 1;
                     }
                 }
+                place += step(limit);
             }
-            prop_assert!(by_minute.values().all(|it| *it <= limit.get()));
-            let full = by_minute.values().filter(|it| **it == limit.get()).count();
-            prop_assert!(full + 1 >= by_minute.len(), "no minute is left out");
+            prop_assert!(by_minute.values().all(|it| *it <= limit.get() + 1), "{by_minute:?}");
+            let full = by_minute.values().filter(|it| **it + 1 >= limit.get()).count();
+            prop_assert!(full + 1 >= by_minute.len(), "no minute is left out: {by_minute:?}");
         }
     }
 
     #[test]
-    fn no_count_is_beyond_time() {
-        for number in [i64::MAX, i64::MAX / 2, 0, -1] {
-            for limit in [1, u32::MAX] {
-                let at = room(number, NonZeroU32::new(limit).unwrap(), i64::MAX);
-                assert_eq!(at.is_some(), number > i64::from(limit), "{number} of {limit}");
-            }
-        }
+    fn a_delivery_stands_in_each_line_once() {
+        let had = [None, Some(Turn::User), Some(Turn::Host)];
+        let takes = had.map(|had| [Turn::User, Turn::Host].map(|whose| had < Some(whose)));
+        assert_eq!(takes, [[true, true], [false, true], [false, false]]);
     }
 
     #[test]
-    fn users_and_hosts_have_counters_of_their_own() {
-        let user = |id: &str| counter_key(&of_user(&id.to_owned().into()), 7);
-        let host = counter_key(&of_host("a"), 7);
-        assert_ne!(user("a"), host);
+    fn users_and_hosts_have_lines_of_their_own() {
+        let user = |id: &str| of_user(&id.to_owned().into());
+        assert_ne!(user("a"), of_host("a"));
         assert_ne!(user("a#7"), user("a"));
-        assert_ne!(user("a"), counter_key(&of_user(&"a".to_owned().into()), 77));
     }
 }

@@ -21,7 +21,7 @@ use super::{
 use crate::{
     caller::Actor,
     debt::{Debt, DebtKind},
-    delivery::{Attempt, Delivery, DeliveryState, PART_PREFIX},
+    delivery::{Attempt, Delivery, DeliveryState, PART_PREFIX, Turn},
     error::Error,
     execution::ExecutionId,
     loops::Hops,
@@ -246,7 +246,7 @@ impl Deliveries {
             .update_expression(format!(
                 "SET #state = :pending, attempt_count = :zero, next_attempt_at = :now, \
                  due_at = :due_at, debt = :debt, redelivery = :token, redelivered_by = :by{set_hops} \
-                 REMOVE leased_until, sweeps, trouble, troubled_at"
+                 REMOVE leased_until, turn, sweeps, trouble, troubled_at"
             ))
             .set_expression_attribute_values(values)
             // The token stays: what was delivered meanwhile is not owed again by a repetition.
@@ -368,11 +368,12 @@ impl Deliveries {
         }
     }
 
-    /// Gives a lease back unused, which is counted as no attempt: there was no room for one. Returns
+    /// Gives a lease back unused until the turn for which it waits, which is counted as no attempt. Returns
     /// whether it was still ours.
     pub async fn put_off(
         &self,
         delivery: &Delivery,
+        turn: Turn,
         next_attempt_at: Timestamp,
         due_at: Timestamp,
     ) -> Result<bool, Error> {
@@ -384,9 +385,10 @@ impl Deliveries {
             .key("execution_id", text(delivery.execution_id.as_str()))
             .key("part", text(&delivery.part))
             .update_expression(
-                "SET next_attempt_at = :next, due_at = :due_at, debt = :debt REMOVE leased_until \
-                 ADD attempt_count :minus_one, put_off :one",
+                "SET next_attempt_at = :next, due_at = :due_at, debt = :debt, turn = :turn \
+                 REMOVE leased_until ADD attempt_count :minus_one, put_off :one",
             )
+            .expression_attribute_values(":turn", text(turn.as_str()))
             .expression_attribute_values(":next", number(next_attempt_at.millis()))
             .expression_attribute_values(":due_at", number(due_at.millis()))
             .expression_attribute_values(":debt", debt(&delivery.execution_id))
@@ -449,7 +451,7 @@ impl Deliveries {
                 .update_expression(
                     "SET attempts = :attempts, earlier = :earlier, next_attempt_at = :next, due_at = :due_at, \
                      debt = :debt \
-                     REMOVE leased_until",
+                     REMOVE leased_until, turn",
                 )
                 .expression_attribute_values(":next", number(next_attempt_at.millis()))
                 .expression_attribute_values(":due_at", number(due_at.millis()))

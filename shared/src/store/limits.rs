@@ -1,12 +1,12 @@
 //! Counters and slots that hold over all functions: starts a minute, and callers held at once.
 
-use std::{num::NonZeroU32, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use aws_sdk_dynamodb::Client;
 use tokio::sync::Mutex;
 use ulid::Ulid;
 
-use super::{Write, budget, is_refused, number, text};
+use super::{Write, is_refused, number, text};
 use crate::{
     caller::{Credential, UserId},
     error::Error,
@@ -94,14 +94,15 @@ impl Limits {
         self.count(&format!("rate#replay#{}", key.as_str()), limit, "replays", now).await.map(drop)
     }
 
-    /// Counts one delivery that this user asks for, beside the attempts that are made of them.
+    /// Counts one request that owes deliveries, likewise.
     pub async fn count_delivery(
         &self,
-        user: &UserId,
-        limit: NonZeroU32,
+        key: &Credential,
+        limit: u32,
         now: Timestamp,
     ) -> Result<(), Error> {
-        self.count(&budget::of_user(user), limit.get(), "deliveries", now).await.map(drop)
+        let counter = format!("rate#delivery#{}", key.as_str());
+        self.count(&counter, limit, "deliveries", now).await.map(drop)
     }
 
     async fn count(

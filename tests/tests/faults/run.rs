@@ -101,7 +101,8 @@ impl Run {
             self.subscribe().await;
         }
         if self.scenario == Scenario::PutOff {
-            self.user.stack.fill(&format!("of#{}", self.user.id)).await;
+            let line = format!("of#{}", self.user.id);
+            self.user.stack.fill(&line, Duration::from_mins(5)).await;
         }
         self.request_start().await;
         if matches!(self.scenario, Scenario::Replayed | Scenario::ReplayedEnveloped) {
@@ -204,10 +205,9 @@ impl Run {
         }
     }
 
-    /// Lets its user's attempts be made again, the one that was put off at once.
+    /// Has the turn come of what was put off.
     pub(crate) async fn make_room(&self) {
         let stack = &self.user.stack;
-        stack.empty(&format!("of#{}", self.user.id)).await;
         for part in stack.parts(&self.id).await.keys().filter(|part| part.starts_with("delivery#"))
         {
             stack.make_due(&self.id, part).await;
