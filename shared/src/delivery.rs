@@ -97,15 +97,15 @@ pub struct Earlier {
     pub may_have_arrived: bool,
 }
 
-/// Whose turn a delivery has waited for, and has: its user's, or after that its host's.
+/// A line in which deliveries wait for their turn: that of a user's, and after it that to a host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Turn {
+pub enum Line {
     User,
     Host,
 }
 
-impl Turn {
+impl Line {
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -174,9 +174,9 @@ pub struct Delivery {
     /// How often there was no room for an attempt that was due.
     #[serde(default)]
     pub put_off: u32,
-    /// Whose turn it has waited for, and has at its next attempt.
+    /// In which line its next attempt has had its place.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub turn: Option<Turn>,
+    pub stood: Option<Line>,
     /// The stacks whose callbacks have led to this.
     #[serde(default, skip_serializing_if = "Hops::is_empty")]
     pub hops: Hops,
@@ -401,7 +401,7 @@ impl Delivery {
             troubled_at: None,
             redelivered_by: None,
             put_off: 0,
-            turn: None,
+            stood: None,
             hops: execution.hops.clone(),
             ttl: now.plus(retention).seconds(),
         }
@@ -473,7 +473,7 @@ impl Delivery {
             due_at: Some(now.plus(overdue)),
             redelivered_by: None,
             put_off: 0,
-            turn: None,
+            stood: None,
             hops: Hops::default(),
             ttl: now.plus(MIN_RETENTION).seconds(),
         }

@@ -24,6 +24,9 @@ pub const PART_PREFIX: &str = "question#";
 /// How many may be open in one run.
 pub const MAX_OPEN: usize = 20;
 
+/// How many questions a run may ask and close in all, about: each counts twice in its `sequence`.
+pub const MAX_ASKED: u32 = 1_000;
+
 /// The longest task token of Step Functions
 /// (<https://docs.aws.amazon.com/step-functions/latest/apireference/API_SendTaskSuccess.html>).
 const MAX_TOKEN: usize = 2048;

@@ -181,6 +181,11 @@ impl StepFunctions {
                     | SendTaskSuccessError::TaskDoesNotExist(_)
                     | SendTaskSuccessError::TaskTimedOut(_),
                 ) => Ok(Given::Gone),
+                // No later try is taken either.
+                Some(SendTaskSuccessError::InvalidOutput(_)) => {
+                    tracing::warn!("Step Functions takes no such answer");
+                    Ok(Given::Gone)
+                }
                 _ => Err(Error::aws("give an answer")(error)),
             },
         }

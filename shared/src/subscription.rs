@@ -211,6 +211,11 @@ pub struct Signed {
 }
 
 impl Signed {
+    #[must_use]
+    pub fn may_be_seen(&self, caller: &Caller) -> bool {
+        may_be_seen(self.holder.as_ref(), caller)
+    }
+
     /// Whether this caller may have its secret: with `manage`, or as who has made it and still might.
     /// The user's secret is no single subscription's, and needs `manage` in any case.
     pub fn permit(&self, caller: &Caller) -> Result<(), Error> {

@@ -410,7 +410,7 @@ async fn beyond_a_users_budget_news_waits_for_its_turn() {
     assert!((99 * 60_000..=101 * 60_000).contains(&wait), "{wait}");
     assert_eq!(put_off["due_at"], put_off["next_attempt_at"], "sweep sends it");
     assert_eq!((&put_off["state"], &put_off["attempts"]), (&json!("pending"), &json!([])));
-    assert_eq!((&put_off["attempt_count"], &put_off["turn"]), (&json!(0), &json!("user")));
+    assert_eq!((&put_off["attempt_count"], &put_off["stood"]), (&json!(0), &json!("user")));
     assert!(put_off.get("leased_until").is_none(), "{put_off}");
     assert!(stack.debts().await.contains(&(run.clone(), part.to_owned())));
     // Its end is told, whose start was counted.

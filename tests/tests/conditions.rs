@@ -9,7 +9,7 @@ use relay::{
     callback::NewsType,
     caller::{Actor, Credential, UserId},
     debt::{Debt, DebtKind},
-    delivery::{Attempt, CALLBACK_TARGET, Delivery, DeliveryState, Turn},
+    delivery::{Attempt, CALLBACK_TARGET, Delivery, DeliveryState, Line},
     error::Error,
     execution::{Execution, ExecutionId, Position, Rank, Status, StopReason},
     health::{DisabledReason, Health},
@@ -622,16 +622,23 @@ async fn a_delivery_is_put_off_under_its_lease_and_that_is_no_attempt() {
     let other = Delivery { lease: Some("other".to_owned()), ..(*held).clone() };
     let (now, later) = (Timestamp::now(), Timestamp::now().plus(HOUR));
 
-    assert!(!deliveries.put_off(&other, later, later).await.unwrap(), "it is another's");
-    assert!(deliveries.put_off(&held, now, later).await.unwrap());
+    assert!(
+        !deliveries.put_off(&other, Line::User, later, later).await.unwrap(),
+        "it is another's"
+    );
+    assert!(deliveries.put_off(&held, Line::User, now, later).await.unwrap());
     // The same again is what a lost reply makes of it, and counts once.
-    assert!(deliveries.put_off(&held, later, later).await.unwrap());
+    assert!(deliveries.put_off(&held, Line::User, later, later).await.unwrap());
     let Lease::Held(again) = lease().await else { panic!("it is free, and due") };
     assert_eq!((again.attempt_count, again.put_off, again.failures()), (1, 1, 1));
-    assert!(!deliveries.put_off(&held, later, later).await.unwrap(), "another has the lease");
+    assert_eq!(again.stood, Some(Line::User));
+    assert!(
+        !deliveries.put_off(&held, Line::User, later, later).await.unwrap(),
+        "another has the lease"
+    );
     assert!(!again.may_have_arrived());
 
-    assert!(deliveries.put_off(&again, later, later).await.unwrap());
+    assert!(deliveries.put_off(&again, Line::User, later, later).await.unwrap());
     assert!(matches!(lease().await, Lease::Refused), "it is not due");
     let stored = &stack.parts(id.as_str()).await[part];
     assert_eq!(stored["attempt_count"], 0);
@@ -852,8 +859,8 @@ async fn no_more_leave_a_minute_than_may_whoever_counts_them() {
         assert!((60_000 * 3 / 2..60_000 * 4).contains(&last), "{last}");
         // Who has had its turn there is not asked again, and one who has had all is free.
         let again = |had| budgets[0].take(Some(&somebody), &host, Some(had), now);
-        assert_eq!(again(Turn::User).await.unwrap(), None);
-        assert_eq!(again(Turn::Host).await.unwrap(), None);
+        assert_eq!(again(Line::User).await.unwrap(), None);
+        assert_eq!(again(Line::Host).await.unwrap(), None);
     }
     // 50 of one instance are 7 writes: 1, 2, 4, 8, 16, 16 and 16.
     let (one, somebody, host) = (budget(limits(1_000, 1_000)), user(), new());
@@ -879,7 +886,7 @@ async fn no_more_leave_a_minute_than_may_whoever_counts_them() {
     let host = new();
     stack.fill(&format!("to#{host}"), Duration::from_hours(25)).await;
     let full = one.take(Some(&user()), &host, None, now).await.unwrap();
-    assert_eq!(full, Some(Full { whose: Turn::Host, until: None }));
+    assert_eq!(full, Some(Full { whose: Line::Host, until: None }));
 }
 
 #[tokio::test]

@@ -138,7 +138,7 @@ impl Courier {
         let now = Timestamp::now();
         let host = callback.url.host();
         let user = (!delivery.is_counted_with_its_start()).then_some(&delivery.user_id);
-        if let Some(full) = self.budget.take(user, host, delivery.turn, now).await? {
+        if let Some(full) = self.budget.take(user, host, delivery.stood, now).await? {
             info!(
                 "no room for {} to {host}: its {}'s budget is used up",
                 delivery.webhook_id,

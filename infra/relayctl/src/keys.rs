@@ -125,6 +125,9 @@ async fn revoked(stack: &Stack, hash: &ApiKeyHash, key: &ApiKey) -> anyhow::Resu
     let listed = stack.subscriptions()?.list(user).await?.into_iter();
     let made = |listed: &Listed| listed.holder.as_ref().is_some_and(|it| it.is_key(hash));
     let subscriptions: Vec<_> = listed.filter(made).map(|listed| listed.id).collect();
+    for id in &subscriptions {
+        stack.subscriptions()?.remove(user, id).await?;
+    }
     let key_id = hash.key_id();
     let open = runs::open_of(stack, user, &key_id).await?;
     let callbacks = open.iter().filter(|run| !run.callback_events.is_empty()).count();
@@ -132,15 +135,18 @@ async fn revoked(stack: &Stack, hash: &ApiKeyHash, key: &ApiKey) -> anyhow::Resu
     let mut lines = vec![
         format!("The key {key_id} of {} is revoked.", output::plain(user.as_str())),
         format!(
-            "It left {} subscriptions, which are told nothing any more within a minute, and {} open \
-             runs, of which {callbacks} have a callback that is told nothing any more.",
+            "It left {} subscriptions, which are removed, and {} open runs, of which {callbacks} have a \
+             callback that is told nothing any more within a minute.",
             subscriptions.len(),
             runs.len()
         ),
     ];
-    if !subscriptions.is_empty() {
-        lines.push("Remove them: relayctl subscriptions remove --user USER ID".to_owned());
-        lines.extend(subscriptions.iter().map(|id| format!("  {id}")));
+    lines.extend(subscriptions.iter().map(|id| format!("  {id}")));
+    let managed = |grant: &String| ["manage:*", "*:*"].contains(&grant.as_str());
+    if key.permissions.iter().any(managed) {
+        let secrets = "Who had it may have read the signing secrets of its user and its subscriptions: \
+                       have them rotated, POST /v1/webhook-secret/rotate.";
+        lines.push(secrets.to_owned());
     }
     if !runs.is_empty() {
         lines.push("They go on unless you end them: relayctl runs cancel ID".to_owned());

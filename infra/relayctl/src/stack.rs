@@ -126,6 +126,7 @@ impl Stack {
         Ok(Change {
             executions: Executions::new(self.dynamodb(), table.clone()),
             deliveries: Deliveries::new(self.dynamodb(), table.clone()),
+            subscriptions: Subscriptions::new(self.dynamodb(), table.clone()),
             limits: Limits::new(self.dynamodb(), table),
             launch_queue: queue("LaunchQueueUrl")?,
             webhook_queue: queue("WebhookQueueUrl")?,

@@ -15,11 +15,12 @@ use crate::{
     json::Json,
     question::{Answer, Question, QuestionId, QuestionState},
     queue::{DeliveryMessage, LaunchMessage, Queue},
-    rights::permitted,
+    rights::{may_view, permitted},
     store::{
         deliveries::Deliveries,
         executions::{Consistency, Executions},
         limits::Limits,
+        subscriptions::Subscriptions,
         transitions::Step,
     },
     time::Timestamp,
@@ -29,6 +30,7 @@ use crate::{
 pub struct Change {
     pub executions: Executions,
     pub deliveries: Deliveries,
+    pub subscriptions: Subscriptions,
     pub limits: Limits,
     pub launch_queue: Queue,
     pub webhook_queue: Queue,
@@ -73,13 +75,15 @@ impl Change {
         let found = self.executions.find(id, Consistency::Strong).await?;
         let execution = permitted(caller, Action::Cancel, found)?;
         if execution.status.is_end() {
-            return Err(ended(&execution));
+            return Err(ended(caller, &execution));
         }
         let due_at = Timestamp::now().plus(self.launch_overdue);
         if self.executions.request_cancel(id, &caller.actor(), due_at).await? == Step::Stale {
             // It has ended since it was read.
             let found = self.executions.find(id, Consistency::Strong).await?;
-            return Err(found.as_ref().map_or(Error::NotFound("execution"), ended));
+            return Err(found
+                .as_ref()
+                .map_or(Error::NotFound("execution"), |run| ended(caller, run)));
         }
         let message = LaunchMessage::of(id.clone());
         self.launch_queue.hurry(&message, &execution.user_id, Duration::ZERO).await;
@@ -100,17 +104,18 @@ impl Change {
         let asked = body.question_id.map(|text| text.parse());
         let asked = asked.transpose().map_err(|_| Error::NotFound("question"))?;
 
+        let told = |error| refusal_told(caller, &execution, error);
         let questions = self.asked(&execution, asked.as_ref()).await?;
-        let question = addressed(&execution, &questions, asked.as_ref(), &answer)?;
-        if !is_given(&execution, question, &answer)? {
-            question.check(&answer)?;
+        let question = addressed(&execution, &questions, asked.as_ref(), &answer).map_err(told)?;
+        if !is_given(&execution, question, &answer).map_err(told)? {
+            question.check(&answer).map_err(told)?;
             let due_at = Timestamp::now().plus(self.launch_overdue);
             let question_id = &question.question_id;
             if self.executions.answer(id, question_id, &answer, &caller.actor(), due_at).await?
                 == Step::Stale
             {
                 // Somebody else was first, or its time is up.
-                self.look_again(&execution, question_id, &answer).await?;
+                self.look_again(&execution, question_id, &answer).await.map_err(told)?;
             }
         }
         let question_id = question.question_id.clone();
@@ -164,6 +169,12 @@ impl Change {
         let execution = permitted(caller, Action::View, found)?;
         let found = self.deliveries.find_by_id(id, webhook_id).await?;
         let delivery = found.ok_or(Error::NotFound("delivery"))?;
+        if let Some(subscription) = delivery.subscription() {
+            let found = self.subscriptions.find_signed(&execution.user_id, &subscription).await?;
+            if found.is_some_and(|subscription| !subscription.may_be_seen(caller)) {
+                return Err(Error::Forbidden("manage:*".to_owned()));
+            }
+        }
         let still_owed = || Error::Conflict("the delivery is still owed".into());
         if delivery.state == DeliveryState::Pending {
             return Err(still_owed());
@@ -228,6 +239,23 @@ fn is_given(execution: &Execution, question: &Question, answer: &Answer) -> Resu
     }
 }
 
-fn ended(execution: &Execution) -> Error {
-    Error::Conflict(format!("the execution has ended: {}", execution.status).into())
+/// That a run has ended, and how to who may know.
+fn ended(caller: &Caller, execution: &Execution) -> Error {
+    if may_view(&caller.permissions, &execution.agent_name) {
+        Error::Conflict(format!("the execution has ended: {}", execution.status).into())
+    } else {
+        Error::Conflict("the execution has ended".into())
+    }
+}
+
+/// Why an answer is refused, to one who may perhaps not know what the agent asks, nor what became of it.
+fn refusal_told(caller: &Caller, execution: &Execution, error: Error) -> Error {
+    if may_view(&caller.permissions, &execution.agent_name) {
+        return error;
+    }
+    match error {
+        Error::Invalid { field, .. } => Error::invalid(field, "does not fit what the agent asks"),
+        Error::Conflict(_) => Error::Conflict("the agent does not take this answer now".into()),
+        error => error,
+    }
 }

@@ -11,6 +11,7 @@ use crate::{
     delivery::Delivery,
     error::Error,
     health::{Attempted, DisabledReason, Health},
+    problem,
     queue::{DeliveryMessage, Queue},
     rights::{About, Rights},
     store::{subscriptions::Subscriptions, transitions::Step},
@@ -76,12 +77,16 @@ impl Endpoints {
         };
         let others = all.iter().filter(|other| other.id != *id);
         let owed = self.owed(user, &disabled, others, now).await?;
-        self.bus.publish_disabled(&SubscriptionDisabled::of(user, own, disabled)).await?;
         let since = failing.failing_since.unwrap_or(now);
         if self.subscriptions.disable(user, id, since, reason, now, &owed).await? == Step::Stale {
             return Ok(false);
         }
         info!("subscription {id} is disabled: {}", reason.as_str());
+        // Once it is so. What tells callers of it is owed with it; the bus hears of it if it can.
+        let event = SubscriptionDisabled::of(user, own, disabled);
+        if let Err(error) = self.bus.publish_disabled(&event).await {
+            problem::log(&error);
+        }
         for Delivery { execution_id, part, user_id, .. } in owed {
             let message = DeliveryMessage { execution_id, part };
             self.webhook_queue.hurry(&message, &user_id, Duration::ZERO).await;

@@ -12,7 +12,7 @@ use crate::{
     error::Error,
     execution::{Execution, ExecutionId},
     protocol::Standing,
-    question::{Ask, MAX_OPEN, Question, QuestionId, QuestionState},
+    question::{Ask, MAX_ASKED, MAX_OPEN, Question, QuestionId, QuestionState},
     store::{executions::Consistency, questions::Turn, transitions::Step},
     time::Timestamp,
 };
@@ -152,6 +152,9 @@ impl Settle {
         let known = self.executions.find_question(&before.execution_id, &id).await?;
         if known.is_some() {
             return Ok(Turn::Known);
+        }
+        if before.sequence >= 2 * MAX_ASKED {
+            return Err(Error::Conflict(format!("it has asked {MAX_ASKED} questions").into()));
         }
         if before.open_questions.len() >= MAX_OPEN {
             return Err(Error::Conflict(format!("{MAX_OPEN} questions are open already").into()));

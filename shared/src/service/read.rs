@@ -13,6 +13,7 @@ use crate::{
         QuestionView, Receipt, Results,
     },
     caller::{Action, Caller, UserId},
+    delivery::Delivery,
     error::Error,
     execution::{Execution, ExecutionId, Status},
     json::{Node, mend},
@@ -183,6 +184,10 @@ impl Reader {
     /// already, so whatever fails here leaves the receipt as it is.
     pub async fn started(&self, caller: &Caller, receipt: Receipt, wait: Duration) -> Started {
         let id = &receipt.execution_id;
+        // Even when it ends is news of it.
+        if !rights::may_view(&caller.permissions, &receipt.agent_name) {
+            return Started::Goes(receipt);
+        }
         let Ok(Some((execution, questions))) = self.wait_for_news(caller, id, wait).await else {
             return Started::Goes(receipt);
         };
@@ -192,10 +197,7 @@ impl Reader {
                 Err(_) => Started::Goes(receipt),
             };
         }
-        match permitted(caller, Action::View, Some(execution)) {
-            Ok(_) => Started::Goes(receipt.asking(questions)),
-            Err(_) => Started::Goes(receipt),
-        }
+        Started::Goes(receipt.asking(questions))
     }
 
     /// Holds the caller until the run ends or its agent asks something, at most `wait`. `None` when
@@ -251,15 +253,40 @@ impl Reader {
     ) -> Result<DeliveryList, Error> {
         let after: Option<AfterPart> = cursor.map(decode_cursor).transpose()?;
         let found = self.executions.find(id, Consistency::Strong).await?;
-        permitted(caller, Action::View, found)?;
+        let execution = permitted(caller, Action::View, found)?;
         let limit = i32::try_from(limit).unwrap_or(i32::MAX);
         let after = after.as_ref().map(|after| after.part.as_str());
-        let (deliveries, next) = self.deliveries.list(id, limit, after).await?;
+        let (mut deliveries, next) = self.deliveries.list(id, limit, after).await?;
+        self.hide_answers(caller, &execution, &mut deliveries).await?;
         let next = next.map(|part| encode_cursor(&AfterPart { part })).transpose()?;
         Ok(DeliveryList {
             deliveries: deliveries.into_iter().map(DeliveryView::from).collect(),
             next_cursor: next,
         })
+    }
+
+    /// Takes out what the receivers of other keys' subscriptions have answered.
+    async fn hide_answers(
+        &self,
+        caller: &Caller,
+        execution: &Execution,
+        deliveries: &mut [Delivery],
+    ) -> Result<(), Error> {
+        let mut of_subscriptions: Vec<_> = deliveries
+            .iter_mut()
+            .filter_map(|delivery| Some((delivery.subscription()?, &mut delivery.attempts)))
+            .collect();
+        if of_subscriptions.is_empty() || caller.permissions.allow_all(Action::Manage) {
+            return Ok(());
+        }
+        let listed = self.subscriptions.list(&execution.user_id).await?;
+        for (id, attempts) in &mut of_subscriptions {
+            let found = listed.iter().find(|listed| listed.id == *id);
+            if !found.is_some_and(|listed| listed.may_be_seen(caller)) {
+                attempts.iter_mut().for_each(|attempt| attempt.detail.clear());
+            }
+        }
+        Ok(())
     }
 
     /// A page of the caller's runs, newest first.

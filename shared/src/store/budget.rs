@@ -23,7 +23,7 @@ use super::{
     limits::{MINUTE, minute_of},
     number, text,
 };
-use crate::{caller::UserId, delivery::Turn, error::Error, time::Timestamp};
+use crate::{caller::UserId, delivery::Line, error::Error, time::Timestamp};
 
 /// The most places that are taken by one write. A line is one item, which bears a thousand writes a second.
 const MAX_BLOCK: u32 = 16;
@@ -70,7 +70,7 @@ struct Block {
 /// What an attempt has to wait for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Full {
-    pub whose: Turn,
+    pub whose: Line,
     /// When its place is; `None` where the line is too long for it.
     pub until: Option<Timestamp>,
 }
@@ -82,20 +82,20 @@ impl Budget {
         Self { client, table, of_user, of_host, blocks: Mutex::default() }
     }
 
-    /// Takes a place for an attempt that is about to be made, which has had these turns already: at this
+    /// Takes a place for an attempt that is about to be made, which has stood in this line already: at this
     /// host, and for its user where that one's starts have not been counted for it.
     pub async fn take(
         &self,
         user: Option<&UserId>,
         host: &str,
-        had: Option<Turn>,
+        stood: Option<Line>,
         now: Timestamp,
     ) -> Result<Option<Full>, Error> {
         // One after the other: what a user may not send takes nothing from others who send there.
-        let of_user = user.map(|user| (Turn::User, of_user(user), self.of_user));
-        let of_host = (Turn::Host, of_host(host), self.of_host);
+        let of_user = user.map(|user| (Line::User, of_user(user), self.of_user));
+        let of_host = (Line::Host, of_host(host), self.of_host);
         for (whose, line, limit) in of_user.into_iter().chain([of_host]) {
-            if had >= Some(whose) {
+            if stood >= Some(whose) {
                 continue;
             }
             let Some(place) = self.place(line, limit, now).await? else {
@@ -264,8 +264,8 @@ mod tests {
 
     #[test]
     fn a_delivery_stands_in_each_line_once() {
-        let had = [None, Some(Turn::User), Some(Turn::Host)];
-        let takes = had.map(|had| [Turn::User, Turn::Host].map(|whose| had < Some(whose)));
+        let stood = [None, Some(Line::User), Some(Line::Host)];
+        let takes = stood.map(|stood| [Line::User, Line::Host].map(|whose| stood < Some(whose)));
         assert_eq!(takes, [[true, true], [false, true], [false, false]]);
     }
 

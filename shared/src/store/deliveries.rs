@@ -21,7 +21,7 @@ use super::{
 use crate::{
     caller::Actor,
     debt::{Debt, DebtKind},
-    delivery::{Attempt, Delivery, DeliveryState, PART_PREFIX, Turn},
+    delivery::{Attempt, Delivery, DeliveryState, Line, PART_PREFIX},
     error::Error,
     execution::ExecutionId,
     loops::Hops,
@@ -246,7 +246,7 @@ impl Deliveries {
             .update_expression(format!(
                 "SET #state = :pending, attempt_count = :zero, next_attempt_at = :now, \
                  due_at = :due_at, debt = :debt, redelivery = :token, redelivered_by = :by{set_hops} \
-                 REMOVE leased_until, turn, sweeps, trouble, troubled_at"
+                 REMOVE leased_until, stood, sweeps, trouble, troubled_at"
             ))
             .set_expression_attribute_values(values)
             // The token stays: what was delivered meanwhile is not owed again by a repetition.
@@ -373,7 +373,7 @@ impl Deliveries {
     pub async fn put_off(
         &self,
         delivery: &Delivery,
-        turn: Turn,
+        line: Line,
         next_attempt_at: Timestamp,
         due_at: Timestamp,
     ) -> Result<bool, Error> {
@@ -385,10 +385,10 @@ impl Deliveries {
             .key("execution_id", text(delivery.execution_id.as_str()))
             .key("part", text(&delivery.part))
             .update_expression(
-                "SET next_attempt_at = :next, due_at = :due_at, debt = :debt, turn = :turn \
+                "SET next_attempt_at = :next, due_at = :due_at, debt = :debt, stood = :stood \
                  REMOVE leased_until ADD attempt_count :minus_one, put_off :one",
             )
-            .expression_attribute_values(":turn", text(turn.as_str()))
+            .expression_attribute_values(":stood", text(line.as_str()))
             .expression_attribute_values(":next", number(next_attempt_at.millis()))
             .expression_attribute_values(":due_at", number(due_at.millis()))
             .expression_attribute_values(":debt", debt(&delivery.execution_id))
@@ -451,7 +451,7 @@ impl Deliveries {
                 .update_expression(
                     "SET attempts = :attempts, earlier = :earlier, next_attempt_at = :next, due_at = :due_at, \
                      debt = :debt \
-                     REMOVE leased_until, turn",
+                     REMOVE leased_until, stood",
                 )
                 .expression_attribute_values(":next", number(next_attempt_at.millis()))
                 .expression_attribute_values(":due_at", number(due_at.millis()))
