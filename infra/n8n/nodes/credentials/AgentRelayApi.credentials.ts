@@ -13,7 +13,7 @@ export class AgentRelayApi implements ICredentialType {
 
 	icon: Icon = { light: 'file:../icons/agentRelay.svg', dark: 'file:../icons/agentRelay.dark.svg' };
 
-	documentationUrl = 'https://docs.n8n.io/credentials/';
+	documentationUrl = 'https://www.npmjs.com/package/n8n-nodes-agent-relay';
 
 	properties: INodeProperties[] = [
 		{
