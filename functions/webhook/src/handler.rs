@@ -239,6 +239,8 @@ impl Courier {
             Verdict::Delivered => Attempted::Delivered,
             Verdict::Again { .. } => Attempted::Failed,
             Verdict::Undelivered if status == Some(410) => Attempted::Gone,
+            // A test is attempted once by its nature: it was not given up after many.
+            Verdict::Undelivered if delivery.news == NewsType::Test => Attempted::Failed,
             Verdict::Undelivered => Attempted::GivenUp,
         };
         let taken = self.endpoints.take_in(&delivery.user_id, &id, &health, attempted);
