@@ -7,7 +7,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use e2e::{Answer, Stack, User, eventually, receiver::Receiver};
@@ -669,4 +669,71 @@ impl Forwarder {
     fn connections(&self) -> usize {
         self.connections.load(Ordering::Relaxed)
     }
+}
+
+/// Who may start an agent and not view it learns nothing of its question, nor when it asks or ends.
+#[tokio::test]
+async fn who_may_not_view_learns_nothing_by_errors_or_by_waiting() {
+    let stack = Stack::connect().await;
+    let viewer = stack.user(ALL).await;
+    let starter = with(&viewer, &["execute:*"]).await;
+    let canceller = with(&viewer, &["cancel:*"]).await;
+
+    let body = json!({"agent_name": "approval", "input_message": "x"}).to_string();
+    let begun = Instant::now();
+    let wait = [("prefer", "wait=10")];
+    let started = starter.send(Method::POST, "/v1/executions", &wait, body).await;
+    assert_eq!((started.status, started.body["questions"].is_null()), (202, true), "{started:?}");
+    let run = started.text("execution_id");
+    let asked = viewer.wait_for(&run, "input_required").await;
+    assert!(begun.elapsed() < Duration::from_secs(10), "it is not held");
+
+    let path = format!("/v1/executions/{run}/input");
+    let answer = async |user: &User, answer: Value| {
+        let id = &asked.body["questions"][0]["id"];
+        let body = json!({"answer": answer, "question_id": id}).to_string();
+        user.send(Method::POST, &path, &[], body).await
+    };
+    for wrong in [json!(0), json!({}), json!({"approved": "yes"})] {
+        let told = answer(&viewer, wrong.clone()).await;
+        assert_eq!(told.status, 422);
+        let told = answer(&starter, wrong).await;
+        assert_eq!((told.status, &told.body["field"]), (422, &json!("answer")), "{told:?}");
+        assert!(told.text("detail").ends_with("does not fit what the agent asks"), "{told:?}");
+    }
+    assert_eq!(answer(&starter, json!({"approved": true})).await.status, 202);
+    viewer.wait_for(&run, "completed").await;
+    let again = answer(&starter, json!({"approved": false})).await;
+    assert_eq!(again.text("detail"), "the agent does not take this answer now");
+    let cancel = format!("/v1/executions/{run}/cancel");
+    let told = canceller.send(Method::POST, &cancel, &[], "").await;
+    assert_eq!((told.status, told.text("detail")), (409, "the execution has ended".to_owned()));
+}
+
+/// What a key's subscription is answered, and whether it is told again, is a matter of this key.
+#[tokio::test]
+async fn who_may_view_a_run_neither_repeats_nor_reads_what_went_to_other_keys_subscriptions() {
+    let stack = Stack::connect().await;
+    let (owner, viewer) = (stack.user(ALL).await, ["view:*"]);
+    let viewer = with(&owner, &viewer).await;
+    let receiver = Receiver::answering(&[410, 200]).await;
+    let id = subscribe(&owner, &json!({"url": receiver.url()})).await.text("id");
+    let run = owner.start(&quick("echo")).await;
+    owner.wait_for_parts(&run).await;
+
+    let path = format!("/v1/executions/{run}/deliveries");
+    let shown = async |user: &User| {
+        let shown = user.get(&path).await.body["deliveries"].as_array().unwrap().clone();
+        shown.into_iter().find(|it| it["target"] == id.as_str()).unwrap()
+    };
+    let own = eventually("the attempt", async || {
+        Some(shown(&owner).await).filter(|it| it["state"] == "undelivered")
+    })
+    .await;
+    assert_eq!(own["attempts"][0]["detail"], "not now");
+    let others = shown(&viewer).await;
+    assert_eq!((&others["state"], &others["attempts"][0]["detail"]), (&own["state"], &json!("")));
+    let again = format!("{path}/{}/redeliver", own["id"].as_str().unwrap());
+    assert_eq!(viewer.send(Method::POST, &again, &[], "").await.status, 403);
+    assert_eq!(receiver.received().await.len(), 1);
 }
