@@ -191,6 +191,7 @@ impl Delivery {
         DeliveryFacts {
             is_pending: self.state == DeliveryState::Pending,
             attempt_count: self.attempt_count,
+            stands_in_line: self.stood.is_some(),
             next_attempt_at: self.next_attempt_at,
             leased_until: self.leased_until,
         }

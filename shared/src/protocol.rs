@@ -324,17 +324,19 @@ impl Tries {
 pub struct DeliveryFacts {
     pub is_pending: bool,
     pub attempt_count: u32,
+    /// Whether it has a place in a line, and waits for its turn.
+    pub stands_in_line: bool,
     pub next_attempt_at: Timestamp,
     pub leased_until: Option<Timestamp>,
 }
 
 impl DeliveryFacts {
-    /// Whether an attempt may begin. The first need not wait: the clock that has owed it may be
-    /// ahead.
+    /// Whether an attempt may begin. The first need not wait, unless for its turn: the clock that has
+    /// owed it may be ahead.
     #[must_use]
     pub fn may_be_leased(&self, now: Timestamp) -> bool {
         self.is_pending
-            && (self.attempt_count == 0 || self.next_attempt_at <= now)
+            && (self.attempt_count == 0 && !self.stands_in_line || self.next_attempt_at <= now)
             && self.leased_until.is_none_or(|until| until <= now)
     }
 

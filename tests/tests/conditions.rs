@@ -684,13 +684,14 @@ async fn a_delivery_is_leased_when_the_rule_says_so() {
     let first = owed(&stack).await;
     let mut all = Vec::new();
     for state in [DeliveryState::Pending, DeliveryState::Delivered, DeliveryState::Undelivered] {
-        for attempt_count in [0, 1] {
+        for (attempt_count, stood) in [(0, None), (1, None), (0, Some(Line::Host))] {
             for next_attempt_at in [now, now.plus(HOUR)] {
                 for leased_until in [None, Some(now), Some(now.plus(HOUR))] {
                     all.push(Delivery {
                         execution_id: new_id(),
                         state,
                         attempt_count,
+                        stood,
                         next_attempt_at,
                         leased_until,
                         ..first.clone()

@@ -297,7 +297,8 @@ impl Deliveries {
                 "SET lease = :token, leased_until = :until REMOVE sweeps ADD attempt_count :one",
             )
             .condition_expression(
-                "#state = :pending AND (attempt_count = :zero OR next_attempt_at <= :now) \
+                "#state = :pending \
+                 AND ((attempt_count = :zero AND attribute_not_exists(stood)) OR next_attempt_at <= :now) \
                  AND (attribute_not_exists(leased_until) OR leased_until <= :now)",
             )
             .expression_attribute_names("#state", "state")
