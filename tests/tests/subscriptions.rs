@@ -547,7 +547,7 @@ async fn each_subscription_has_a_secret_that_only_its_maker_and_manage_may_have(
 
     // One that was made before there were such secrets is signed with its user's, as before.
     set(&manager, &second.text("id"), "signing", None).await;
-    let again = user_redelivers(&stranger, &run, &second.text("id"), &receivers.1).await;
+    let again = user_redelivers(&manager, &run, &second.text("id"), &receivers.1).await;
     assert!(again, "by the user's secret");
     let path = format!("/v1/subscriptions/{}/secret", second.text("id"));
     assert_eq!(maker.get(&path).await.status, 403, "that is not for it alone");
