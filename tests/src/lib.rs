@@ -195,6 +195,17 @@ impl Stack {
         self.put("ExecutionsTable", row).await;
     }
 
+    /// The reverse.
+    pub async fn empty(&self, line: &str) {
+        let delete = self.dynamodb.delete_item().table_name(self.output("ExecutionsTable"));
+        delete
+            .key("execution_id", AttributeValue::S(format!("rate#deliveries-{line}")))
+            .key("part", AttributeValue::S("rate".to_owned()))
+            .send()
+            .await
+            .unwrap();
+    }
+
     /// Has this part of a run be due, and whatever it has put off.
     pub async fn make_due(&self, id: &str, part: &str) {
         let now = AttributeValue::N(Timestamp::now().millis().to_string());

@@ -370,7 +370,7 @@ mod tests {
         let run: Execution = serde_json::from_value(json!({
             "execution_id": "mcp-echo-1", "user_id": "someone", "agent_name": "echo",
             "state_machine_arn": "arn:aws:states:eu-west-1:111122223333:stateMachine:echo",
-            "status": "completed", "redrive_count": 0, "rank": 30, "launch_before": 9_000,
+            "status": "completed", "redrive_count": 0, "rank": 90, "launch_before": 9_000,
             "created_at": 1_000, "updated_at": 2_000, "started_at": 2_000, "completed_at": 4_500,
         }))
         .unwrap();
@@ -386,7 +386,7 @@ mod tests {
             (&deep, &deep),
         ] {
             let output = format!(r#"{{"result":{written},"tools_used":["a"]}}"#);
-            let outcome = Outcome { output: Some(output), ..Outcome::default() };
+            let outcome = Outcome { output: Some(output), rank: 90, ..Outcome::default() };
             let body = body(&delivery(NewsType::Completed), Some(&outcome)).unwrap();
 
             assert!(body.starts_with(r#"{"type":"execution.completed","timestamp":"#), "{body}");

@@ -458,7 +458,7 @@ mod tests {
             "user_id": "alice",
             "agent_name": "echo",
             "news": "execution.completed",
-            "redrive_count": 0,
+            "redrive_count": 0, "rank": 90,
             "occurred_at": NOW,
             "webhook_id": "msg_1",
             "state": "pending",

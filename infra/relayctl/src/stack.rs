@@ -155,7 +155,7 @@ pub(crate) fn operator() -> Caller {
         credential: Credential::from("relayctl".to_owned()),
         lineage: Credential::from("relayctl".to_owned()),
         permissions: ["*:*"].into_iter().collect::<Permissions>(),
-        rate_limit: 0,
+        rate_limit: u32::MAX,
         expires_at: None,
         arrival: Arrival::default(),
     }

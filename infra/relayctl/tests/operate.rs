@@ -83,8 +83,12 @@ async fn a_key_is_shown_once_and_a_revoked_one_stops_within_30_seconds() {
 
     let body = json!({"url": "https://example.com/hook"}).to_string();
     let headers = [("x-api-key", key)];
-    let added = stack.request(reqwest::Method::POST, "/v1/subscriptions", &headers, body).await;
-    let subscription = added.text("id");
+    let subscribe =
+        || stack.request(reqwest::Method::POST, "/v1/subscriptions", &headers, body.clone());
+    let (subscription, removed) = (subscribe().await.text("id"), subscribe().await.text("id"));
+    let remove = ["subscriptions", "remove", "--user", &user, &removed];
+    RELAYCTL.told(&remove).await;
+    assert!(!RELAYCTL.run(&remove).await.ok, "it is gone");
     let listed = RELAYCTL.told(&["subscriptions", "list", "--user", &user]).await;
     assert!(listed.contains(&subscription) && listed.contains(key_id), "{listed}");
     assert!(!listed.contains("/hook") && listed.contains(" well "), "{listed}");
@@ -100,6 +104,8 @@ async fn a_key_is_shown_once_and_a_revoked_one_stops_within_30_seconds() {
     let revoked = Instant::now();
     let left = RELAYCTL.told(&["keys", "revoke", key_id]).await;
     assert!(left.contains("1 subscriptions") && left.contains(&subscription), "{left}");
+    let listed = RELAYCTL.told(&["subscriptions", "list", "--user", &user]).await;
+    assert!(!listed.contains(&subscription), "it is removed: {listed}");
     eventually("the key to stop", async || (status().await == 401).then_some(())).await;
     assert!(revoked.elapsed() < Duration::from_secs(30));
     // Again is harmless, and leaves the time at which it stopped.
@@ -115,9 +121,6 @@ async fn a_key_is_shown_once_and_a_revoked_one_stops_within_30_seconds() {
     assert!(!RELAYCTL.run(&["keys", "revoke", "00000000"]).await.ok);
     assert!(!RELAYCTL.run(&["keys", "revoke", &hash[..7]]).await.ok, "a slip ends no key");
     RELAYCTL.told(&["keys", "revoke", &hash]).await;
-    let remove = ["subscriptions", "remove", "--user", &user, &subscription];
-    RELAYCTL.told(&remove).await;
-    assert!(!RELAYCTL.run(&remove).await.ok, "it is gone");
 }
 
 /// As if its receiver had answered 410.

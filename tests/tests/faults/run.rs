@@ -205,9 +205,10 @@ impl Run {
         }
     }
 
-    /// Has the turn come of what was put off.
+    /// Has the turn come of what was put off, and of whatever is.
     pub(crate) async fn make_room(&self) {
         let stack = &self.user.stack;
+        stack.empty(&format!("of#{}", self.user.id)).await;
         for part in stack.parts(&self.id).await.keys().filter(|part| part.starts_with("delivery#"))
         {
             stack.make_due(&self.id, part).await;
