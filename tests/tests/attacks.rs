@@ -499,6 +499,8 @@ async fn a_host_gets_no_more_than_its_budget_of_all_users_together() {
         user.wait_for_parts(&run).await;
     }
     assert_eq!(receiver.received().await.len(), 2);
+    // Others call this host, too.
+    stack.empty("to#localhost").await;
 }
 
 /// As many as are accepted are made, and only those.
