@@ -732,7 +732,7 @@ async fn who_may_view_a_run_neither_repeats_nor_reads_what_went_to_other_keys_su
         Some(shown(&owner).await).filter(|it| it["state"] == "undelivered")
     })
     .await;
-    assert_eq!(own["attempts"][0]["detail"], "not now");
+    assert!(own["attempts"][0]["detail"].as_str().unwrap().ends_with("not now"), "{own}");
     let others = shown(&viewer).await;
     assert_eq!((&others["state"], &others["attempts"][0]["detail"]), (&own["state"], &json!("")));
     let again = format!("{path}/{}/redeliver", own["id"].as_str().unwrap());

@@ -220,7 +220,7 @@ fn question(seconds: u64) -> Value {
 
 /// As a version to come has written it.
 fn unreadable(mut row: Value, sweeps: u32) -> Value {
-    for name in ["status", "state"] {
+    for name in ["status", "leased_until", "question_id"] {
         row[name] = json!({"of": "a version to come"});
     }
     row["due_at"] = json!(1);

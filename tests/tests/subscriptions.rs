@@ -511,7 +511,7 @@ async fn many_that_fail_at_once_are_told_to_those_that_are_well_and_end() {
 #[tokio::test]
 async fn each_subscription_has_a_secret_that_only_its_maker_and_manage_may_have() {
     let stack = Stack::connect().await;
-    let manager = stack.user(&["execute:*", "manage:*"]).await;
+    let manager = stack.user(&["execute:*", "view:*", "manage:*"]).await;
     let key = async |grants: &[&str]| User {
         key: stack.key(&manager.id, grants, json!({})).await,
         ..manager.clone()

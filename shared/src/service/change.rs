@@ -254,7 +254,10 @@ fn refusal_told(caller: &Caller, execution: &Execution, error: Error) -> Error {
         return error;
     }
     match error {
-        Error::Invalid { field, .. } => Error::invalid(field, "does not fit what the agent asks"),
+        Error::Invalid { field, .. } => {
+            let field = if field == "question_id" { "question_id" } else { "answer" };
+            Error::invalid(field, "does not fit what the agent asks")
+        }
         Error::Conflict(_) => Error::Conflict("the agent does not take this answer now".into()),
         error => error,
     }
