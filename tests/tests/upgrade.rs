@@ -422,6 +422,7 @@ async fn capture(stack: &Stack) -> String {
         }
         items.insert(table, of_table.into_values().collect::<Vec<_>>());
     }
+    launch.update_event_source_mapping().uuid(mapping).enabled(true).send().await.unwrap();
     let file = json!({
         "captured_at": Timestamp::now(), "user": user.id, "subscription": subscription, "runs": runs,
         "items": items,
