@@ -194,8 +194,10 @@ fn run(kind: DebtKind, seconds: u64) -> Value {
         "due_at": now.minus(Duration::from_secs(seconds)),
     });
     if kind == DebtKind::Poll {
-        row["claimed_at"] = json!(now);
-        row["started_at"] = json!(now);
+        // So long that it is not known to run.
+        for name in ["claimed_at", "started_at", "updated_at"] {
+            row[name] = json!(now.minus(HOUR * 2));
+        }
     }
     row
 }

@@ -209,9 +209,9 @@ impl Run {
     pub(crate) async fn make_room(&self) {
         let stack = &self.user.stack;
         stack.empty(&format!("of#{}", self.user.id)).await;
-        for part in stack.parts(&self.id).await.keys().filter(|part| part.starts_with("delivery#"))
-        {
-            stack.make_due(&self.id, part).await;
+        let parts = stack.parts(&self.id).await.into_iter();
+        for (name, _) in parts.filter(|(_, part)| part["put_off"].as_u64() > Some(0)) {
+            stack.make_due(&self.id, &name).await;
         }
     }
 
