@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use crate::{
-    execution::{Position, Rank, StopReason},
+    execution::{Position, Rank, Status, StopReason},
     time::Timestamp,
 };
 
@@ -56,6 +56,24 @@ impl Grounds {
             Self::Unclaimed | Self::Presumed => Rank::Presumed,
         }
     }
+
+    /// The rank of a run that is said to be in this status.
+    #[must_use]
+    pub const fn rank(self, status: Status) -> Rank {
+        match status {
+            Status::Queued => Rank::Queued,
+            Status::Running | Status::InputRequired => Rank::Running,
+            Status::Completed | Status::Failed | Status::Timeout | Status::Cancelled => self.end(),
+        }
+    }
+}
+
+/// How a run ends that nobody has claimed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum UnclaimedEnd {
+    Stopped(StopReason),
+    /// It could not be launched in time.
+    QueueTimeout,
 }
 
 /// Where a run stands towards what its agent says.
@@ -120,6 +138,16 @@ impl Facts {
         to.may_follow(self.position)
             && self.sequence == seen
             && (grounds != Grounds::Unclaimed || self.claimed_at.is_none())
+    }
+
+    /// How a run ends that was refused to be claimed, and that nobody has claimed; `None` where the
+    /// clock that refused it is ahead of ours.
+    #[must_use]
+    pub fn unclaimed_end(&self, now: Timestamp) -> Option<UnclaimedEnd> {
+        match self.to_stop(now) {
+            Some(reason) => Some(UnclaimedEnd::Stopped(reason)),
+            None => (self.launch_before <= now).then_some(UnclaimedEnd::QueueTimeout),
+        }
     }
 
     /// Whether its end may still be asked for.
@@ -212,6 +240,10 @@ impl Facts {
         match self.position.rank {
             Rank::Queued if !self.may_be_claimed(now) && self.claimed_at.is_some() => {
                 now.plus(silence.news)
+            }
+            // An unclaimed run ends then, and its caller waits for that.
+            Rank::Queued if self.claimed_at.is_none() && self.launch_before > now => {
+                self.before_deadline(now, silence.launch).min(self.launch_before)
             }
             // The launch, or the stop, is to be hurried until it has come about.
             Rank::Queued | Rank::Presumed => self.before_deadline(now, silence.launch),

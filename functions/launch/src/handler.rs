@@ -9,7 +9,7 @@ use relay::{
     error::Error,
     execution::{Execution, ExecutionId, Rank, Status, StopReason},
     problem,
-    protocol::{Grounds, Next, Tries},
+    protocol::{Grounds, Next, Tries, UnclaimedEnd},
     question::{Question, QuestionId, QuestionState},
     queue::{self, LaunchMessage, MAX_DELAY, Queue},
     service::settle::{Observation, Settle, Settled},
@@ -243,10 +243,9 @@ impl Launcher {
             warn!("the claim of {id} is too old to launch it");
             return Ok(());
         }
-        let now = Timestamp::now();
-        let (status, code, cause) = match execution.facts().to_stop(now) {
-            Some(reason) => stopped(reason),
-            None if execution.launch_before <= now => {
+        let (status, code, cause) = match execution.facts().unclaimed_end(Timestamp::now()) {
+            Some(UnclaimedEnd::Stopped(reason)) => stopped(reason),
+            Some(UnclaimedEnd::QueueTimeout) => {
                 (Status::Failed, "queue_timeout", "it could not be launched in time")
             }
             // The clock that refused the claim is ahead of ours: later, by `sweep`.
