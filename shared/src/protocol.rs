@@ -315,8 +315,6 @@ pub enum Next {
     Ask,
     /// The same, and to presume its end where it is not known.
     AskOrPresume,
-    /// To presume its end.
-    Presume,
     /// To try it again; so many tries are known not to have started it.
     Again { answered: Option<u32> },
 }
@@ -343,10 +341,10 @@ impl Tries {
             Reply::Delayed { is_answer } => {
                 Next::Again { answered: (is_answer && self.is_alone()).then_some(self.made) }
             }
-            Reply::Denied | Reply::Refused if self.is_alone() => Next::Presume,
-            // Another try may have started it: only Step Functions knows, and `sweep` asks.
-            Reply::Denied => Next::Again { answered: None },
-            Reply::Refused => Next::AskOrPresume,
+            // An earlier try may still start it: only Step Functions knows, and `sweep` asks.
+            Reply::Denied if !self.is_alone() => Next::Again { answered: None },
+            // A later try, of which this one cannot know, may have started it before it was refused.
+            Reply::Denied | Reply::Refused => Next::AskOrPresume,
         }
     }
 }
@@ -504,12 +502,13 @@ mod tests {
 
         assert!(first.is_alone() && answered.is_alone() && !other.is_alone());
         for tries in [first, answered] {
-            assert_eq!(tries.after(Reply::Refused), Next::Presume);
-            assert_eq!(tries.after(Reply::Denied), Next::Presume);
+            assert_eq!(tries.after(Reply::Denied), Next::AskOrPresume);
             let delayed = tries.after(Reply::Delayed { is_answer: true });
             assert_eq!(delayed, Next::Again { answered: Some(tries.made) });
         }
-        assert_eq!(other.after(Reply::Refused), Next::AskOrPresume);
+        for tries in [first, answered, other] {
+            assert_eq!(tries.after(Reply::Refused), Next::AskOrPresume);
+        }
         for reply in [Reply::Denied, Reply::Delayed { is_answer: true }] {
             assert_eq!(other.after(reply), Next::Again { answered: None });
         }

@@ -14,10 +14,7 @@ use relay::{
     queue::{self, LaunchMessage, MAX_DELAY, Queue},
     service::settle::{Observation, Settle, Settled},
     step_functions::{Given, Started, StepFunctions},
-    store::{
-        executions::Consistency,
-        transitions::{Claim, Step},
-    },
+    store::{executions::Consistency, transitions::Claim},
     telemetry::{self, Invocation, RunNews},
     time::Timestamp,
 };
@@ -149,7 +146,7 @@ impl Launcher {
             Next::Ask => self.ask(execution).await.map(drop),
             Next::Again { answered } => self.delay(execution, &started, answered).await,
             Next::AskOrPresume if self.ask(execution).await? => Ok(()),
-            Next::AskOrPresume | Next::Presume => self.presume(execution, started).await,
+            Next::AskOrPresume => self.presume(execution, started).await,
         }
     }
 
@@ -266,7 +263,8 @@ impl Launcher {
             return Ok(());
         };
         let redrive_count = execution.redrive_count;
-        if self.settle.executions.stopping(id, redrive_count, reason).await? == Step::Applied {
+        // By the reason that was written first, by which its end will be told.
+        if let Some(reason) = self.settle.executions.stopping(id, redrive_count, reason).await? {
             let code = default_code(reason.status());
             self.step_functions.stop(execution, code, reason.cause()).await?;
             info!("stopped execution {id}: {}", reason.as_str());
