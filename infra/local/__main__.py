@@ -168,7 +168,7 @@ def check_n8n_version(version: str, folder: pathlib.Path, package: pathlib.Path)
 
 
 def test_commands(everything: bool) -> list[list[str]]:
-    more = ["--features", "e2e/all"] if everything else []
+    more = ["--features", "e2e/all,model/all"] if everything else []
     more += os.environ.get("TEST_ARGS", "").split()
     nextest = subprocess.run(["cargo", "nextest", "--version"], capture_output=True, cwd=ROOT)
     if nextest.returncode:

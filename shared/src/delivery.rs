@@ -38,7 +38,7 @@ const LEASES_PER_ATTEMPT: u32 = 3;
 /// The target of the callback that came with the start.
 pub const CALLBACK_TARGET: &str = "callback";
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum DeliveryState {
     Pending,

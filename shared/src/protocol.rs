@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use crate::{
-    execution::{Position, Rank, StopReason},
+    execution::{Position, Rank, Status, StopReason},
     time::Timestamp,
 };
 
@@ -56,6 +56,24 @@ impl Grounds {
             Self::Unclaimed | Self::Presumed => Rank::Presumed,
         }
     }
+
+    /// The rank of a run that is said to be in this status.
+    #[must_use]
+    pub const fn rank(self, status: Status) -> Rank {
+        match status {
+            Status::Queued => Rank::Queued,
+            Status::Running | Status::InputRequired => Rank::Running,
+            Status::Completed | Status::Failed | Status::Timeout | Status::Cancelled => self.end(),
+        }
+    }
+}
+
+/// How a run ends that nobody has claimed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum UnclaimedEnd {
+    Stopped(StopReason),
+    /// It could not be launched in time.
+    QueueTimeout,
 }
 
 /// Where a run stands towards what its agent says.
@@ -120,6 +138,16 @@ impl Facts {
         to.may_follow(self.position)
             && self.sequence == seen
             && (grounds != Grounds::Unclaimed || self.claimed_at.is_none())
+    }
+
+    /// How a run ends that was refused to be claimed, and that nobody has claimed; `None` where the
+    /// clock that refused it is ahead of ours.
+    #[must_use]
+    pub fn unclaimed_end(&self, now: Timestamp) -> Option<UnclaimedEnd> {
+        match self.to_stop(now) {
+            Some(reason) => Some(UnclaimedEnd::Stopped(reason)),
+            None => (self.launch_before <= now).then_some(UnclaimedEnd::QueueTimeout),
+        }
     }
 
     /// Whether its end may still be asked for.
@@ -213,6 +241,10 @@ impl Facts {
             Rank::Queued if !self.may_be_claimed(now) && self.claimed_at.is_some() => {
                 now.plus(silence.news)
             }
+            // An unclaimed run ends then, and its caller waits for that.
+            Rank::Queued if self.claimed_at.is_none() && self.launch_before > now => {
+                self.before_deadline(now, silence.launch).min(self.launch_before)
+            }
             // The launch, or the stop, is to be hurried until it has come about.
             Rank::Queued | Rank::Presumed => self.before_deadline(now, silence.launch),
             Rank::Running if self.to_stop(now).is_some() => now.plus(silence.launch),
@@ -283,8 +315,6 @@ pub enum Next {
     Ask,
     /// The same, and to presume its end where it is not known.
     AskOrPresume,
-    /// To presume its end.
-    Presume,
     /// To try it again; so many tries are known not to have started it.
     Again { answered: Option<u32> },
 }
@@ -311,10 +341,10 @@ impl Tries {
             Reply::Delayed { is_answer } => {
                 Next::Again { answered: (is_answer && self.is_alone()).then_some(self.made) }
             }
-            Reply::Denied | Reply::Refused if self.is_alone() => Next::Presume,
-            // Another try may have started it: only Step Functions knows, and `sweep` asks.
-            Reply::Denied => Next::Again { answered: None },
-            Reply::Refused => Next::AskOrPresume,
+            // An earlier try may still start it: only Step Functions knows, and `sweep` asks.
+            Reply::Denied if !self.is_alone() => Next::Again { answered: None },
+            // A later try, of which this one cannot know, may have started it before it was refused.
+            Reply::Denied | Reply::Refused => Next::AskOrPresume,
         }
     }
 }
@@ -474,12 +504,13 @@ mod tests {
 
         assert!(first.is_alone() && answered.is_alone() && !other.is_alone());
         for tries in [first, answered] {
-            assert_eq!(tries.after(Reply::Refused), Next::Presume);
-            assert_eq!(tries.after(Reply::Denied), Next::Presume);
+            assert_eq!(tries.after(Reply::Denied), Next::AskOrPresume);
             let delayed = tries.after(Reply::Delayed { is_answer: true });
             assert_eq!(delayed, Next::Again { answered: Some(tries.made) });
         }
-        assert_eq!(other.after(Reply::Refused), Next::AskOrPresume);
+        for tries in [first, answered, other] {
+            assert_eq!(tries.after(Reply::Refused), Next::AskOrPresume);
+        }
         for reply in [Reply::Denied, Reply::Delayed { is_answer: true }] {
             assert_eq!(other.after(reply), Next::Again { answered: None });
         }

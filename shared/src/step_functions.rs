@@ -211,16 +211,17 @@ impl StepFunctions {
                 })?;
                 observed(id, output).map(|observed| Some(unreadable(observed)))
             }
-            Err(error)
-                if error
-                    .as_service_error()
-                    .is_some_and(DescribeExecutionError::is_execution_does_not_exist) =>
-            {
-                Ok(None)
-            }
+            Err(error) if error.as_service_error().is_some_and(is_unknown) => Ok(None),
             Err(error) => Err(Error::aws("describe an execution")(error)),
         }
     }
+}
+
+/// Whether there is no such execution, or can be none: a start under such an ARN is refused likewise.
+fn is_unknown(error: &DescribeExecutionError) -> bool {
+    error.is_execution_does_not_exist()
+        || error.is_invalid_arn()
+        || error.code() == Some("ValidationException")
 }
 
 /// Whether an error says that we may not, for as long as nobody changes a policy or a key.

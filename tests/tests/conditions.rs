@@ -180,8 +180,11 @@ async fn an_end_is_asked_for_and_stopped_where_its_run_may_be() {
         let (id, facts) = (&run.execution_id, run.facts());
         let expected = |may| if may { Step::Applied } else { Step::Stale };
         for redrive_count in 0..2 {
-            let step = executions.stopping(id, redrive_count, StopReason::Cancel).await.unwrap();
-            assert_eq!(step, expected(facts.may_be_stopped(redrive_count)), "{stands:?}");
+            let may = facts.may_be_stopped(redrive_count);
+            for reason in [StopReason::Cancel, StopReason::Deadline] {
+                let held = executions.stopping(id, redrive_count, reason).await.unwrap();
+                assert_eq!(held, may.then_some(StopReason::Cancel), "{stands:?}: the first holds");
+            }
         }
         let step = executions.request_cancel(id, &actor(), due_at).await.unwrap();
         assert_eq!(step, expected(facts.may_be_cancelled()), "{stands:?}");

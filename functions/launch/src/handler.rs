@@ -9,15 +9,12 @@ use relay::{
     error::Error,
     execution::{Execution, ExecutionId, Rank, Status, StopReason},
     problem,
-    protocol::{Grounds, Next, Tries},
+    protocol::{Grounds, Next, Tries, UnclaimedEnd},
     question::{Question, QuestionId, QuestionState},
     queue::{self, LaunchMessage, MAX_DELAY, Queue},
     service::settle::{Observation, Settle, Settled},
     step_functions::{Given, Started, StepFunctions},
-    store::{
-        executions::Consistency,
-        transitions::{Claim, Step},
-    },
+    store::{executions::Consistency, transitions::Claim},
     telemetry::{self, Invocation, RunNews},
     time::Timestamp,
 };
@@ -149,7 +146,7 @@ impl Launcher {
             Next::Ask => self.ask(execution).await.map(drop),
             Next::Again { answered } => self.delay(execution, &started, answered).await,
             Next::AskOrPresume if self.ask(execution).await? => Ok(()),
-            Next::AskOrPresume | Next::Presume => self.presume(execution, started).await,
+            Next::AskOrPresume => self.presume(execution, started).await,
         }
     }
 
@@ -243,10 +240,9 @@ impl Launcher {
             warn!("the claim of {id} is too old to launch it");
             return Ok(());
         }
-        let now = Timestamp::now();
-        let (status, code, cause) = match execution.facts().to_stop(now) {
-            Some(reason) => stopped(reason),
-            None if execution.launch_before <= now => {
+        let (status, code, cause) = match execution.facts().unclaimed_end(Timestamp::now()) {
+            Some(UnclaimedEnd::Stopped(reason)) => stopped(reason),
+            Some(UnclaimedEnd::QueueTimeout) => {
                 (Status::Failed, "queue_timeout", "it could not be launched in time")
             }
             // The clock that refused the claim is ahead of ours: later, by `sweep`.
@@ -267,7 +263,8 @@ impl Launcher {
             return Ok(());
         };
         let redrive_count = execution.redrive_count;
-        if self.settle.executions.stopping(id, redrive_count, reason).await? == Step::Applied {
+        // By the reason that was written first, by which its end will be told.
+        if let Some(reason) = self.settle.executions.stopping(id, redrive_count, reason).await? {
             let code = default_code(reason.status());
             self.step_functions.stop(execution, code, reason.cause()).await?;
             info!("stopped execution {id}: {}", reason.as_str());

@@ -310,11 +310,7 @@ impl Sweeper {
         let overdue = (self.launch_overdue, self.settle.news_overdue);
         let silence = silence(overdue, sweeps, round.floor);
         let mut look = facts.look(now, silence);
-        let mut until = facts.look_again(now, silence);
-        if look == Look::Launch && run.launch_before > now {
-            // An unclaimed run ends then, and its caller waits for that.
-            until = until.min(run.launch_before);
-        }
+        let until = facts.look_again(now, silence);
         let next = run.debt_kind_until(until);
         // What cannot wait is among the launches, and comes first.
         let reserve = if kind == DebtKind::Launch { 0 } else { self.reserve() };

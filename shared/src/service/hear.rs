@@ -236,14 +236,16 @@ fn reported(
 }
 
 /// A running run once it has asked.
-fn asking(before: &Execution, question: &QuestionId, now: Timestamp) -> Execution {
+#[must_use]
+pub fn asking(before: &Execution, question: &QuestionId, now: Timestamp) -> Execution {
     let mut after = Execution { sequence: before.sequence + 1, updated_at: now, ..before.clone() };
     after.open_questions.insert(question.clone());
     after
 }
 
 /// A running run without this question.
-fn closing(
+#[must_use]
+pub fn closing(
     before: &Execution,
     question: &QuestionId,
     reason: QuestionState,

@@ -109,13 +109,7 @@ impl Observation {
     /// Where the run stands by this.
     #[must_use]
     pub const fn position(&self) -> Position {
-        let rank = match self.status {
-            Status::Queued => Rank::Queued,
-            Status::Running | Status::InputRequired => Rank::Running,
-            Status::Completed | Status::Failed | Status::Timeout | Status::Cancelled => {
-                self.grounds.end()
-            }
-        };
+        let rank = self.grounds.rank(self.status);
         Position { redrive_count: self.redrive_count, rank }
     }
 }
@@ -295,13 +289,9 @@ impl Settle {
         before: &Execution,
         after: &Execution,
     ) -> Result<Vec<Delivery>, Error> {
-        let Some(news) = NewsType::of(after.status) else { return Ok(Vec::new()) };
-        let is_correction = is_correction(before, after);
-        // A presumed end that was the end is told already.
-        if is_correction && (before.status, &before.error_code) == (after.status, &after.error_code)
-        {
+        let Some((news, is_correction)) = news_of_move(before, after) else {
             return Ok(Vec::new());
-        }
+        };
         let (overdue, retention) = (self.delivery_overdue, self.retention);
         let tell = if is_correction { Delivery::correcting } else { Delivery::owed };
         self.owed(news, after, |to| tell(after, news, to, overdue, retention)).await
@@ -371,8 +361,20 @@ fn is_correction(before: &Execution, after: &Execution) -> bool {
     before.redrive_count == after.redrive_count && before.position().rank == Rank::Presumed
 }
 
+/// What is told of a move, if anything is, and whether it corrects what was told before.
+#[must_use]
+pub fn news_of_move(before: &Execution, after: &Execution) -> Option<(NewsType, bool)> {
+    let news = NewsType::of(after.status)?;
+    let is_correction = is_correction(before, after);
+    // A presumed end that was the end is told already.
+    let is_told =
+        is_correction && (before.status, &before.error_code) == (after.status, &after.error_code);
+    (!is_told).then_some((news, is_correction))
+}
+
 /// The row after `observed`, which may follow it.
-pub(super) fn moved(
+#[must_use]
+pub fn moved(
     before: &Execution,
     observed: &Observation,
     now: Timestamp,

@@ -12,6 +12,7 @@ use aws_sdk_dynamodb::{
         Update,
     },
 };
+use serde::Deserialize;
 use ulid::Ulid;
 
 use super::{
@@ -170,13 +171,18 @@ impl Executions {
     }
 
     /// Records why this redrive of a run is about to be stopped, before it is: its end will be told
-    /// by that.
+    /// by that. Returns the reason that holds, which is the first; `None` when the row has moved on.
     pub async fn stopping(
         &self,
         id: &ExecutionId,
         redrive_count: u32,
         reason: StopReason,
-    ) -> Result<Step, Error> {
+    ) -> Result<Option<StopReason>, Error> {
+        #[derive(Deserialize)]
+        struct Stopping {
+            stop_reason: StopReason,
+        }
+
         let updated = self
             .update(id)
             .update_expression("SET stop_reason = if_not_exists(stop_reason, :reason)")
@@ -185,11 +191,15 @@ impl Executions {
             .expression_attribute_values(":presumed", number(Rank::Presumed as u8))
             .expression_attribute_values(":redrive_count", number(redrive_count))
             .expression_attribute_values(":reason", text(reason.as_str()))
+            .return_values(ReturnValue::UpdatedNew)
             .write()
             .await;
         match updated {
-            Ok(_) => Ok(Step::Applied),
-            Err(error) if is_refused(&error) => Ok(Step::Stale),
+            Ok(output) => {
+                let Stopping { stop_reason } = from_item(output.attributes.unwrap_or_default())?;
+                Ok(Some(stop_reason))
+            }
+            Err(error) if is_refused(&error) => Ok(None),
             Err(error) => Err(Error::aws("mark an execution as stopping")(error)),
         }
     }

@@ -443,6 +443,7 @@ pub(crate) const RUNS: &[(Call, Scenario)] = &[
     (START_EXECUTION, Scenario::Completes),
     (update("launch", "delay", "launch_delays"), Scenario::Delayed),
     (launch_message("launch", "send again"), Scenario::Delayed),
+    (call("launch", "refused: describe", "stepfunctions", "DescribeExecution"), Scenario::Refused),
     (dynamodb("launch", "refused: find", "GetItem").part("state"), Scenario::Refused),
     (dynamodb("launch", "refused: subscribers", "Query"), Scenario::Refused),
     (api_keys("launch", "refused: subscriber's key"), Scenario::Refused),

@@ -1,0 +1,49 @@
+//! A little of each kind, with every change, and each broken rule.
+
+use model::{
+    configs::{bounded_deliveries, bounded_runs, flaws_of_deliveries, flaws_of_runs, reached},
+    delivery::Deliver,
+    explore::{REACHED, explore_all, find_all},
+    run::Run,
+};
+
+#[test]
+fn a_run_ends_as_its_agent_does_and_is_told_whatever_is_lost() {
+    explore_all("run", bounded_runs().map(|it| Run::new(it, None)), 1);
+}
+
+#[test]
+fn a_delivery_is_made_whatever_is_lost_and_not_again_after_its_success() {
+    explore_all("delivery", bounded_deliveries().map(|it| Deliver::new(it, None)), 1);
+}
+
+#[test]
+fn each_broken_rule_of_a_run_is_found() {
+    find_all(
+        "flaw",
+        flaws_of_runs().into_iter().map(|(flaw, config, property)| {
+            (format!("{flaw:?}"), Run::new(config, Some(flaw)), property)
+        }),
+    );
+}
+
+#[test]
+fn each_broken_rule_of_a_delivery_is_found() {
+    find_all(
+        "flaw",
+        flaws_of_deliveries().into_iter().map(|(flaw, config, property)| {
+            (format!("{flaw:?}"), Deliver::new(config, Some(flaw)), property)
+        }),
+    );
+}
+
+/// Else what holds might hold of little.
+#[test]
+fn what_matters_comes_about() {
+    find_all(
+        "state",
+        reached().into_iter().map(|(name, config, sought)| {
+            (name.to_owned(), Run { sought: Some(sought), ..Run::new(config, None) }, REACHED)
+        }),
+    );
+}
