@@ -362,6 +362,11 @@ const fn delivery_message(function: &'static str, name: &'static str) -> Call {
     Call { about: "WebhookQueueUrl", ..call(function, name, "sqs", "SendMessage") }
 }
 
+/// All that a run has ever asked.
+const fn all_questions(function: &'static str, name: &'static str) -> Call {
+    dynamodb(function, name, "Query").part("question")
+}
+
 /// The questions of a run, without tokens and answers.
 const fn questions(function: &'static str, name: &'static str) -> Call {
     dynamodb(function, name, "BatchGetItem").part("question")
@@ -429,6 +434,7 @@ pub(crate) const RUNS: &[(Call, Scenario)] = &[
     (launch_message("mcp", "cancel: send"), Scenario::Stopped),
     (dynamodb("start", "answer: find", "GetItem").part("state"), Scenario::Asks),
     (questions("start", "answer: questions"), Scenario::Asks),
+    (all_questions("start", "answer: repeated"), Scenario::Regiven),
     (update("start", "answer: store", "answer_hash = :hash"), Scenario::Asks),
     (ANSWER_SEND, Scenario::Asks),
     (dynamodb("mcp", "answer: find", "GetItem").part("state"), Scenario::AsksTool),
@@ -485,8 +491,9 @@ pub(crate) const RUNS: &[(Call, Scenario)] = &[
     (api_keys("webhook", "find key"), Scenario::Completes),
     (update("webhook", "lease", "attempt_count"), Scenario::Completes),
     (dynamodb("webhook", "batch get", "BatchGetItem"), Scenario::Completes),
-    // The user's; a host is everybody's.
-    (update("webhook", "count", "ADD n :count"), Scenario::Asks),
+    // The user's line; a host's is everybody's.
+    (update("webhook", "take a place", "#end = :end"), Scenario::Asks),
+    (update("webhook", "stand in line", "ADD #end :places"), Scenario::PutOff),
     (update("webhook", "put off", "put_off :one"), Scenario::PutOff),
     (RECORD, Scenario::Completes),
     (RECORD, Scenario::Retried),
@@ -543,6 +550,7 @@ pub(crate) const REQUESTS: &[(Call, Request)] = &[
     (update("read", "free a slot", "REMOVE held_until").of_anybody(), Request::Held),
     (dynamodb("read", "results", "GetItem").part("output"), Request::Results),
     (dynamodb("read", "results: input", "GetItem").part("input"), Request::Results),
+    (all_questions("read", "results: answered by"), Request::Results),
     (dynamodb("read", "list", "Query").says("user_id = :user_id"), Request::List),
     (dynamodb("read", "list: runs", "BatchGetItem").part("state"), Request::List),
     (dynamodb("read", "trouble", "Query").says("troubled_at BETWEEN"), Request::Trouble),
@@ -580,6 +588,7 @@ pub(crate) const REQUESTS: &[(Call, Request)] = &[
     (dynamodb("mcp", "find", "GetItem").part("state"), Request::EnvelopeMonitor),
     (dynamodb("mcp", "results", "GetItem").part("output"), Request::EnvelopeResults),
     (dynamodb("mcp", "results: input", "GetItem").part("input"), Request::EnvelopeResults),
+    (all_questions("mcp", "results: answered by"), Request::EnvelopeResults),
     (agents("mcp", "agents", "Query").of_anybody(), Request::EnvelopeAgents),
     (update("mcp", "take a slot", "held_until = :until").of_anybody(), Request::ToolStart),
     (update("mcp", "free a slot", "REMOVE held_until").of_anybody(), Request::ToolStart),
