@@ -13,7 +13,11 @@ use std::{
 };
 
 use aws_sdk_lambda::Client as Lambda;
-use e2e::{Stack, User, eventually, id, page::root, receiver::Receiver};
+use e2e::{
+    Stack, User, eventually, id,
+    page::root,
+    receiver::{Received, Receiver},
+};
 use relay::{
     api_key::ApiKeyHash,
     store::{Item, agents::Agents, api_keys::ApiKeys, transitions::Claim},
@@ -24,6 +28,9 @@ use serde_json::{Value, json};
 use ulid::Ulid;
 
 const TABLES: [&str; 3] = ["ExecutionsTable", "AgentsTable", "ApiKeysTable"];
+const ENDS: [&str; 2] = ["execution.completed", "execution.failed"];
+/// In milliseconds, and a little more.
+const YEAR: i64 = 367 * 24 * 60 * 60 * 1_000;
 const ENDED: &str = "delivery#completed#0#callback";
 /// The outputs of the stack that are in rows, and so differ from stack to stack.
 const MACHINES: [&str; 3] = ["EchoMachineArn", "FailMachineArn", "ApprovalMachineArn"];
@@ -81,7 +88,7 @@ async fn go_on(stack: &Stack, file: &str) {
     assert_eq!((recovered.status, &recovered.body["recovered"]), (202, &json!(1)), "{recovered:?}");
     assert_eq!(user.send(Method::POST, &format!("{path}/test"), &[], "").await.status, 202);
     eventually("what was made again", async || {
-        let heard: Vec<_> = receiver.received().await.iter().map(|post| post.body()).collect();
+        let heard: Vec<_> = receiver.received().await.iter().map(Received::body).collect();
         let of_failed = heard.iter().filter(|post| post["data"]["execution_id"] == run("failed"));
         (of_failed.count() == 2 && heard.iter().any(|post| post["type"] == "subscription.test"))
             .then_some(())
@@ -252,10 +259,9 @@ fn kind(table: &str, item: &Item) -> String {
 /// Has the times in an item be as long ago as they were, or will be, when it was written.
 fn put_forward(value: &mut Value, captured_at: i64) {
     let now = Timestamp::now().millis();
-    let year = Duration::from_hours(24 * 367).as_millis() as i64;
     let ahead = |digits: &str| {
         let number: i64 = digits.parse().ok()?;
-        let is_near = |number: i64| (number - captured_at).abs() < year;
+        let is_near = |number: i64| (number - captured_at).abs() < YEAR;
         if is_near(number) {
             Some(number + now - captured_at)
         } else {
@@ -286,6 +292,105 @@ fn put_forward(value: &mut Value, captured_at: i64) {
         Value::Array(items) => items.iter_mut().for_each(|item| put_forward(item, captured_at)),
         _ => {}
     }
+}
+
+/// A start that is called back there.
+fn to(receiver: &Receiver, mut body: Value, events: &[&str]) -> Value {
+    body["callback_url"] = json!(receiver.url());
+    body["callback_headers"] = json!({"x-upgraded": "yes"});
+    body["callback_events"] = json!(events);
+    body
+}
+
+/// Waits until a run has ended and all its deliveries are in this state.
+async fn wait_for_deliveries(stack: &Stack, run: &str, state: &str) {
+    let ended = async || {
+        let parts = stack.parts(run).await;
+        let mut deliveries = parts.values().filter(|part| part["webhook_id"].is_string());
+        (parts["state"]["completed_at"].is_u64() && deliveries.all(|it| it["state"] == state))
+            .then_some(())
+    };
+    eventually(&format!("{run} to be {state}"), ended).await;
+}
+
+/// A run that failed, of which nobody was told: its callback was refused, and so was a subscription, which
+/// is disabled by its 410, and enabled again.
+async fn failed(user: &User, gone: &Receiver, refuses: &Receiver) -> (String, String) {
+    let body = json!({"url": gone.url(), "headers": {"x-upgraded": "yes"}}).to_string();
+    let subscription = user.send(Method::POST, "/v1/subscriptions", &[], body).await.text("id");
+    let failed = user.start(&to(refuses, asked("fail", "failed"), &ENDS)).await;
+    wait_for_deliveries(&user.stack, &failed, "undelivered").await;
+    let path = format!("/v1/subscriptions/{subscription}");
+    eventually("its end", async || {
+        user.get(&path).await.body["disabled_at"].is_string().then_some(())
+    })
+    .await;
+    let enabled = user.send(Method::POST, &format!("{path}/enable"), &[], "").await;
+    assert_eq!(enabled.status, 200, "{enabled:?}");
+    for secret in ["/v1/webhook-secret/rotate", &format!("{path}/secret/rotate")] {
+        assert_eq!(user.send(Method::POST, secret, &[], "").await.status, 200);
+    }
+    (subscription, failed)
+}
+
+/// Runs in each state in which a run is that was launched.
+async fn launched(user: &User, well: &Receiver, busy: &Receiver) -> BTreeMap<&'static str, String> {
+    let key = [("idempotency-key", "completed")];
+    let completed = user.post_with(&key, &asked("echo", "completed")).await.text("execution_id");
+    wait_for_deliveries(&user.stack, &completed, "delivered").await;
+    let presumed = user.start(&to(well, asked("missing", "presumed"), &ENDS)).await;
+    user.wait_for(&presumed, "failed").await;
+    let long = |agent: &str, message: &str| {
+        let mut body = asked(agent, message);
+        body["parameters"]["wait_seconds"] = json!(3600);
+        body["timeout_seconds"] = json!(7200);
+        to(well, body, &["execution.running", "execution.input_required", "execution.completed"])
+    };
+    let running = user.start(&long("echo", "running")).await;
+    let cancelled = user.start(&long("echo", "cancelled")).await;
+    let asking = user.start(&long("approval", "asking")).await;
+    user.wait_for(&running, "running").await;
+    user.wait_for(&cancelled, "running").await;
+    user.wait_for(&asking, "input_required").await;
+    user.send(Method::POST, &format!("/v1/executions/{cancelled}/cancel"), &[], "").await;
+    user.wait_for(&cancelled, "cancelled").await;
+
+    let retried = user.start(&to(busy, asked("echo", "retried"), &ENDS)).await;
+    // Its next pause is long enough to read all of this.
+    eventually("pauses", async || {
+        let part = user.stack.parts(&retried).await.remove(ENDED)?;
+        (part["attempts"].as_array()?.len() >= 4 && part.get("leased_until").is_none())
+            .then_some(())
+    })
+    .await;
+    BTreeMap::from([
+        ("asking", asking),
+        ("cancelled", cancelled),
+        ("completed", completed),
+        ("presumed", presumed),
+        ("retried", retried),
+        ("running", running),
+    ])
+}
+
+/// The rows of each table that mention one of these, in a fixed order, so that two captures can be compared.
+async fn rows(stack: &Stack, of_these: &[&str]) -> BTreeMap<&'static str, Vec<Value>> {
+    let mut items = BTreeMap::new();
+    for table in TABLES {
+        let rows = stack.dynamodb.scan().table_name(stack.output(table)).consistent_read(true);
+        let mut rows = rows.into_paginator().items().send();
+        let mut of_table = BTreeMap::new();
+        while let Some(row) = rows.next().await {
+            let row = serde_json::to_value(serde_dynamo::Item::from(row.unwrap())).unwrap();
+            let text = row.to_string();
+            let is_counter = text.contains("\"rate#") || text.contains("\"wait#");
+            if !is_counter && of_these.iter().any(|it| text.contains(it)) {
+                of_table.insert(text, row);
+            }
+        }
+        items.insert(table, of_table.into_values().collect::<Vec<_>>());
+    }
+    items
 }
 
 /// Has the stack write rows of each kind, and returns them.
@@ -319,69 +424,9 @@ async fn capture(stack: &Stack) -> String {
         });
         agents.put(&serde_json::from_value(agent).unwrap()).await.unwrap();
     }
-    let to = |receiver: &Receiver, body: Value, events: &[&str]| {
-        let mut body = body;
-        body["callback_url"] = json!(receiver.url());
-        body["callback_headers"] = json!({"x-upgraded": "yes"});
-        body["callback_events"] = json!(events);
-        body
-    };
-    let of_delivery = async |run: &str, state: &str| {
-        let ended = async || {
-            let parts = stack.parts(run).await;
-            let mut deliveries = parts.values().filter(|part| part["webhook_id"].is_string());
-            (parts["state"]["completed_at"].is_u64() && deliveries.all(|it| it["state"] == state))
-                .then_some(())
-        };
-        eventually(&format!("{run} to be {state}"), ended).await;
-    };
-
-    // What is gone is told of the first failure alone: it is disabled by its 410, and enabled again.
-    let body = json!({"url": gone.url(), "headers": {"x-upgraded": "yes"}}).to_string();
-    let subscription = user.send(Method::POST, "/v1/subscriptions", &[], body).await.text("id");
-    let ends = ["execution.completed", "execution.failed"];
     let refuses = Receiver::answering(&[410]).await;
-    let failed = user.start(&to(&refuses, asked("fail", "failed"), &ends)).await;
-    of_delivery(&failed, "undelivered").await;
-    let path = format!("/v1/subscriptions/{subscription}");
-    eventually("its end", async || {
-        user.get(&path).await.body["disabled_at"].is_string().then_some(())
-    })
-    .await;
-    let enabled = user.send(Method::POST, &format!("{path}/enable"), &[], "").await;
-    assert_eq!(enabled.status, 200, "{enabled:?}");
-    for secret in ["/v1/webhook-secret/rotate", &format!("{path}/secret/rotate")] {
-        assert_eq!(user.send(Method::POST, secret, &[], "").await.status, 200);
-    }
-
-    let key = [("idempotency-key", "completed")];
-    let completed = user.post_with(&key, &asked("echo", "completed")).await.text("execution_id");
-    of_delivery(&completed, "delivered").await;
-    let presumed = user.start(&to(&well, asked("missing", "presumed"), &ends)).await;
-    user.wait_for(&presumed, "failed").await;
-    let long = |agent: &str, message: &str| {
-        let mut body = asked(agent, message);
-        body["parameters"]["wait_seconds"] = json!(3600);
-        body["timeout_seconds"] = json!(7200);
-        to(&well, body, &["execution.running", "execution.input_required", "execution.completed"])
-    };
-    let running = user.start(&long("echo", "running")).await;
-    let cancelled = user.start(&long("echo", "cancelled")).await;
-    let asking = user.start(&long("approval", "asking")).await;
-    user.wait_for(&running, "running").await;
-    user.wait_for(&cancelled, "running").await;
-    user.wait_for(&asking, "input_required").await;
-    user.send(Method::POST, &format!("/v1/executions/{cancelled}/cancel"), &[], "").await;
-    user.wait_for(&cancelled, "cancelled").await;
-
-    let retried = user.start(&to(&busy, asked("echo", "retried"), &ends)).await;
-    // Its next pause is long enough to read all of this.
-    eventually("pauses", async || {
-        let part = stack.parts(&retried).await.remove(ENDED)?;
-        (part["attempts"].as_array()?.len() >= 4 && part.get("leased_until").is_none())
-            .then_some(())
-    })
-    .await;
+    let (subscription, failed) = failed(&user, &gone, &refuses).await;
+    let mut runs = launched(&user, &well, &busy).await;
 
     // Nobody launches these.
     let launch = Lambda::new(&stack.aws);
@@ -389,40 +434,15 @@ async fn capture(stack: &Stack) -> String {
     let mappings = mappings.function_name(stack.output("LaunchFunctionName")).send().await.unwrap();
     let mapping = mappings.event_source_mappings()[0].uuid().unwrap();
     launch.update_event_source_mapping().uuid(mapping).enabled(false).send().await.unwrap();
-    let queued = user.start(&to(&well, asked("echo", "queued"), &ends)).await;
-    let claimed = user.start(&to(&well, asked("echo", "claimed"), &ends)).await;
+    let queued = user.start(&to(&well, asked("echo", "queued"), &ENDS)).await;
+    let claimed = user.start(&to(&well, asked("echo", "claimed"), &ENDS)).await;
     let claim = stack.executions().claim(&id(&claimed)).await.unwrap();
     assert!(matches!(claim, Claim::Claimed(..)), "{claim:?}");
+    runs.extend([("claimed", claimed), ("failed", failed), ("queued", queued)]);
 
-    let runs = BTreeMap::from([
-        ("asking", asking),
-        ("cancelled", cancelled),
-        ("claimed", claimed),
-        ("completed", completed),
-        ("failed", failed),
-        ("presumed", presumed),
-        ("queued", queued),
-        ("retried", retried),
-        ("running", running),
-    ]);
     let mut of_these: Vec<_> = runs.values().map(String::as_str).collect();
     of_these.extend([&user.id, subscription.as_str(), "upgraded-"]);
-    let mut items = BTreeMap::new();
-    for table in TABLES {
-        let rows = stack.dynamodb.scan().table_name(stack.output(table)).consistent_read(true);
-        let mut rows = rows.into_paginator().items().send();
-        let mut of_table = BTreeMap::new();
-        while let Some(row) = rows.next().await {
-            let row = serde_json::to_value(serde_dynamo::Item::from(row.unwrap())).unwrap();
-            let text = row.to_string();
-            let is_counter = text.contains("\"rate#") || text.contains("\"wait#");
-            if !is_counter && of_these.iter().any(|it| text.contains(it)) {
-                // In a fixed order, so that two captures can be compared.
-                of_table.insert(text, row);
-            }
-        }
-        items.insert(table, of_table.into_values().collect::<Vec<_>>());
-    }
+    let items = rows(stack, &of_these).await;
     launch.update_event_source_mapping().uuid(mapping).enabled(true).send().await.unwrap();
     let file = json!({
         "captured_at": Timestamp::now(), "user": user.id, "subscription": subscription, "runs": runs,

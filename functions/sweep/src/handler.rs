@@ -226,7 +226,9 @@ impl Sweeper {
             .map(|(item, found)| async move {
                 match found {
                     // The rest of the page is left to the next sweep.
-                    Some(found) if !round.is_over() => self.pay(kind, item, found, round).await,
+                    Some(found) if !round.is_over() => {
+                        Box::pin(self.pay(kind, item, found, round)).await
+                    }
                     Some(_) | None => Ok(Paid::Elsewhere),
                 }
             })

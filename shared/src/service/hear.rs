@@ -75,7 +75,7 @@ impl Settle {
     /// calls: what is owed is written with it, and sending it only hurries it.
     pub async fn hear(&self, saying: &Saying) -> Result<Heard, Error> {
         for _ in 0..TRIES {
-            let before = match self.speaker(saying).await? {
+            let before = match Box::pin(self.speaker(saying)).await? {
                 Ok(before) => before,
                 Err(heard) => return Ok(heard),
             };

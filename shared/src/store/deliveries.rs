@@ -326,11 +326,11 @@ impl Deliveries {
                 _ => return Err(Error::aws("lease a delivery")(error)),
             },
         };
-        let leases = item.get("attempt_count").and_then(|count| count.as_n().ok()?.parse().ok());
+        let begun = item.get("attempt_count").and_then(|count| count.as_n().ok()?.parse().ok());
         match from_item(item) {
             Ok(delivery) => Ok(Lease::Held(Box::new(delivery))),
             Err(error) => {
-                if leases.unwrap_or(u32::MAX) >= MOST_UNREADABLE {
+                if begun.unwrap_or(u32::MAX) >= MOST_UNREADABLE {
                     self.give_up_unreadable(id, part, &token).await?;
                 }
                 Err(error)

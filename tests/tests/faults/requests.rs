@@ -170,10 +170,7 @@ impl Asker {
                 [200, 202].contains(status) && body["execution_id"].is_string()
             }
             Request::Results | Request::EnvelopeResults => *status == 200 && body["result"] == "x",
-            Request::List | Request::ToolList => {
-                *status == 200 && is_ours("executions", "execution_id", &self.run)
-            }
-            Request::Trouble | Request::ToolTrouble => {
+            Request::List | Request::ToolList | Request::Trouble | Request::ToolTrouble => {
                 *status == 200 && is_ours("executions", "execution_id", &self.run)
             }
             Request::Deliveries => *status == 200 && is_ours("deliveries", "target", "callback"),

@@ -257,7 +257,7 @@ impl Calls {
                 };
                 match asker {
                     Asker::Launch(end) => Self::asked_by_launch(seen, end),
-                    Asker::Sweep(asked) => Self::asked_by_sweep(seen, asked),
+                    Asker::Sweep(look) => Self::asked_by_sweep(seen, look),
                     Asker::Ear(number) => Self::asked_by_ear(seen, number),
                 }
             }
