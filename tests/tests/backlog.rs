@@ -189,7 +189,7 @@ fn run(kind: DebtKind, seconds: u64) -> Value {
     let mut row = json!({
         "execution_id": id, "part": "state", "user_id": "someone", "agent_name": "load",
         "state_machine_arn": "arn:aws:states:us-east-1:000000000000:stateMachine:load",
-        "status": status, "redrive_count": 0, "rank": rank, "created_at": now, "updated_at": now,
+        "status": status, "redrive_count": 0, "rank": rank, "sequence": 0, "created_at": now, "updated_at": now,
         "launch_before": now.plus(HOUR), "debt": Debt::of(kind, &id),
         "due_at": now.minus(Duration::from_secs(seconds)),
     });
