@@ -118,8 +118,8 @@ impl Content {
                     "redrive_count": 0, "rank": 90,
                 })),
                 CALLBACK_PART => Some(Self::delivery()),
-                // As many as the largest block.
-                "rate" => Some(json!({"n": 16})),
+                // A line in which nobody stands.
+                "rate" => Some(json!({"line_end": 1})),
                 _ => None,
             },
         }
