@@ -378,13 +378,18 @@ async fn a_machine_that_does_not_exist_fails_the_run_and_says_why() {
     let machine =
         stack.output("EchoMachineArn").rsplit_once(':').unwrap().0.to_owned() + ":nowhere";
     let agent = stack.agent("EchoMachineArn", json!({"state_machine_arn": machine})).await;
+    let subscription = json!({"url": receiver.url(), "agent_name": agent}).to_string();
+    let added = user.send(Method::POST, "/v1/subscriptions", &[], subscription).await;
+    assert_eq!(added.status, 201, "{added:?}");
     let id = user
         .start(&json!({"agent_name": agent, "input_message": "x", "callback_url": receiver.url()}))
         .await;
 
     user.wait_for(&id, "failed").await;
     assert_eq!(user.results(&id).await.body["error"]["code"], "StateMachineDoesNotExist");
-    assert_eq!(receiver.wait_for(1).await[0].body()["type"], "execution.failed");
+    for told in receiver.wait_for(2).await {
+        assert_eq!(told.body()["type"], "execution.failed");
+    }
 }
 
 #[tokio::test]
