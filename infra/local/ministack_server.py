@@ -1,13 +1,15 @@
-"""Runs ministack, and has its IAM read what a BatchGetItem asks for, and its DynamoDB say what each write consumes.
+"""Runs ministack with three things put right: what its IAM reads of a BatchGetItem, what its DynamoDB says that a write
+consumes, and the task tokens of the branches of its Parallel states.
 
-It takes a call's condition keys from the top of its body. A batch names there only tables, and in each what it asks
-for, so that on its own it is taken to ask for everything.
+Its IAM takes a call's condition keys from the top of its body. A batch names there only tables, and in each what it
+asks for, so that on its own it is taken to ask for everything.
 """
 
+import copy
 import json
 
 from ministack.core import iam_actions
-from ministack.services import dynamodb
+from ministack.services import dynamodb, stepfunctions
 
 WRITES = {"PutItem", "UpdateItem", "DeleteItem", "TransactWriteItems"}
 
@@ -41,9 +43,20 @@ def say_what_is_consumed(handle_request) -> None:
     dynamodb.handle_request = handle
 
 
+def keep_branches_apart(run_branch) -> None:
+    """Branches share one context object, and with it the token of whichever entered a task last: two that ask at once
+    would ask with the same token, and only one of them would ever get an answer."""
+
+    def run(states, start_at, input_data, execution, context):
+        return run_branch(states, start_at, input_data, execution, copy.deepcopy(context))
+
+    stepfunctions._run_sub_machine = run
+
+
 if __name__ == "__main__":
     read_batches(iam_actions.dynamodb_service_context)
     say_what_is_consumed(dynamodb.handle_request)
+    keep_branches_apart(stepfunctions._run_sub_machine)
     from ministack import app  # It looks up what it serves when it is imported.
 
     app.main()
