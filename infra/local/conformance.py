@@ -24,7 +24,7 @@ import boto3
 
 import keeper
 from report import Failure, step
-from stack import ROOT, TARGET, Stack
+from stack import BUILD, ROOT, TARGET, Stack
 
 CLIENTS = ROOT / "tests" / "mcp"
 # Node, the suite and the clients, as tests/mcp lists them.
@@ -229,7 +229,7 @@ def add_fixtures(session: boto3.Session, outputs: dict[str, str]) -> None:
     """Puts in the place of the MCP function its build with the suite's fixtures."""
     function = outputs["McpFunctionName"]
     with step("Building the MCP function with the suite's fixtures"):
-        if keeper.run(["cargo", "build", "--workspace", "--bins", "--features", "mcp/conformance"], cwd=ROOT):
+        if keeper.run([*BUILD, "--features", "mcp/conformance"], cwd=ROOT):
             raise Failure("The MCP function does not build with its feature `conformance`.")
     with step("Deploying it"):
         client = session.client("lambda")
