@@ -1,21 +1,24 @@
 //! What REST, envelope and MCP all call, and the one way in which a run moves on.
 
+pub mod agent_event;
 pub mod change;
 pub mod health;
-pub mod hear;
 pub mod read;
+pub mod rights;
 pub mod settle;
 pub mod start;
 pub mod subscribe;
 mod trouble;
 
 use crate::{
-    aws::Aws,
-    bus::Bus,
-    delivery::MIN_RETENTION,
-    env::{self, InvalidVariable},
-    queue::Queue,
-    rights::Rights,
+    aws::{
+        bus::Bus,
+        connection::Aws,
+        env::{self, InvalidVariable},
+        queue::Queue,
+    },
+    domain::owed::MIN_RETENTION,
+    service::rights::Rights,
     store::{
         agents::Agents, api_keys::ApiKeys, deliveries::Deliveries, executions::Executions,
         generations::Generations, limits::Limits, subscriptions::Subscriptions,

@@ -6,20 +6,26 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use relay::{
-    callback::{Callback, MAX_HEADERS, MAX_URL, NewsType},
-    caller::{Caller, Credential, UserId},
-    delivery::{Attempt, Delivery, MAX_ATTEMPTS},
-    error::Error,
-    execution::Execution,
-    json::Json,
-    loops::Arrival,
-    network::CallbackAllow,
-    question::{Answer, Ask, MAX_OPEN, Question, QuestionId},
-    request::{IdempotencyKey, MAX_BYTES, StartBody, StartRequest},
-    rights::Holder,
-    store::{self, Item},
-    subscription::{SubscribeBody, Subscription},
-    time::Timestamp,
+    domain::{
+        attempt::{Attempt, MAX_ATTEMPTS},
+        callback::{Callback, MAX_HEADERS},
+        callback_url::MAX_URL,
+        caller::{Caller, Credential},
+        delivery::Delivery,
+        error::Error,
+        execution::Execution,
+        id::{QuestionId, UserId},
+        json::{Json, MAX_BYTES},
+        loops::Arrival,
+        network::CallbackAllow,
+        news::NewsType,
+        question::{Answer, Ask, MAX_OPEN, Question},
+        request::{IdempotencyKey, StartBody, StartRequest},
+        rights::Holder,
+        subscription::{SubscribeBody, Subscription},
+        time::Timestamp,
+    },
+    store::item::{self, Item},
 };
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -210,7 +216,7 @@ fn subscribed(body: Value) -> Result<Subscription, Error> {
 
 /// Holds the attributes of an item against their rows; returns its bytes.
 fn hold(what: &str, item: &impl Serialize, rows: &[(&str, usize)]) -> usize {
-    let item: Item = store::to_item(item).unwrap();
+    let item: Item = item::to_item(item).unwrap();
     for (name, _) in rows {
         assert!(item.contains_key(*name), "{what} has no {name}: it is not the largest");
     }
@@ -218,11 +224,11 @@ fn hold(what: &str, item: &impl Serialize, rows: &[(&str, usize)]) -> usize {
         let row = rows.iter().find(|(row, _)| row == name);
         let most = row.map_or(SMALL, |(_, most)| *most);
         let one: Item = [(name.clone(), value.clone())].into();
-        let bytes = store::bytes(&one) - name.len();
+        let bytes = item::bytes(&one) - name.len();
         assert!(bytes <= most, "{what}.{name} has {bytes} bytes of at most {most}");
         assert!(row.is_none() || bytes > SMALL, "{what}.{name} needs no row: {bytes} bytes");
     }
-    store::bytes(&item)
+    item::bytes(&item)
 }
 
 #[test]
@@ -242,7 +248,7 @@ fn each_item_at_its_bounds_fits_dynamodb() {
     }
     // Of one attribute each, and an id: the input, and an output.
     let input = accepted().input(&user(), Timestamp::now()).unwrap();
-    assert!(input.len() <= MAX_BYTES && relay::outcome::MAX_BYTES + 512 < MAX_ITEM);
+    assert!(input.len() <= MAX_BYTES && relay::domain::outcome::MAX_BYTES + 512 < MAX_ITEM);
 }
 
 #[test]

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use proptest::{collection, prelude::*, sample};
-use relay::{
-    callback::{CallbackUrl, check_headers},
+use relay::domain::{
+    callback::check_headers,
+    callback_url::CallbackUrl,
     error::Error,
     issuer::Issuer,
     network::CallbackAllow,

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, env, fs, path::PathBuf};
 
-use relay::openapi;
+use relay::{domain::news::NewsType, http::openapi};
 use serde_json::Value;
 
 fn infra(file: &str) -> PathBuf {
@@ -71,7 +71,12 @@ fn every_example_fits_its_schema() {
             }
         }
     }
-    assert!(checked > 15, "{checked}");
+    let webhooks = document["webhooks"].as_object().unwrap();
+    assert_eq!(webhooks.len(), NewsType::ALL.len());
+    for webhook in webhooks.values() {
+        check(&webhook["post"]["requestBody"]["content"]);
+    }
+    assert!(checked > 15 + webhooks.len(), "{checked}");
 }
 
 #[test]

@@ -18,11 +18,14 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use aws_sdk_lambda::types::{InvocationType, LogType};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use relay::{
-    api_key::ApiKeyHash,
-    debt::{Debt, DebtKind},
-    execution::{ExecutionId, Rank},
+    domain::{
+        api_key::ApiKeyHash,
+        debt::{Debt, DebtKind},
+        id::ExecutionId,
+        status::Rank,
+        time::Timestamp,
+    },
     store::{deliveries::Deliveries, executions::Executions, limits::Limits},
-    time::Timestamp,
 };
 use reqwest::{Method, header::HeaderMap};
 use serde_json::{Value, json};
@@ -120,7 +123,7 @@ impl Stack {
 
     /// Stores a row as it is.
     pub async fn put(&self, table_output: &str, row: Value) {
-        let item: HashMap<String, AttributeValue> = relay::store::to_item(&row).unwrap();
+        let item: HashMap<String, AttributeValue> = relay::store::item::to_item(&row).unwrap();
         self.dynamodb
             .put_item()
             .table_name(self.output(table_output))
@@ -145,7 +148,7 @@ impl Stack {
         let items = page.items.unwrap_or_default().into_iter();
         items
             .map(|item| {
-                let part: Value = relay::store::from_item(item).unwrap();
+                let part: Value = relay::store::item::from_item(item).unwrap();
                 (part["part"].as_str().unwrap().to_owned(), part)
             })
             .collect()

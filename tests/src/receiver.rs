@@ -11,7 +11,7 @@ use std::{
 use aws_lc_rs::hmac;
 use aws_sdk_secretsmanager::Client;
 use base64::{Engine, engine::general_purpose::STANDARD};
-use relay::signature::{Signer, SigningSecret};
+use relay::domain::signature::{Signer, SigningSecret};
 use serde_json::Value;
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, copy, copy_bidirectional, sink},

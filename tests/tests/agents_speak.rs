@@ -7,11 +7,8 @@ use e2e::{
     receiver::{Received, Receiver},
 };
 use relay::{
-    caller::Actor,
-    json::Json,
-    question::Answer as AgentAnswer,
-    store::{executions::Consistency, transitions::Step},
-    time::Timestamp,
+    domain::{caller::Actor, json::Json, question::Answer as AgentAnswer, time::Timestamp},
+    store::{batch::Consistency, write::Step},
 };
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -288,7 +285,7 @@ async fn a_question_is_asked_once_by_its_own_run_and_closed_by_its_end() {
             .await;
     assert_eq!(
         (refused.status, refused.text("detail").as_str()),
-        (409, "the agent asks this no more")
+        (409, "the agent no longer asks this question")
     );
     ask(json!({"task_token": "another"})).await.unwrap();
     assert_eq!(user.monitor(&run).await.text("status"), "cancelled");

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use e2e::{Stack, User, receiver::Receiver};
-use relay::store::executions::Consistency;
+use relay::store::batch::Consistency;
 use serde_json::{Value, json};
 
 const EVERYTHING: &[&str] = &["execute:*", "view:*"];

@@ -12,7 +12,7 @@ use std::{
 
 use e2e::{Answer, Stack, User, eventually, receiver::Receiver};
 use futures_util::future::join_all;
-use relay::{api_key::ApiKeyHash, time::Timestamp};
+use relay::domain::{api_key::ApiKeyHash, time::Timestamp};
 use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::{
@@ -563,7 +563,7 @@ async fn a_chain_of_subscriptions_through_our_own_api_multiplies_nothing() {
         for attempt in attempts.iter().filter(|_| !is_victims) {
             assert_eq!(attempt["status"], 422, "{delivery}");
             let detail = attempt["detail"].as_str().unwrap();
-            assert!(detail.contains("has led back here"), "{detail}");
+            assert!(detail.contains("led back to this API"), "{detail}");
         }
     }
     assert_eq!(victim.received().await.len(), 2, "the test and the news that it was to be told");
@@ -615,7 +615,7 @@ async fn urls_that_lead_to_this_api_and_requests_that_come_from_it_are_refused()
     let refused = user.send(Method::POST, "/", &headers, envelope).await;
     assert_eq!(refused.status, 400, "{refused:?}");
     let refused = tool(&user, &headers, &quick("echo")).await;
-    assert!(refused.body.to_string().contains("has led back here"), "{refused:?}");
+    assert!(refused.body.to_string().contains("led back to this API"), "{refused:?}");
     assert_eq!(stack.count_rows(&user).await, before);
     assert_eq!(receiver.received().await.len(), 1);
 
@@ -708,12 +708,12 @@ async fn who_may_not_view_learns_nothing_by_errors_or_by_waiting() {
         assert_eq!(told.status, 422);
         let told = answer(&starter, wrong).await;
         assert_eq!((told.status, &told.body["field"]), (422, &json!("answer")), "{told:?}");
-        assert!(told.text("detail").ends_with("does not fit what the agent asks"), "{told:?}");
+        assert!(told.text("detail").ends_with("does not fit the agent's question"), "{told:?}");
     }
     assert_eq!(answer(&starter, json!({"approved": true})).await.status, 202);
     viewer.wait_for(&run, "completed").await;
     let again = answer(&starter, json!({"approved": false})).await;
-    assert_eq!(again.text("detail"), "the agent does not take this answer now");
+    assert_eq!(again.text("detail"), "the agent does not accept this answer now");
     let cancel = format!("/v1/executions/{run}/cancel");
     let told = canceller.send(Method::POST, &cancel, &[], "").await;
     assert_eq!((told.status, told.text("detail")), (409, "the execution has ended".to_owned()));

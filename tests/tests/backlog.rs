@@ -15,13 +15,15 @@ use aws_sdk_dynamodb::types::{BillingMode, GlobalSecondaryIndex, PutRequest, Wri
 use aws_sdk_sqs::types::QueueAttributeName;
 use e2e::{Stack, eventually};
 use relay::{
-    debt::{Debt, DebtKind},
-    execution::ExecutionId,
+    domain::{
+        debt::{Debt, DebtKind},
+        id::ExecutionId,
+        time::Timestamp,
+    },
     store::{
         due::{Due, End},
-        to_item,
+        item::to_item,
     },
-    time::Timestamp,
 };
 use serde_json::{Value, json};
 use tokio::process::Command;
@@ -173,7 +175,7 @@ impl World {
         let key = json!({"execution_id": row["execution_id"], "part": row["part"]});
         let read = self.stack.dynamodb.get_item().table_name(&self.table);
         let read = read.set_key(Some(to_item(&key).unwrap())).consistent_read(true);
-        relay::store::from_item(read.send().await.unwrap().item.unwrap()).unwrap()
+        relay::store::item::from_item(read.send().await.unwrap().item.unwrap()).unwrap()
     }
 }
 

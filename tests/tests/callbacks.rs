@@ -3,7 +3,7 @@
 use aws_sdk_sqs::types::QueueAttributeName::RedrivePolicy;
 use e2e::{Stack, User, eventually, receiver::Receiver};
 use futures_util::future::join_all;
-use relay::queue::DeliveryMessage;
+use relay::aws::queue::DeliveryMessage;
 use serde_json::{Value, json};
 
 const DELIVERY: &str = "delivery#completed#0#callback";

@@ -6,30 +6,36 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use e2e::{Stack, eventually, id};
 use futures_util::future::join_all;
 use relay::{
-    callback::NewsType,
-    caller::{Actor, Credential, UserId},
-    debt::{Debt, DebtKind},
-    delivery::{Attempt, CALLBACK_TARGET, Delivery, DeliveryState, Line},
-    error::Error,
-    execution::{Execution, ExecutionId, Position, Rank, Status, StopReason},
-    health::{DisabledReason, Health},
-    json::Json,
-    outcome::Outcome,
-    protocol::{self, CLAIM_GRACE, Grounds},
-    question::{Answer, Ask, Question, QuestionState},
+    domain::{
+        attempt::Attempt,
+        caller::{Actor, Credential},
+        debt::{Debt, DebtKind},
+        delivery::{CALLBACK_TARGET, Delivery, DeliveryState, Line},
+        error::Error,
+        execution::Execution,
+        health::{DisabledReason, Health},
+        id::{ExecutionId, SubscriptionId, UserId},
+        json::Json,
+        news::NewsType,
+        outcome::Outcome,
+        protocol::{self, CLAIM_GRACE, Grounds},
+        question::{Answer, Ask, Question, QuestionState},
+        status::{Position, Rank, Status, StopReason},
+        time::Timestamp,
+    },
     store::{
+        batch::Consistency,
         budget::{Budget, Full},
         deliveries::{Lease, Verdict},
         due::{Due, DueItem},
-        executions::{Accept, Consistency, NewExecution},
+        executions::{Accept, NewExecution},
+        item::to_item,
         limits::Limits,
-        questions::Turn,
+        questions::QuestionWrite,
         subscriptions::Subscriptions,
-        to_item,
-        transitions::{Claim, Step},
+        transitions::Claim,
+        write::Step,
     },
-    subscription::SubscriptionId,
-    time::Timestamp,
 };
 use serde_json::json;
 use ulid::Ulid;
@@ -975,7 +981,11 @@ async fn an_agent_is_heard_only_while_its_run_runs_in_its_redrive() {
         assert_eq!(step, if is_heard { Step::Applied } else { Step::Stale }, "{stands:?}");
         let (question, after) = asked(&at(&run, says));
         let turn = executions.ask(&run, &after, &question, &[]).await.unwrap();
-        assert_eq!(turn, if is_heard { Turn::Done } else { Turn::Moved }, "{stands:?}");
+        assert_eq!(
+            turn,
+            if is_heard { QuestionWrite::Applied } else { QuestionWrite::Conflict },
+            "{stands:?}"
+        );
         assert_eq!(run.facts().may_take_a_turn(1, run.sequence), is_heard);
         let parts = stack.parts(run.execution_id.as_str()).await;
         assert_eq!(parts.contains_key(&question.question_id.part()), is_heard, "all or nothing");
@@ -1016,12 +1026,15 @@ async fn a_question_is_opened_answered_and_closed_once() {
     let id = &run.execution_id;
     let (question, one) = asked(&run);
     let name = &question.question_id;
-    assert_eq!(executions.ask(&run, &one, &question, &[]).await.unwrap(), Turn::Done);
-    assert_eq!(executions.ask(&run, &one, &question, &[]).await.unwrap(), Turn::Moved);
+    assert_eq!(executions.ask(&run, &one, &question, &[]).await.unwrap(), QuestionWrite::Applied);
+    assert_eq!(executions.ask(&run, &one, &question, &[]).await.unwrap(), QuestionWrite::Conflict);
     let (_, repeated) = asked(&one);
-    assert_eq!(executions.ask(&one, &repeated, &question, &[]).await.unwrap(), Turn::Known);
+    assert_eq!(
+        executions.ask(&one, &repeated, &question, &[]).await.unwrap(),
+        QuestionWrite::AlreadyApplied
+    );
     let (second, two) = asked(&one);
-    assert_eq!(executions.ask(&one, &two, &second, &[]).await.unwrap(), Turn::Done);
+    assert_eq!(executions.ask(&one, &two, &second, &[]).await.unwrap(), QuestionWrite::Applied);
 
     let told = executions.questions(id).await.unwrap();
     assert_eq!(told.len(), 2);
@@ -1045,9 +1058,9 @@ async fn a_question_is_opened_answered_and_closed_once() {
         let reason = QuestionState::Answered;
         executions.close_question(before, &left, name, reason, 9_999_999_999).await.unwrap()
     };
-    assert_eq!(close(&one).await, Turn::Moved, "another was asked since");
-    assert_eq!(close(&two).await, Turn::Done);
-    assert_eq!(close(&two).await, Turn::Moved);
+    assert_eq!(close(&one).await, QuestionWrite::Conflict, "another was asked since");
+    assert_eq!(close(&two).await, QuestionWrite::Applied);
+    assert_eq!(close(&two).await, QuestionWrite::Conflict);
     assert_eq!(answer("late").await, Step::Stale);
     let parts = stack.parts(id.as_str()).await;
     let closed = &parts[&name.part()];

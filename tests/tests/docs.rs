@@ -2,7 +2,7 @@
 //! and their tables have all that there is.
 
 use e2e::{Stack, eventually, page::Page, receiver::Receiver, tool::Tool};
-use relay::{error::Error, problem::Problem};
+use relay::{domain::error::Error, http::problem::Problem};
 use reqwest::Method;
 use serde_json::{Value, json};
 

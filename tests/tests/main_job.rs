@@ -1,7 +1,7 @@
 //! The main job: start an agent, watch it, get its result, be called back.
 
 use e2e::{Stack, User, eventually, receiver::Receiver};
-use relay::{execution::CLOCK_LEAD, time::Timestamp};
+use relay::domain::{execution::CLOCK_LEAD, time::Timestamp};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -9,7 +9,7 @@ const EVERYTHING: &[&str] = &["execute:*", "view:*"];
 
 async fn arn(stack: &Stack, id: &str) -> String {
     let execution =
-        stack.executions().find(&e2e::id(id), relay::store::executions::Consistency::Strong).await;
+        stack.executions().find(&e2e::id(id), relay::store::batch::Consistency::Strong).await;
     execution.unwrap().unwrap().execution_arn()
 }
 

@@ -4,19 +4,26 @@ use std::time::Duration;
 
 use e2e::{Stack, User, eventually, id, receiver::Receiver};
 use relay::{
-    api_key::ApiKeyHash,
-    callback::{Callback, NewsType},
-    caller::Actor,
-    debt::{Debt, DebtKind},
-    delivery::{CALLBACK_TARGET, Delivery},
-    execution::{Execution, ExecutionId, Rank},
-    protocol::Grounds,
-    store::{
-        deliveries::Lease,
-        executions::{Accept, Consistency, NewExecution},
-        transitions::{Claim, Step},
+    domain::{
+        api_key::ApiKeyHash,
+        callback::Callback,
+        caller::Actor,
+        debt::{Debt, DebtKind},
+        delivery::{CALLBACK_TARGET, Delivery},
+        execution::Execution,
+        id::ExecutionId,
+        news::NewsType,
+        protocol::Grounds,
+        status::Rank,
+        time::Timestamp,
     },
-    time::Timestamp,
+    store::{
+        batch::Consistency,
+        deliveries::Lease,
+        executions::{Accept, NewExecution},
+        transitions::Claim,
+        write::Step,
+    },
 };
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -131,7 +138,7 @@ async fn a_delivery_whose_message_was_lost_or_whose_attempt_died_is_made() {
         .await;
         let ended = Execution {
             rank: Rank::Ended as u8,
-            status: relay::execution::Status::Completed,
+            status: relay::domain::status::Status::Completed,
             due_at: None,
             debt: None,
             ..before.clone()

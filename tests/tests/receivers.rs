@@ -8,7 +8,7 @@ use e2e::{
     receiver::{Down, Loss, Raw, Receiver},
 };
 use futures_util::future::{join_all, join3};
-use relay::queue::DeliveryMessage;
+use relay::aws::queue::DeliveryMessage;
 use serde_json::{Value, json};
 use wiremock::ResponseTemplate;
 

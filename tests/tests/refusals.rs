@@ -1,7 +1,7 @@
 //! Bad input: a clear problem that says which field and why, and nothing left behind.
 
 use e2e::{Answer, Stack, User};
-use relay::time::Timestamp;
+use relay::domain::time::Timestamp;
 use reqwest::Method;
 use serde_json::{Value, json};
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use e2e::{Answer, Stack, User, id, receiver::Receiver};
 use futures_util::{StreamExt, stream};
-use relay::store::executions::Consistency;
+use relay::store::batch::Consistency;
 use reqwest::Method;
 use serde_json::{Map, Value, json};
 use ulid::Ulid;

@@ -1,7 +1,7 @@
 //! Requests as people and their tools spell them, over REST.
 
 use e2e::{Answer, Stack, User};
-use relay::store::executions::Consistency;
+use relay::store::batch::Consistency;
 use reqwest::Method;
 use serde_json::json;
 

@@ -6,10 +6,12 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use e2e::{Answer, Stack, User, eventually, receiver::Receiver};
 use futures_util::future::join_all;
 use relay::{
-    delivery::{Delivery, DeliveryState},
-    loops::Hops,
-    store::deliveries::GivenUp,
-    time::Timestamp,
+    domain::{
+        delivery::{Delivery, DeliveryState},
+        loops::Hops,
+        time::Timestamp,
+    },
+    store::given_up::GivenUp,
 };
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -573,7 +575,7 @@ async fn user_redelivers(user: &User, run: &str, id: &str, receiver: &Receiver) 
 }
 
 async fn lose_permissions(user: &User) {
-    let hash = relay::api_key::ApiKeyHash::of(&user.key).to_hex();
+    let hash = relay::domain::api_key::ApiKeyHash::of(&user.key).to_hex();
     user.stack
         .dynamodb
         .update_item()

@@ -19,9 +19,8 @@ use e2e::{
     receiver::{Received, Receiver},
 };
 use relay::{
-    api_key::ApiKeyHash,
-    store::{Item, agents::Agents, api_keys::ApiKeys, transitions::Claim},
-    time::Timestamp,
+    domain::{api_key::ApiKeyHash, time::Timestamp},
+    store::{agents::Agents, api_keys::ApiKeys, item::Item, transitions::Claim},
 };
 use reqwest::Method;
 use serde_json::{Value, json};

@@ -8,18 +8,14 @@ use aws_lambda_events::{
 };
 use lambda_runtime::{Diagnostic, LambdaEvent};
 use relay::{
-    api_key::{ApiKey, ApiKeyHash},
-    caller::{Credential, UserId},
-    error::Error,
-    problem,
+    aws::{failure, telemetry::Invocation},
+    domain::{api_key::ApiKeyHash, error::Error, time::Timestamp},
     store::api_keys::ApiKeys,
-    telemetry::Invocation,
-    time::Timestamp,
 };
 use serde::{Deserialize, Serialize};
 use tracing::info;
 
-use crate::token::Tokens;
+use crate::{identity::Identity, token::Tokens};
 
 /// The part of the event that we use. The headers are text here, and not parsed as such, since
 /// a caller may send anything.
@@ -50,26 +46,6 @@ pub(crate) struct Context {
 /// (<https://docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-use-lambda-authorizer.html>).
 fn unauthorized() -> Diagnostic {
     Diagnostic { error_type: "Unauthorized".to_owned(), error_message: "Unauthorized".to_owned() }
-}
-
-/// Who calls, whatever they prove it with.
-pub(crate) struct Identity {
-    pub(crate) user_id: UserId,
-    pub(crate) credential: Credential,
-    pub(crate) lineage: Credential,
-    /// Of a token.
-    pub(crate) expires_at: Option<Timestamp>,
-    pub(crate) permissions: Vec<String>,
-    pub(crate) rate_limit: u32,
-}
-
-impl Identity {
-    fn of_key(hash: &ApiKeyHash, key: ApiKey) -> Self {
-        let lineage = Credential::from(key.lineage(hash));
-        let ApiKey { user_id, permissions, rate_limit, .. } = key;
-        let credential = Credential::of_key(hash);
-        Self { user_id, credential, lineage, expires_at: None, permissions, rate_limit }
-    }
 }
 
 pub(crate) struct Callers {
@@ -108,7 +84,7 @@ impl Callers {
 }
 
 fn unavailable(error: &Error) -> Diagnostic {
-    problem::log(error);
+    failure::log(error);
     Diagnostic {
         error_type: "Unavailable".to_owned(),
         error_message: "cannot check the key or token".to_owned(),
@@ -163,6 +139,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use relay::domain::api_key::ApiKey;
 
     fn found(headers: &Value) -> Option<String> {
         let event = json!({"methodArn": "arn:aws:execute-api:eu-west-1:1:a/live/GET/v1/agents", "headers": headers});

@@ -11,7 +11,7 @@ use jsonwebtoken::{
     Algorithm, DecodingKey,
     jwk::{Jwk, JwkSet, KeyAlgorithm, PublicKeyUse},
 };
-use relay::{error::Error, issuer::is_trusted};
+use relay::domain::{error::Error, issuer::is_trusted};
 use serde::{Deserialize, de::DeserializeOwned};
 use tokio::{sync::Mutex, time::timeout};
 use tracing::warn;

@@ -1,15 +1,17 @@
 //! API Gateway REQUEST authorizer: API key or token → who calls, and what they may do.
 
 mod handler;
+mod identity;
 mod keys;
 mod token;
 
 use lambda_runtime::{Error, LambdaEvent, run, service_fn};
 use relay::{
-    aws::{self, Aws},
-    env,
+    aws::{
+        connection::{self, Aws},
+        env, telemetry,
+    },
     store::api_keys::ApiKeys,
-    telemetry,
 };
 
 use crate::{handler::Callers, token::Tokens};
@@ -29,7 +31,7 @@ async fn main() -> Result<(), Error> {
             env::parsed("OAUTH_RATE_LIMIT")?,
         ),
     };
-    aws::prepare(callers.keys.prepare()).await;
+    connection::warm_up(callers.keys.warm_up()).await;
 
     run(service_fn(move |event: LambdaEvent<handler::Request>| callers.handle(event))).await
 }

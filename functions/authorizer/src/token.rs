@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, dangerous, decode, decode_header};
-use relay::{
+use relay::domain::{
     caller::{Credential, Permissions},
     error::Error,
     issuer::Issuer,
@@ -14,7 +14,7 @@ use relay::{
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::{handler::Identity, keys::Keys};
+use crate::{identity::Identity, keys::Keys};
 
 const ALGORITHMS: [Algorithm; 3] = [Algorithm::RS256, Algorithm::ES256, Algorithm::EdDSA];
 

@@ -5,18 +5,24 @@ use std::time::Duration;
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent};
 use lambda_runtime::{Diagnostic, LambdaEvent};
 use relay::{
-    answer::default_code,
-    error::Error,
-    execution::{Execution, ExecutionId, Rank, Status, StopReason},
-    problem,
-    protocol::{Grounds, Next, Tries, UnclaimedEnd},
-    question::{Question, QuestionId, QuestionState},
-    queue::{self, LaunchMessage, MAX_DELAY, Queue},
-    service::settle::{Observation, Settle, Settled},
-    step_functions::{Given, Started, StepFunctions},
-    store::{executions::Consistency, transitions::Claim},
-    telemetry::{self, Invocation, RunNews},
-    time::Timestamp,
+    aws::{
+        failure,
+        queue::{self, LaunchMessage, MAX_DELAY, Queue},
+        step_functions::{Given, Started, StepFunctions},
+        telemetry::{self, Invocation, RunNews},
+    },
+    domain::{
+        error::Error,
+        execution::Execution,
+        id::{ExecutionId, QuestionId},
+        observation::Observation,
+        protocol::{Grounds, Next, Tries, UnclaimedEnd},
+        question::{Question, QuestionState},
+        status::{Rank, Status, StopReason, default_code},
+        time::Timestamp,
+    },
+    service::settle::{Settle, Settled},
+    store::{batch::Consistency, transitions::Claim},
 };
 use tracing::{info, warn};
 
@@ -42,8 +48,8 @@ pub(crate) async fn handle(
 
 impl Launcher {
     /// Opens the connections that a launch needs.
-    pub(crate) async fn prepare(&self) {
-        tokio::join!(self.settle.executions.prepare(), self.step_functions.prepare());
+    pub(crate) async fn warm_up(&self) {
+        tokio::join!(self.settle.executions.warm_up(), self.step_functions.warm_up());
     }
 
     #[tracing::instrument(skip_all, fields(execution.id = %message.execution_id))]
@@ -65,12 +71,12 @@ impl Launcher {
                 Rank::Running => self.stop_where_due(&execution).await,
                 Rank::Presumed => self.stop_presumed(&execution).await,
                 Rank::Ended => {
-                    info!("nothing is owed: {id} has ended");
+                    info!("nothing to do: {id} has ended");
                     Ok(())
                 }
             },
             Claim::Unknown => {
-                info!("nothing is owed: {id} is gone");
+                info!("nothing to do: {id} is gone");
                 Ok(())
             }
         }
@@ -82,21 +88,21 @@ impl Launcher {
         let executions = &self.settle.executions;
         let question = executions.find_question(id, question_id).await?;
         let Some(question) = question.filter(|it| it.state == QuestionState::Open) else {
-            info!("nothing is owed: the question is closed");
+            info!("nothing to do: the question is closed");
             return Ok(());
         };
         let found = executions.find(id, Consistency::Strong).await?;
         let is_held = found.is_some_and(|run| run.open_questions.contains(question_id));
         let now = Timestamp::now();
         let reason = if !is_held {
-            info!("nothing is owed: the run holds the question no more");
+            info!("nothing to do: the run no longer holds the question");
             return Ok(());
         } else if question.answer.is_some() {
             self.give(id, question).await?
         } else if question.expires_at.is_some_and(|at| at <= now) {
             QuestionState::Lapsed
         } else {
-            info!("nothing is owed: the question is open");
+            info!("nothing to do: the question is open");
             return Ok(());
         };
         self.settle.close_question(id, question_id, reason).await?;
@@ -161,7 +167,7 @@ impl Launcher {
             Ok(None) => Ok(false),
             // To try it again would change nothing.
             Err(error @ Error::Forbidden(_)) => {
-                problem::log(&error);
+                failure::log(&error);
                 Ok(false)
             }
             Err(error) => Err(error),
@@ -194,7 +200,7 @@ impl Launcher {
                 presumed(execution, Status::Failed, &code, &cause)
             }
             Started::Denied(error) => {
-                problem::log(&error);
+                failure::log(&error);
                 // Whoever has cancelled it is told that, as of any run that was never started.
                 match execution.facts().to_stop(Timestamp::now()) {
                     Some(reason) => {
@@ -221,13 +227,13 @@ impl Launcher {
     ) -> Result<(), Error> {
         let pause = pause_after(execution.launch_delays, &execution.execution_id);
         if let Started::Delayed { error, .. } | Started::Denied(error) = started {
-            problem::log(error);
+            failure::log(error);
         }
         warn!(delays = execution.launch_delays + 1, "launch again in {} s", pause.as_secs());
         let due_at = Timestamp::now().plus(pause + self.launch_overdue);
         let id = execution.execution_id.clone();
         self.settle.executions.delay_launch(&id, due_at, answered).await?;
-        self.queue.hurry(&LaunchMessage::of(id), &execution.user_id, pause).await;
+        self.queue.enqueue_hint(&LaunchMessage::of(id), &execution.user_id, pause).await;
         Ok(())
     }
 
@@ -259,7 +265,7 @@ impl Launcher {
     async fn stop_where_due(&self, execution: &Execution) -> Result<(), Error> {
         let id = &execution.execution_id;
         let Some(reason) = execution.facts().to_stop(Timestamp::now()) else {
-            info!("nothing is owed: {id} runs");
+            info!("nothing to do: {id} runs");
             return Ok(());
         };
         let redrive_count = execution.redrive_count;
@@ -277,7 +283,7 @@ impl Launcher {
         let id = &execution.execution_id;
         let code = execution.error_code.as_deref().unwrap_or(default_code(execution.status));
         self.step_functions.stop(execution, code, "it was told to have ended").await?;
-        info!("{id} was told to have ended: it runs no more");
+        info!("{id} was reported as ended: it is no longer running");
         Ok(())
     }
 }

@@ -5,12 +5,14 @@ mod handler;
 use aws_lambda_events::sqs::SqsEvent;
 use lambda_runtime::{Error, LambdaEvent, run, service_fn};
 use relay::{
-    aws::{self, Aws},
-    env,
-    queue::Queue,
+    aws::{
+        connection::{self, Aws},
+        env,
+        queue::Queue,
+        step_functions::StepFunctions,
+        telemetry,
+    },
     service::settle::Settle,
-    step_functions::StepFunctions,
-    telemetry,
 };
 
 #[tokio::main(flavor = "current_thread")]
@@ -25,7 +27,7 @@ async fn main() -> Result<(), Error> {
         queue: Queue::new(aws.sqs.clone(), env::required("LAUNCH_QUEUE_URL")?),
         launch_overdue: env::seconds("LAUNCH_OVERDUE_SECONDS")?,
     };
-    aws::prepare(launcher.prepare()).await;
+    connection::warm_up(launcher.warm_up()).await;
 
     run(service_fn(move |event: LambdaEvent<SqsEvent>| handler::handle(launcher, event))).await
 }

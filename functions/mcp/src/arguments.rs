@@ -4,9 +4,9 @@
 
 use std::collections::BTreeMap;
 
-use relay::{
+use relay::domain::{
     error::Error,
-    json::{self, Json, Node},
+    json::{Json, Node, surrogate},
 };
 use rmcp::model::JsonObject;
 use serde_json::Value;
@@ -105,7 +105,7 @@ pub(crate) fn object(node: Node<'_>) -> Result<Json, String> {
     if text.trim().is_empty() {
         return Ok(empty());
     }
-    if json::lone_surrogate(&text).is_some() {
+    if surrogate::lone_surrogate(&text).is_some() {
         return Err("holds half a character".to_owned());
     }
     Json::parse(&text).filter(|json| json.node().is_object()).ok_or_else(must)
@@ -131,10 +131,10 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::tools;
+    use crate::catalog;
 
     fn take(tool: &str, given: &str) -> Result<Value, String> {
-        let schema = &tools::find(tool).unwrap().input_schema;
+        let schema = &catalog::find(tool).unwrap().input_schema;
         let read = read(&Json::parse(given).unwrap(), tool, schema);
         read.map(|arguments| serde_json::to_value(arguments).unwrap()).map_err(|it| it.to_string())
     }
@@ -204,7 +204,7 @@ mod tests {
             for given in [object.to_owned(), Json::string(object).as_str().to_owned()] {
                 let given =
                     format!(r#"{{"agent_name":"echo","input_message":"x","parameters":{given}}}"#);
-                let schema = &tools::find("start_agent").unwrap().input_schema;
+                let schema = &catalog::find("start_agent").unwrap().input_schema;
                 let read = read(&Json::parse(&given).unwrap(), "start_agent", schema).unwrap();
                 assert_eq!(read["parameters"].as_str(), object);
             }
@@ -288,7 +288,7 @@ mod tests {
             for json in [value.clone(), Json::string(&value).as_str().to_owned()] {
                 let given = format!(r#"{{"{name}":{json},"limit":{json},"status":{json}}}"#);
                 if let Some(given) = Json::parse(&given) {
-                    let schema = &tools::find("list_executions").unwrap().input_schema;
+                    let schema = &catalog::find("list_executions").unwrap().input_schema;
                     let _ = read(&given, "list_executions", schema);
                 }
             }

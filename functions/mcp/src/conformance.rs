@@ -4,12 +4,13 @@
 #![expect(deprecated, reason = "the older revision has logging, and the suite looks at it")]
 
 mod prompts;
+mod protocol;
 mod questions;
 mod resources;
 mod tools;
 
 use rmcp::{
-    ErrorData, RoleServer, ServerHandler,
+    ErrorData, ServerHandler,
     model::{
         CallToolRequestParams, CallToolResponse, CancelTaskParams, CompleteRequestParams,
         CompleteResult, GetPromptRequestParams, GetPromptResponse, GetTaskParams, GetTaskResult,
@@ -18,14 +19,10 @@ use rmcp::{
         SetLevelRequestParams, SubscribeRequestParams, Tool, UnsubscribeRequestParams,
         UpdateTaskParams,
     },
-    service::RequestContext,
 };
-use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
 
+use self::protocol::Context;
 use crate::server::Server;
-
-type Context = RequestContext<RoleServer>;
 
 #[derive(Clone)]
 pub(crate) struct Fixtures {
@@ -36,15 +33,6 @@ impl Fixtures {
     pub(crate) fn beside(server: Server) -> Self {
         Self { server }
     }
-}
-
-/// A result of a type of the protocol's. It says itself that it is complete, or else what it is.
-fn typed<T: DeserializeOwned>(mut value: Value) -> Result<T, ErrorData> {
-    if value.get("resultType").is_none() {
-        value["resultType"] = json!("complete");
-    }
-    serde_json::from_value(value)
-        .map_err(|error| ErrorData::internal_error(error.to_string(), None))
 }
 
 impl ServerHandler for Fixtures {

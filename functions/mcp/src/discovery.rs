@@ -1,7 +1,10 @@
 //! Where an MCP client gets a token: the protected resource's metadata (RFC 9728).
 
 use lambda_http::Response;
-use relay::{error::Error, gateway, issuer::Issuer, problem};
+use relay::{
+    domain::{error::Error, issuer::Issuer},
+    http::{problem, reply},
+};
 use serde_json::json;
 
 const METADATA: &str = "/.well-known/oauth-protected-resource";
@@ -28,7 +31,7 @@ impl Discovery {
             return problem::respond(&Error::NotFound("an OAuth issuer"));
         }
         let issuers: Vec<_> = self.issuers.iter().map(|issuer| &issuer.url).collect();
-        gateway::reply(
+        reply::reply(
             200,
             &json!({
                 "resource": format!("{}{path}", self.public_url),

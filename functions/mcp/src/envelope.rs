@@ -5,15 +5,16 @@ use lambda_http::{
     http::{HeaderName, HeaderValue, header},
 };
 use relay::{
-    answer::Receipt,
-    caller::Caller,
-    error::Error,
-    execution::ExecutionId,
-    gateway,
-    json::Json,
-    loops::Home,
-    problem::{self, Problem},
-    request::{IdempotencyKey, StartBody, from_text, parse_object},
+    aws::failure,
+    domain::{
+        caller::Caller,
+        error::Error,
+        id::ExecutionId,
+        json::Json,
+        loops::Home,
+        request::{IdempotencyKey, StartBody, from_text, parse_object},
+    },
+    http::{answer::monitor::Receipt, gateway, problem::Problem, reply},
     service::Services,
 };
 use serde::Deserialize;
@@ -48,7 +49,7 @@ struct NoParams {}
 pub(crate) async fn serve(services: &Services, home: &Home, request: &Request) -> Response<String> {
     let mut metrics = gateway::measure("envelope", request);
     let mut response = match handle(services, home, request).await {
-        Ok(result) => gateway::reply(200, &result),
+        Ok(result) => reply::reply(200, &result),
         Err(error) => refuse(&error),
     };
     response
@@ -111,12 +112,12 @@ fn refuse(error: &Error) -> Response<String> {
     let status = match problem.status {
         status @ (401 | 403 | 404 | 429) => status,
         status if status >= 500 => {
-            problem::log(error);
+            failure::log(error);
             500
         }
         _ => 400,
     };
-    let mut response = gateway::reply(status, &json!({"error": problem.detail}));
+    let mut response = reply::reply(status, &json!({"error": problem.detail}));
     if let Some(seconds) = problem.retry_after_seconds {
         response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
     }

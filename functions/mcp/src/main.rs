@@ -2,7 +2,9 @@
 //! services as REST.
 
 mod accept;
+mod answer;
 mod arguments;
+mod catalog;
 #[cfg(feature = "conformance")]
 mod conformance;
 mod discovery;
@@ -20,12 +22,12 @@ use std::convert::Infallible;
 
 use lambda_http::{Error, Request, service_fn};
 use relay::{
-    aws::{self, Aws},
-    env,
-    gateway::{self, TextResponse},
-    loops::Home,
+    aws::{
+        connection::{self, Aws},
+        env, telemetry,
+    },
+    http::gateway::{self, TextResponse},
     service::{Services, change::Change},
-    telemetry,
 };
 
 use crate::{discovery::Discovery, server::Server, transport::Transport};
@@ -41,12 +43,12 @@ async fn main() -> Result<(), Error> {
     let handler = server.clone();
     #[cfg(feature = "conformance")]
     let handler = conformance::Fixtures::beside(handler);
-    let home = &Home::from_env()?;
+    let home = &env::home()?;
     let (hosts, origins) = (env::list("MCP_HOSTS")?, env::list("MCP_ORIGINS")?);
     let transport = &Transport::new(handler, hosts, origins, &public_url, home.clone());
     let discovery = &Discovery::new(&public_url, env::parsed_list("OAUTH_ISSUERS")?);
     let services = &server.services;
-    aws::prepare(services.start.prepare()).await;
+    connection::warm_up(services.start.warm_up()).await;
 
     gateway::run(service_fn(async |request: Request| {
         Ok::<_, Infallible>(TextResponse(match gateway::route(&request) {

@@ -5,9 +5,11 @@
 use std::collections::BTreeMap;
 
 use relay::{
-    json::{Json, Members, Node},
-    problem,
-    request::from_text,
+    aws::failure,
+    domain::{
+        json::{Json, Members, Node},
+        request::from_text,
+    },
 };
 use rmcp::model::{
     ClientCapabilities, CompleteRequestParams, ErrorCode, Implementation, ProtocolVersion,
@@ -128,7 +130,7 @@ pub(crate) fn read(message: &Json, version: Option<&str>) -> Result<Message, Ref
     ]);
     if !id.node().is_null() {
         let stand_in = verbatim::id().map_err(|error| {
-            problem::log(&error);
+            failure::log(&error);
             refuse(ErrorCode::INTERNAL_ERROR, "something went wrong on our side".to_owned())
         })?;
         body.insert("id", stand_in);

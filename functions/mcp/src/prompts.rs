@@ -12,13 +12,13 @@ pub(crate) fn list() -> Vec<Prompt> {
         PromptArgument::new(name).with_description(description).with_required(true)
     };
     let arguments = vec![
-        argument("agent_name", "Which agent is to do it."),
-        argument("task", "What it is to do."),
+        argument("agent_name", "The agent that does the task."),
+        argument("task", "The task, as a message to the agent."),
     ];
     vec![
         Prompt::new(
             DELEGATE,
-            Some("Has an agent do a task, waits for it and reports the result."),
+            Some("Starts an agent with a task, waits for it and reports the result."),
             Some(arguments),
         )
         .with_title("Delegate to an agent"),
@@ -42,8 +42,8 @@ pub(crate) fn get(request: &GetPromptRequestParams) -> Result<GetPromptResult, S
     };
     let (agent_name, task) = (argument("agent_name")?, argument("task")?);
     let text = format!(
-        "Start the agent {agent_name} with the tool start_agent and the message below. Give it a \
-         client_token of your own. Then call monitor_agent every few seconds until it has ended, fetch \
+        "Start the agent {agent_name} with the tool start_agent and the message below. Choose a \
+         client_token. Then call monitor_agent every few seconds until the execution has ended, get \
          the outcome with get_agent_results, and tell me the result, or why there is none.\n\n{task}"
     );
     Ok(GetPromptResult::new(vec![PromptMessage::new_text(Role::User, text)]))

@@ -1,12 +1,13 @@
 //! The resources: the agents and the caller's executions, under `agents://`.
 
 use relay::{
-    agent::AgentName,
-    answer::AgentList,
-    caller::Caller,
-    error::Error,
-    execution::ExecutionId,
-    service::{Services, read::ListRequest},
+    domain::{
+        caller::Caller,
+        error::Error,
+        id::{AgentName, ExecutionId},
+    },
+    http::{answer::lists::AgentList, body::ListRequest},
+    service::Services,
 };
 use rmcp::model::{CacheScope, ReadResourceResult, Resource, ResourceContents, ResourceTemplate};
 use serde::Serialize;
@@ -23,7 +24,7 @@ const MINUTE: u64 = 60 * 1000;
 
 /// What a URI of ours names.
 #[derive(Debug, PartialEq)]
-pub(crate) enum Place {
+pub(crate) enum ResourceUri {
     Available,
     Executions,
     Execution(ExecutionId),
@@ -31,7 +32,7 @@ pub(crate) enum Place {
     Agent(AgentName),
 }
 
-impl Place {
+impl ResourceUri {
     pub(crate) fn parse(uri: &str) -> Option<Self> {
         match uri {
             AVAILABLE => return Some(Self::Available),
@@ -53,7 +54,7 @@ pub(crate) fn list() -> Vec<Resource> {
     vec![
         Resource::new(AVAILABLE, "available")
             .with_title("Available agents")
-            .with_description("The agents that may be started, with what each is for.")
+            .with_description("The agents that you can start, with a description of each.")
             .with_mime_type(JSON),
         Resource::new(EXECUTIONS, "executions")
             .with_title("Recent executions")
@@ -66,15 +67,15 @@ pub(crate) fn templates() -> Vec<ResourceTemplate> {
     vec![
         ResourceTemplate::new(EXECUTION_TEMPLATE, "execution")
             .with_title("Execution")
-            .with_description("Where one execution stands.")
+            .with_description("The status of one execution: progress, times and open questions.")
             .with_mime_type(JSON),
         ResourceTemplate::new(RESULT_TEMPLATE, "result")
             .with_title("Result of an execution")
-            .with_description("The result of one execution, or that it has not ended.")
+            .with_description("The result of one execution, or its status if it has not ended.")
             .with_mime_type(JSON),
         ResourceTemplate::new(AGENT_TEMPLATE, "agent")
             .with_title("Agent")
-            .with_description("One agent: what it is for, its tools and its usual time.")
+            .with_description("One agent: its description, its tools and its average time.")
             .with_mime_type(JSON),
     ]
 }
@@ -89,22 +90,22 @@ pub(crate) fn link(id: &ExecutionId) -> Resource {
 pub(crate) async fn read(
     services: &Services,
     caller: &Caller,
-    place: &Place,
+    place: &ResourceUri,
     uri: &str,
 ) -> Result<ReadResourceResult, Error> {
     let reader = &services.reader;
     match place {
-        Place::Available => {
+        ResourceUri::Available => {
             contents(uri, &AgentList { agents: reader.agents(caller).await? }, MINUTE)
         }
-        Place::Executions => {
+        ResourceUri::Executions => {
             let newest =
                 ListRequest { limit: ListRequest::DEFAULT_LIMIT, ..ListRequest::default() };
             contents(uri, &reader.list(caller, newest).await?, 0)
         }
-        Place::Execution(id) => contents(uri, &reader.monitor(caller, id, None).await?, 0),
-        Place::Result(id) => contents(uri, &reader.results(caller, id, false).await?, 0),
-        Place::Agent(name) => {
+        ResourceUri::Execution(id) => contents(uri, &reader.monitor(caller, id, None).await?, 0),
+        ResourceUri::Result(id) => contents(uri, &reader.results(caller, id, false).await?, 0),
+        ResourceUri::Agent(name) => {
             let agents = reader.agents(caller).await?;
             let agent = agents.into_iter().find(|agent| agent.name == *name);
             contents(uri, &agent.ok_or(Error::NotFound("agent"))?, MINUTE)
@@ -141,13 +142,13 @@ mod tests {
     fn uris_name_places_and_others_name_none() {
         let id: ExecutionId = "mcp-echo-1".parse().unwrap();
         for (uri, place) in [
-            ("agents://available", Place::Available),
-            ("agents://executions", Place::Executions),
-            ("agents://executions/mcp-echo-1", Place::Execution(id.clone())),
-            ("agents://executions/mcp-echo-1/result", Place::Result(id)),
-            ("agents://agents/echo", Place::Agent("echo".parse().unwrap())),
+            ("agents://available", ResourceUri::Available),
+            ("agents://executions", ResourceUri::Executions),
+            ("agents://executions/mcp-echo-1", ResourceUri::Execution(id.clone())),
+            ("agents://executions/mcp-echo-1/result", ResourceUri::Result(id)),
+            ("agents://agents/echo", ResourceUri::Agent("echo".parse().unwrap())),
         ] {
-            assert_eq!(Place::parse(uri), Some(place), "{uri}");
+            assert_eq!(ResourceUri::parse(uri), Some(place), "{uri}");
         }
         for uri in [
             "",
@@ -161,7 +162,7 @@ mod tests {
             "AGENTS://available",
             "file:///etc/passwd",
         ] {
-            assert_eq!(Place::parse(uri), None, "{uri}");
+            assert_eq!(ResourceUri::parse(uri), None, "{uri}");
         }
     }
 }

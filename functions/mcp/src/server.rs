@@ -5,10 +5,9 @@ use std::sync::Arc;
 
 use lambda_http::http::request::Parts;
 use relay::{
-    caller::Caller,
-    error::Error,
-    json::Json,
-    problem::{self, Problem},
+    aws::failure,
+    domain::{caller::Caller, error::Error, json::Json},
+    http::problem::Problem,
     service::{Services, change::Change},
 };
 use rmcp::{
@@ -26,18 +25,19 @@ use rmcp::{
 use tracing::info;
 
 use crate::{
+    catalog,
     message::Written,
     prompts,
-    resources::{self, Place},
+    resources::{self, ResourceUri},
     tasks, tools,
 };
 
 const INSTRUCTIONS: &str = "\
-Runs AI agents that take seconds to hours. list_available_agents shows which there are. start_agent \
-starts one and returns at once with an execution_id; look at it with monitor_agent every few seconds, \
-and once its status is completed, failed, timeout or cancelled, fetch the outcome with get_agent_results. \
-While its status is input_required the agent asks something: give it the answer with answer_agent. \
-Give start_agent a client_token of your own, so that a repeated call never starts an agent twice.";
+Runs AI agents that take seconds to hours. list_available_agents lists them. start_agent starts one and \
+returns an execution_id immediately. Poll the execution with monitor_agent every few seconds. When its \
+status is completed, failed, timeout or cancelled, get the outcome with get_agent_results. When its \
+status is input_required, the agent is asking a question: answer it with answer_agent. \
+Set a client_token in start_agent, so that a repeated call never starts an agent twice.";
 
 /// How long a client may keep what is the same for everybody, in milliseconds.
 const HOUR: u64 = 60 * 60 * 1000;
@@ -73,7 +73,7 @@ fn written(context: &Context) -> Option<Json> {
 pub(crate) fn refuse(error: &Error) -> ErrorData {
     let problem = Problem::of(error);
     if problem.status >= 500 {
-        problem::log(error);
+        failure::log(error);
         return ErrorData::internal_error(problem.detail, None);
     }
     info!(status = problem.status, "refused a method");
@@ -102,13 +102,13 @@ impl ServerHandler for Server {
         _: Option<PaginatedRequestParams>,
         _: Context,
     ) -> Result<ListToolsResult, ErrorData> {
-        let mut list = ListToolsResult::with_all_items(tools::all().to_vec());
+        let mut list = ListToolsResult::with_all_items(catalog::all().to_vec());
         (list.ttl_ms, list.cache_scope) = (Some(HOUR), Some(CacheScope::Public));
         Ok(list)
     }
 
     fn get_tool(&self, name: &str) -> Option<Tool> {
-        tools::find(name).cloned()
+        catalog::find(name).cloned()
     }
 
     async fn call_tool(
@@ -121,7 +121,9 @@ impl ServerHandler for Server {
             context.client_capabilities().is_some_and(|capabilities| capabilities.supports_tasks());
         let arguments =
             written(&context).unwrap_or_else(|| Json::of(&request.arguments.unwrap_or_default()));
-        let answer = tools::call(self, &caller, &request.name, &arguments, as_task).await;
+        let answer =
+            tools::call(&self.services, &self.change, &caller, &request.name, &arguments, as_task)
+                .await;
         answer.ok_or_else(|| {
             info!("refused a call of an unknown tool");
             ErrorData::invalid_params(format!("unknown tool: {}", request.name), None)
@@ -158,7 +160,7 @@ impl ServerHandler for Server {
             let data = serde_json::json!({"uri": request.uri});
             ErrorData::resource_not_found("no such resource", Some(data))
         };
-        let place = Place::parse(&request.uri).ok_or_else(unknown)?;
+        let place = ResourceUri::parse(&request.uri).ok_or_else(unknown)?;
         match resources::read(&self.services, &caller, &place, &request.uri).await {
             Ok(contents) => Ok(contents.into()),
             Err(Error::NotFound(_)) => Err(unknown()),

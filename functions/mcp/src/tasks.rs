@@ -4,26 +4,30 @@
 use std::time::Duration;
 
 use relay::{
-    answer::{Monitor, POLL_INTERVAL, QuestionView, Results},
-    caller::Caller,
-    error::Error,
-    execution::Status,
-    json::{Json, Node},
-    service::{
-        Services,
-        change::{AnswerBody, Change},
-        read::Reader,
-        start::Accepted,
+    domain::{
+        caller::Caller,
+        error::Error,
+        json::{Json, Node},
+        question::QuestionView,
+        status::Status,
+        time::Timestamp,
     },
+    http::{
+        answer::{
+            monitor::{Monitor, POLL_INTERVAL},
+            results::Results,
+        },
+        body::AnswerBody,
+    },
+    service::{Services, change::Change, read::Reader, start::Accepted},
     store::executions::Finished,
-    time::Timestamp,
 };
 use rmcp::model::{
     DetailedTask, ElicitationSchema, ErrorCode, InputRequest, Task, TaskPayload, TaskStatus,
 };
 use serde_json::{Value, json};
 
-use crate::tools::{outcome, parse_id};
+use crate::answer::{outcome, parse_id};
 
 /// The task that a start was answered with.
 pub(crate) fn created(accepted: &Accepted) -> Task {
@@ -71,7 +75,7 @@ pub(crate) async fn get(
     };
     let ttl = execution.ttl.map(|ttl| Timestamp::from_millis(ttl.saturating_mul(1000)));
     let ttl = ttl.map(|ttl| ttl.millis_since(execution.created_at));
-    let monitor = Monitor::asking(execution, questions, Timestamp::now());
+    let monitor = Monitor::with_questions(execution, questions, Timestamp::now());
     let message = match monitor.progress {
         Some(percent) => format!("{} ({percent} %)", monitor.message),
         None => monitor.message,
@@ -116,7 +120,7 @@ impl Form {
             Self::Whole => question.schema.to_value().unwrap_or_default(),
             Self::Text => {
                 let schema = question.schema.as_str();
-                let description = format!("The answer, as JSON that fits {schema}");
+                let description = format!("The answer, as JSON text that is valid for {schema}");
                 let field = json!({"type": "string", "description": description});
                 json!({"type": "object", "properties": {FIELD: field}, "required": [FIELD]})
             }

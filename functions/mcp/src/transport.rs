@@ -11,10 +11,11 @@ use lambda_http::{
     http::{HeaderMap, HeaderValue, Method, StatusCode, header, request::Parts},
 };
 use relay::{
-    gateway,
-    json::{self, Json, Node},
-    loops::Home,
-    problem,
+    domain::{
+        json::{Json, Node, document, surrogate},
+        loops::Home,
+    },
+    http::{gateway, problem},
 };
 use rmcp::{
     ServerHandler,
@@ -31,7 +32,7 @@ use crate::{
 };
 
 /// The largest message: what a start may be, and the protocol around it.
-const MAX_BYTES: usize = relay::request::MAX_BYTES + 16 * 1024;
+const MAX_BYTES: usize = relay::domain::json::MAX_BYTES + 16 * 1024;
 
 /// The largest batch; the revision that knows batches sets no limit. Its messages share the bytes of
 /// one body.
@@ -137,7 +138,7 @@ impl<H: ServerHandler + Clone> Transport<H> {
         let no_json = |id: &Json, reason: &str| {
             refuse(StatusCode::BAD_REQUEST, id, ErrorCode::PARSE_ERROR, reason)
         };
-        let text = match std::str::from_utf8(json::without_mark(body)) {
+        let text = match std::str::from_utf8(document::without_mark(body)) {
             Ok(text) => text,
             Err(error) => {
                 let reason = format!("not UTF-8 from byte {} on", error.valid_up_to());
@@ -148,8 +149,8 @@ impl<H: ServerHandler + Clone> Transport<H> {
             Ok(message) => message,
             Err(error) => return no_json(&Json::null(), &format!("not valid JSON: {error}")),
         };
-        if let Some(place) = json::lone_surrogate(text) {
-            let place = json::line_and_column(text, place);
+        if let Some(place) = surrogate::lone_surrogate(text) {
+            let place = document::line_and_column(text, place);
             let reason = format!(
                 "half a character at {place}: a surrogate without the other one of its pair"
             );

@@ -5,7 +5,7 @@
 
 use std::sync::LazyLock;
 
-use relay::{api_key::hex, error::Error, json::Json};
+use relay::domain::{digest::hex, error::Error, json::Json};
 use rmcp::model::{CallToolResult, ContentBlock};
 use serde_json::{Deserializer, Value, json};
 

@@ -4,12 +4,13 @@ use std::str::FromStr;
 
 use lambda_http::{Request, RequestExt, Response};
 use relay::{
-    answer::{AgentList, SubscriptionList},
-    error::Error,
-    gateway,
-    loops::Home,
-    openapi,
-    service::read::{ListRequest, Reader},
+    domain::{error::Error, loops::Home},
+    http::{
+        answer::lists::{AgentList, SubscriptionList},
+        body::ListRequest,
+        gateway, openapi, reply,
+    },
+    service::read::Reader,
 };
 
 const EXECUTION: &str = "/v1/executions/{execution_id}";
@@ -44,14 +45,14 @@ pub(crate) async fn handle(
     if gateway::route(request) == DESCRIPTION {
         let base = gateway::base(request, public_url, DESCRIPTION);
         let document = include_str!("../../../infra/openapi.json");
-        return Ok(gateway::document(openapi::at(document, base.as_deref())));
+        return Ok(reply::document(openapi::at(document, base.as_deref())));
     }
     let caller = gateway::caller(request, home)?;
     match gateway::route(request) {
         EXECUTION => {
             let wait = gateway::preferred_wait(request.headers());
             let monitor = reader.monitor(&caller, &gateway::execution_id(request)?, wait).await?;
-            let response = gateway::reply(200, &monitor);
+            let response = reply::reply(200, &monitor);
             Ok(match wait {
                 Some(wait) => gateway::waited(response, wait),
                 None => response,
@@ -62,7 +63,7 @@ pub(crate) async fn handle(
                 parameter(request, "include_metadata", "must be true or false")?.unwrap_or(false);
             let results =
                 reader.results(&caller, &gateway::execution_id(request)?, with_metadata).await?;
-            Ok(gateway::reply(200, &results))
+            Ok(reply::reply(200, &results))
         }
         DELIVERIES => {
             let id = gateway::execution_id(request)?;
@@ -70,18 +71,18 @@ pub(crate) async fn handle(
             let limit = ListRequest::limit(limit.or(Some(ListRequest::MAX_LIMIT)))?;
             let cursor: Option<String> = parameter(request, "cursor", "must be text")?;
             let list = reader.deliveries(&caller, &id, limit, cursor.as_deref()).await?;
-            Ok(gateway::reply(200, &list))
+            Ok(reply::reply(200, &list))
         }
-        EXECUTIONS => Ok(gateway::reply(200, &reader.list(&caller, list_request(request)?).await?)),
+        EXECUTIONS => Ok(reply::reply(200, &reader.list(&caller, list_request(request)?).await?)),
         SUBSCRIPTIONS => {
             let subscriptions = reader.subscriptions(&caller).await?;
-            Ok(gateway::reply(200, &SubscriptionList { subscriptions }))
+            Ok(reply::reply(200, &SubscriptionList { subscriptions }))
         }
         SUBSCRIPTION => {
             let id = gateway::subscription_id(request)?;
-            Ok(gateway::reply(200, &reader.subscription(&caller, &id).await?))
+            Ok(reply::reply(200, &reader.subscription(&caller, &id).await?))
         }
-        AGENTS => Ok(gateway::reply(200, &AgentList { agents: reader.agents(&caller).await? })),
+        AGENTS => Ok(reply::reply(200, &AgentList { agents: reader.agents(&caller).await? })),
         _ => Err(Error::NotFound("route")),
     }
 }

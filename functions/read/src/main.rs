@@ -4,11 +4,12 @@ mod handler;
 
 use lambda_http::{Error, Request, service_fn};
 use relay::{
-    aws::{self, Aws},
-    env, gateway,
-    loops::Home,
+    aws::{
+        connection::{self, Aws},
+        env, telemetry,
+    },
+    http::gateway,
     service::read::Reader,
-    telemetry,
 };
 
 #[tokio::main(flavor = "current_thread")]
@@ -19,8 +20,8 @@ async fn main() -> Result<(), Error> {
     let aws = Aws::from_env()?;
     let reader = &Reader::from_env(&aws)?;
     let public_url = &env::required("PUBLIC_URL")?;
-    let home = &Home::from_env()?;
-    aws::prepare(reader.executions.prepare()).await;
+    let home = &env::home()?;
+    connection::warm_up(reader.executions.warm_up()).await;
 
     gateway::run(service_fn(move |request: Request| {
         let metrics = gateway::measure(handler::operation(&request), &request);

@@ -6,11 +6,13 @@ use std::time::Duration;
 use aws_sdk_secretsmanager::{Client, operation::get_secret_value::GetSecretValueError};
 use lambda_runtime::{Diagnostic, LambdaEvent};
 use relay::{
-    api_key::{self, ApiKey, ApiKeyHash},
-    error::Error,
+    aws::telemetry::Invocation,
+    domain::{
+        api_key::{self, ApiKey, ApiKeyHash},
+        error::Error,
+        time::Timestamp,
+    },
     store::api_keys::ApiKeys,
-    telemetry::Invocation,
-    time::Timestamp,
 };
 use serde::{Deserialize, Serialize};
 use tracing::info;
@@ -94,7 +96,7 @@ impl Rotation {
             .send()
             .await
             .map_err(Error::aws("store a new key in its secret"))?;
-        info!("made a key");
+        info!("created a key");
         Ok(())
     }
 
@@ -122,7 +124,7 @@ impl Rotation {
         self.keys.hand_over(&first, &hash).await?;
         self.keys.put(&hash, &key).await?;
         let key_id = hash.key_id();
-        info!(key.id = key_id, "let the key {key_id} in");
+        info!(key.id = key_id, "the key {key_id} is now valid");
         Ok(())
     }
 

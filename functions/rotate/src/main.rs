@@ -4,7 +4,10 @@
 mod handler;
 
 use lambda_runtime::{Error, LambdaEvent, run, service_fn};
-use relay::{aws::Aws, env, store::api_keys::ApiKeys, telemetry};
+use relay::{
+    aws::{connection::Aws, env, telemetry},
+    store::api_keys::ApiKeys,
+};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {

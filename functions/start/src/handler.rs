@@ -3,19 +3,19 @@
 
 use lambda_http::{Request, RequestExt, Response};
 use relay::{
-    caller::Caller,
-    error::Error,
-    gateway,
-    loops::Home,
-    master_secret::MasterSecret,
-    request::{StartBody, parse_object},
-    service::{
-        Services,
-        change::{AnswerBody, Change},
-        read::Started,
-        subscribe::{RecoverBody, Subscribe},
+    aws::master_secret::MasterSecret,
+    domain::{
+        caller::Caller,
+        error::Error,
+        loops::Home,
+        request::{StartBody, parse_object},
+        subscription::SubscribeBody,
     },
-    subscription::SubscribeBody,
+    http::{
+        body::{AnswerBody, RecoverBody},
+        gateway, reply,
+    },
+    service::{Services, change::Change, read::Started, subscribe::Subscribe},
 };
 
 const START: &str = "/v1/executions";
@@ -67,59 +67,59 @@ impl Api {
             START => self.start(&caller, request).await,
             CANCEL => {
                 let id = gateway::execution_id(request)?;
-                Ok(gateway::reply(202, &self.change.cancel(&caller, &id).await?))
+                Ok(reply::reply(202, &self.change.cancel(&caller, &id).await?))
             }
             INPUT => {
                 let id = gateway::execution_id(request)?;
                 let body: AnswerBody = parse_object(request.body())?;
-                Ok(gateway::reply(202, &self.change.answer(&caller, &id, body).await?))
+                Ok(reply::reply(202, &self.change.answer(&caller, &id, body).await?))
             }
             REDELIVER => {
                 let id = gateway::execution_id(request)?;
                 let parameters = request.path_parameters();
                 let delivery = parameters.first("delivery_id").unwrap_or_default();
-                Ok(gateway::reply(202, &self.change.redeliver(&caller, &id, delivery).await?))
+                Ok(reply::reply(202, &self.change.redeliver(&caller, &id, delivery).await?))
             }
             SUBSCRIBE => {
                 let body: SubscribeBody = parse_object(request.body())?;
                 let master = self.master.read().await?;
-                Ok(gateway::reply(201, &self.subscribe.add(&caller, body, master).await?))
+                Ok(reply::reply(201, &self.subscribe.add(&caller, body, master).await?))
             }
             UNSUBSCRIBE => {
                 self.subscribe.remove(&caller, &gateway::subscription_id(request)?).await?;
-                Ok(gateway::nothing())
+                Ok(reply::nothing())
             }
             TEST => {
                 let id = gateway::subscription_id(request)?;
-                Ok(gateway::reply(202, &self.subscribe.test(&caller, &id).await?))
+                Ok(reply::reply(202, &self.subscribe.test(&caller, &id).await?))
             }
             ENABLE => {
                 let id = gateway::subscription_id(request)?;
-                Ok(gateway::reply(200, &self.subscribe.enable(&caller, &id).await?))
+                Ok(reply::reply(200, &self.subscribe.enable(&caller, &id).await?))
             }
             RECOVER => {
                 let id = gateway::subscription_id(request)?;
                 let body: RecoverBody = parse_object(request.body())?;
-                Ok(gateway::reply(202, &self.subscribe.recover(&caller, &id, body).await?))
+                Ok(reply::reply(202, &self.subscribe.recover(&caller, &id, body).await?))
             }
             OWN_SECRET => {
                 let id = gateway::subscription_id(request)?;
                 let master = self.master.read().await?;
-                Ok(gateway::reply(200, &self.subscribe.secret_of(&caller, &id, master).await?))
+                Ok(reply::reply(200, &self.subscribe.secret_of(&caller, &id, master).await?))
             }
             ROTATE_OWN => {
                 let id = gateway::subscription_id(request)?;
                 let master = self.master.read().await?;
                 let secret = self.subscribe.rotate_secret_of(&caller, &id, master).await?;
-                Ok(gateway::reply(200, &secret))
+                Ok(reply::reply(200, &secret))
             }
             SECRET => {
                 let master = self.master.read().await?;
-                Ok(gateway::reply(200, &self.subscribe.secret(&caller, master).await?))
+                Ok(reply::reply(200, &self.subscribe.secret(&caller, master).await?))
             }
             ROTATE => {
                 let master = self.master.read().await?;
-                Ok(gateway::reply(200, &self.subscribe.rotate_secret(&caller, master).await?))
+                Ok(reply::reply(200, &self.subscribe.rotate_secret(&caller, master).await?))
             }
             _ => Err(Error::NotFound("route")),
         }
@@ -132,7 +132,12 @@ impl Api {
         let mut accepted = services.start.start(caller, body, key.as_ref()).await?;
 
         let Some(wait) = gateway::preferred_wait(request.headers()) else {
-            return Ok(gateway::accepted(request, public_url, &accepted));
+            return Ok(gateway::accepted(
+                request,
+                public_url,
+                &accepted.receipt,
+                accepted.replayed,
+            ));
         };
         let receipt = accepted.receipt.clone();
         match services.reader.started(caller, receipt, wait).await {
@@ -143,7 +148,8 @@ impl Api {
             Started::Goes(receipt) => {
                 let asks = !receipt.questions.is_empty();
                 accepted.receipt = receipt;
-                let response = gateway::accepted(request, public_url, &accepted);
+                let response =
+                    gateway::accepted(request, public_url, &accepted.receipt, accepted.replayed);
                 Ok(if asks { gateway::waited(response, wait) } else { response })
             }
         }

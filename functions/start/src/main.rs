@@ -4,12 +4,14 @@ mod handler;
 
 use lambda_http::{Error, Request, service_fn};
 use relay::{
-    aws::{self, Aws},
-    env, gateway,
-    loops::Home,
-    master_secret::MasterSecret,
+    aws::{
+        connection::{self, Aws},
+        env,
+        master_secret::MasterSecret,
+        telemetry,
+    },
+    http::gateway,
     service::{Services, change::Change, subscribe::Subscribe},
-    telemetry,
 };
 
 #[tokio::main(flavor = "current_thread")]
@@ -24,9 +26,9 @@ async fn main() -> Result<(), Error> {
         subscribe: Subscribe::from_env(&aws)?,
         master: MasterSecret::from_env(&aws)?,
         public_url: env::required("PUBLIC_URL")?,
-        home: Home::from_env()?,
+        home: env::home()?,
     };
-    aws::prepare(api.services.start.prepare()).await;
+    connection::warm_up(api.services.start.warm_up()).await;
 
     let handle = async |request: Request| api.handle(&request).await;
     gateway::run(service_fn(move |request| {

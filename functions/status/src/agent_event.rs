@@ -4,12 +4,14 @@
 use std::time::Duration;
 
 use relay::{
-    error::Error,
-    execution::ExecutionId,
-    json::{Json, Members, Node},
-    question::Ask,
-    service::hear::{Saying, Word},
-    time::Timestamp,
+    domain::{
+        error::Error,
+        id::ExecutionId,
+        json::{Json, Members, Node},
+        question::Ask,
+        time::Timestamp,
+    },
+    service::agent_event::{AgentEvent, AgentReport},
 };
 
 const PROGRESS: &str = "Agent Progress";
@@ -21,7 +23,7 @@ const MAX_TIMEOUT: u64 = 365 * 24 * 60 * 60;
 
 /// Reads an agent's event; `None` when it is not one, and nothing in it when its execution has a
 /// name that we give none.
-pub(crate) fn read(event: Node<'_>) -> Option<Result<Option<Saying>, Error>> {
+pub(crate) fn read(event: Node<'_>) -> Option<Result<Option<AgentEvent>, Error>> {
     let members = event.members();
     let kind = members.get("detail-type")?.text()?;
     let parse: fn(&Members<'_>) -> _ = match kind.as_str() {
@@ -29,27 +31,27 @@ pub(crate) fn read(event: Node<'_>) -> Option<Result<Option<Saying>, Error>> {
         INPUT_REQUIRED => question,
         _ => return None,
     };
-    let said_at = members.get("time").and_then(|time| Timestamp::parse(&time.text()?));
-    let saying = members
+    let sent_at = members.get("time").and_then(|time| Timestamp::parse(&time.text()?));
+    let event = members
         .get("detail")
         .filter(|detail| detail.is_object())
         .map(Node::members)
         .ok_or("it has no detail that can be read")
-        .and_then(|detail| saying(&detail, said_at, parse(&detail)?));
-    Some(saying.map_err(|reason| Error::corrupt("an agent's event", reason)))
+        .and_then(|detail| agent_event(&detail, sent_at, parse(&detail)?));
+    Some(event.map_err(|reason| Error::corrupt("an agent's event", reason)))
 }
 
-fn saying(
+fn agent_event(
     detail: &Members<'_>,
-    said_at: Option<Timestamp>,
-    word: Word,
-) -> Result<Option<Saying>, &'static str> {
+    sent_at: Option<Timestamp>,
+    report: AgentReport,
+) -> Result<Option<AgentEvent>, &'static str> {
     // A question says by its execution's ARN whose it is; for progress the name will do.
     let arn = text(detail, "execution_arn");
     let is_by_arn = arn.is_some();
-    let named = match &word {
-        Word::Question(_) => arn.ok_or("execution_arn must be text")?,
-        Word::Progress { .. } => {
+    let named = match &report {
+        AgentReport::Question(_) => arn.ok_or("execution_arn must be text")?,
+        AgentReport::Progress { .. } => {
             arn.or_else(|| text(detail, "execution_name")).ok_or("execution_name must be text")?
         }
     };
@@ -66,16 +68,16 @@ fn saying(
     };
     // An agent's machine may be started by others, too, under any name.
     let execution_id = name.parse::<ExecutionId>().ok();
-    Ok(execution_id.map(|execution_id| Saying {
+    Ok(execution_id.map(|execution_id| AgentEvent {
         execution_id,
         execution_arn: arn,
         redrive_count,
-        said_at,
-        word,
+        sent_at,
+        report,
     }))
 }
 
-fn progress(detail: &Members<'_>) -> Result<Word, &'static str> {
+fn progress(detail: &Members<'_>) -> Result<AgentReport, &'static str> {
     let percent = detail.get("percent").and_then(|percent| percent.as_str().parse::<f64>().ok());
     let percent = percent.filter(|percent| (0.0..=100.0).contains(percent));
     let percent = percent.ok_or("percent must be a number from 0 to 100")?;
@@ -92,10 +94,10 @@ fn progress(detail: &Members<'_>) -> Result<Word, &'static str> {
         reason = "it is between 0 and 100, and what is begun is not done"
     )]
     let percent = percent as u8;
-    Ok(Word::Progress { percent, message: message.filter(|message| !message.is_empty()) })
+    Ok(AgentReport::Progress { percent, message: message.filter(|message| !message.is_empty()) })
 }
 
-fn question(detail: &Members<'_>) -> Result<Word, &'static str> {
+fn question(detail: &Members<'_>) -> Result<AgentReport, &'static str> {
     let token = text(detail, "task_token").ok_or("task_token must be text")?;
     let question = text(detail, "question").ok_or("question must be text")?;
     let timeout = match detail.get("timeout_seconds") {
@@ -108,7 +110,7 @@ fn question(detail: &Members<'_>) -> Result<Word, &'static str> {
         }
     };
     let schema = detail.get("schema").map_or_else(Json::null, Node::to_json);
-    Ask::new(token.into(), question, schema, timeout).map(Word::Question)
+    Ask::new(token.into(), question, schema, timeout).map(AgentReport::Question)
 }
 
 fn text(detail: &Members<'_>, field: &str) -> Option<String> {
@@ -117,7 +119,7 @@ fn text(detail: &Members<'_>, field: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use relay::{question::Question, time::Timestamp};
+    use relay::domain::{question::Question, time::Timestamp};
     use serde_json::{Value, json};
 
     use super::*;
@@ -125,16 +127,16 @@ mod tests {
     const ARN: &str = "arn:aws:states:eu-west-1:111122223333:execution:echo:mcp-echo-1";
 
     /// An event as it arrives.
-    fn read_event(kind: &str, detail: &Value) -> Result<Option<Saying>, Error> {
+    fn read_event(kind: &str, detail: &Value) -> Result<Option<AgentEvent>, Error> {
         let event = json!({"source": "agent", "detail-type": kind, "detail": detail});
         read(Json::of(&event).node()).unwrap()
     }
 
-    fn read_progress(detail: &Value) -> Result<Saying, Error> {
+    fn read_progress(detail: &Value) -> Result<AgentEvent, Error> {
         read_event(PROGRESS, detail).map(Option::unwrap)
     }
 
-    fn read_question(changes: &Value) -> Result<Saying, Error> {
+    fn read_question(changes: &Value) -> Result<AgentEvent, Error> {
         let mut detail = json!({
             "execution_arn": ARN, "task_token": "secret", "question": "secret?", "schema": {"type": "object"},
         });
@@ -147,7 +149,7 @@ mod tests {
         let said =
             read_progress(&json!({"execution_name": "mcp-echo-1", "percent": 33.9})).unwrap();
         assert_eq!((said.execution_id.as_str(), said.execution_arn), ("mcp-echo-1", None));
-        assert!(matches!(said.word, Word::Progress { percent: 33, message: None }));
+        assert!(matches!(said.report, AgentReport::Progress { percent: 33, message: None }));
 
         for field in ["execution_name", "execution_arn"] {
             let said = read_progress(
@@ -169,7 +171,7 @@ mod tests {
         let at = Timestamp::parse("2026-01-01T00:00:00Z").unwrap();
 
         let young = said("2026-01-01T00:00:00Z");
-        assert_eq!(young.said_at, Some(at));
+        assert_eq!(young.sent_at, Some(at));
         assert!(!young.is_known_by(at.plus(Duration::from_secs(49))));
         // Lambda's first retry comes after a minute.
         assert!(young.is_known_by(at.plus(Duration::from_mins(1))));
@@ -215,7 +217,7 @@ mod tests {
                 "percent": 5, "message": "Reading \ud83d"}}}}"#
         );
         let said = read(Json::parse(&event).unwrap().node()).unwrap().unwrap().unwrap();
-        let Word::Progress { message, .. } = said.word else { panic!("it is progress") };
+        let AgentReport::Progress { message, .. } = said.report else { panic!("it is progress") };
         assert_eq!(message.as_deref(), Some("Reading \u{fffd}"));
 
         let event = format!(
@@ -223,7 +225,7 @@ mod tests {
                 "task_token": "t", "question": "\ude00?", "schema": {{"title": "\udead"}}}}}}"#
         );
         let said = read(Json::parse(&event).unwrap().node()).unwrap().unwrap().unwrap();
-        assert!(matches!(said.word, Word::Question(_)));
+        assert!(matches!(said.report, AgentReport::Question(_)));
     }
 
     #[test]
@@ -234,7 +236,7 @@ mod tests {
                 "task_token": "t", "question": "?", "schema": {schema}}}}}"#
         );
         let said = read(Json::parse(&event).unwrap().node()).unwrap().unwrap().unwrap();
-        let Word::Question(ask) = said.word else { panic!("it is a question") };
+        let AgentReport::Question(ask) = said.report else { panic!("it is a question") };
         let execution = serde_json::from_value(json!({
             "execution_id": "mcp-echo-1", "user_id": "someone", "agent_name": "echo",
             "state_machine_arn": "arn:aws:states:eu-west-1:111122223333:stateMachine:echo",
@@ -275,8 +277,8 @@ mod tests {
             read_question(&json!({"timeout_seconds": 0})),
             read_question(&json!({"timeout_seconds": 40_000_000})),
         ];
-        for (index, saying) in odd.into_iter().enumerate() {
-            let error = saying.map(|_| index).unwrap_err();
+        for (index, event) in odd.into_iter().enumerate() {
+            let error = event.map(|_| index).unwrap_err();
             let source = std::error::Error::source(&error).unwrap().to_string();
             assert!(!format!("{error:?} {source}").contains("secret"), "{index}: {error:?}");
         }
@@ -300,7 +302,9 @@ mod tests {
             read_progress(&example).unwrap();
         }
         for example in described(include_str!("../../../infra/events/input-required.schema.json")) {
-            let Word::Question(ask) = read_question(&example).unwrap().word else { panic!() };
+            let AgentReport::Question(ask) = read_question(&example).unwrap().report else {
+                panic!()
+            };
             ask.check_schema().unwrap();
         }
     }

@@ -7,11 +7,14 @@ use std::{
 };
 
 use relay::{
-    agent::AgentName,
-    error::Error,
-    execution::{Execution, LONGEST_RUN, Status},
+    domain::{
+        error::Error,
+        execution::Execution,
+        id::AgentName,
+        status::{LONGEST_RUN, Status},
+        time,
+    },
     store::agents::Agents,
-    time,
 };
 
 /// How much of the average one run makes up.

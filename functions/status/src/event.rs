@@ -1,13 +1,9 @@
 //! The event that Step Functions sends to EventBridge when the status of an execution changes
 //! (<https://docs.aws.amazon.com/step-functions/latest/dg/eventbridge-integration.html>).
 
-use relay::{
-    error::Error,
-    execution::{ExecutionId, Status},
-    json::Node,
-    protocol::Grounds,
-    service::settle::Observation,
-    time::Timestamp,
+use relay::domain::{
+    error::Error, id::ExecutionId, json::Node, observation::Observation, protocol::Grounds,
+    status::Status, time::Timestamp,
 };
 
 /// What an event says, and whether it says all.
@@ -102,7 +98,7 @@ fn count(text: &str) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use proptest::{prelude::*, sample::select};
-    use relay::json::Json;
+    use relay::domain::json::Json;
     use serde_json::{Map, Value, json};
 
     use super::*;

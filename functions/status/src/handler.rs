@@ -3,15 +3,17 @@
 
 use lambda_runtime::{Diagnostic, LambdaEvent};
 use relay::{
-    error::Error,
-    json::{Json, Node},
-    service::{
-        hear::{Heard, Saying},
-        settle::{Observation, Settle, Settled},
+    aws::{step_functions::StepFunctions, telemetry::Invocation},
+    domain::{
+        error::Error,
+        json::{Json, Node},
+        observation::Observation,
+        time::Timestamp,
     },
-    step_functions::StepFunctions,
-    telemetry::Invocation,
-    time::Timestamp,
+    service::{
+        agent_event::{AgentEvent, AgentEventOutcome},
+        settle::{Settle, Settled},
+    },
 };
 use tracing::{info, warn};
 
@@ -37,7 +39,7 @@ pub(crate) async fn handle(
     let event = Json::parse(payload.as_str()).unwrap_or(payload);
     let is_ours = match agent_event::read(event.node()).transpose()? {
         // A question's way is long, and most events are others.
-        Some(Some(saying)) => Box::pin(handler.hear(&saying)).await.map(|()| true)?,
+        Some(Some(event)) => Box::pin(handler.apply_agent_event(&event)).await.map(|()| true)?,
         Some(None) => false,
         None => handler.settle(event.node()).await?,
     };
@@ -62,7 +64,7 @@ impl StatusHandler {
             Settled::Applied(execution) => {
                 info!(execution.id = %id, "execution {id} is {}", execution.status);
                 if let Err(error) = self.averages.include(&execution).await {
-                    warn!(%error, "an agent's average misses a run");
+                    warn!(%error, "a run is missing in its agent's average");
                 }
             }
             Settled::Stale => info!(execution.id = %id, "stale event: {id} has moved on"),
@@ -75,27 +77,31 @@ impl StatusHandler {
         Ok(true)
     }
 
-    async fn hear(&self, saying: &Saying) -> Result<(), Error> {
-        let id = &saying.execution_id;
-        let mut heard = self.settle.hear(saying).await?;
-        if let Heard::Ahead(arn) | Heard::Unclear(arn) = &heard {
+    async fn apply_agent_event(&self, event: &AgentEvent) -> Result<(), Error> {
+        let id = &event.execution_id;
+        let mut outcome = self.settle.apply_agent_event(event).await?;
+        if let AgentEventOutcome::RowBehind(arn) | AgentEventOutcome::Unclear(arn) = &outcome {
             if let Some(observation) = self.step_functions.describe(id, arn).await? {
                 self.settle.apply(&observation).await?;
             }
-            heard = self.settle.hear(saying).await?;
+            outcome = self.settle.apply_agent_event(event).await?;
         }
-        match heard {
-            Heard::Applied => info!(execution.id = %id, "heard the agent of {id}"),
-            Heard::Stale => info!(execution.id = %id, "stale event: {id} has moved on"),
-            Heard::Foreign => {
+        match outcome {
+            AgentEventOutcome::Applied => {
+                info!(execution.id = %id, "applied an event of the agent of {id}");
+            }
+            AgentEventOutcome::Stale => info!(execution.id = %id, "stale event: {id} has moved on"),
+            AgentEventOutcome::Foreign => {
                 info!(execution.id = %id, "foreign event: {id} runs on another state machine");
             }
-            Heard::Unknown => info!(execution.id = %id, "unknown execution {id}"),
-            Heard::Unclear(_) if saying.is_known_by(Timestamp::now()) => {
+            AgentEventOutcome::Unknown => info!(execution.id = %id, "unknown execution {id}"),
+            AgentEventOutcome::Unclear(_) if event.is_known_by(Timestamp::now()) => {
                 info!(execution.id = %id, "stale event: {id} has ended");
             }
             // Step Functions is about to know of it: the event is retried.
-            Heard::Ahead(_) | Heard::Unclear(_) => return Err(Error::Busy("hear an agent")),
+            AgentEventOutcome::RowBehind(_) | AgentEventOutcome::Unclear(_) => {
+                return Err(Error::Busy("apply an agent's event"));
+            }
         }
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! EventBridge (Step Functions status change, or an agent's own word) → DynamoDB → webhook queue.
+//! EventBridge (Step Functions status change, or an agent's report) → DynamoDB → webhook queue.
 
 mod agent_event;
 mod average;
@@ -7,13 +7,15 @@ mod handler;
 
 use lambda_runtime::{Error, LambdaEvent, run, service_fn};
 use relay::{
-    aws::{self, Aws},
-    env,
-    json::Json,
+    aws::{
+        connection::{self, Aws},
+        env,
+        step_functions::StepFunctions,
+        telemetry,
+    },
+    domain::json::Json,
     service::settle::Settle,
-    step_functions::StepFunctions,
     store::agents::Agents,
-    telemetry,
 };
 
 #[tokio::main(flavor = "current_thread")]
@@ -28,7 +30,7 @@ async fn main() -> Result<(), Error> {
         step_functions: StepFunctions::new(&aws.config),
         averages: average::Averages::new(agents),
     };
-    aws::prepare(status.settle.prepare()).await;
+    connection::warm_up(status.settle.warm_up()).await;
 
     run(service_fn(move |event: LambdaEvent<Json>| Box::pin(handler::handle(status, event)))).await
 }

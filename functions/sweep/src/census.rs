@@ -1,11 +1,13 @@
 //! How many runs have not ended, at the same price whatever their number.
 
 use relay::{
-    debt::{Debt, DebtKind},
-    error::Error,
+    domain::{
+        debt::{Debt, DebtKind},
+        error::Error,
+    },
     store::{
-        Item,
         due::{Due, FOREVER},
+        item::Item,
     },
 };
 

@@ -2,47 +2,44 @@
 //! each item owes.
 
 use std::{
-    sync::atomic::{AtomicU32, Ordering},
+    sync::atomic::AtomicU32,
     time::{Duration, Instant},
 };
 
 use futures_util::{StreamExt, future::join_all, stream};
 use lambda_runtime::{Context, Diagnostic};
 use relay::{
-    aws::Aws,
-    debt::{Debt, DebtKind},
-    env::{self, InvalidVariable},
-    error::Error,
-    execution::{Execution, Status},
-    problem,
-    protocol::{Grounds, Look},
-    queue::{DeliveryMessage, LaunchMessage, Queue},
-    service::settle::{Observation, Settle, Settled},
-    step_functions::StepFunctions,
-    store::{
-        Item,
-        due::{Due, DueItem, End, Found, Overdue},
-        transitions::Step,
+    aws::{
+        connection::Aws,
+        env::{self, InvalidVariable},
+        failure,
+        queue::Queue,
+        step_functions::StepFunctions,
+        telemetry::Invocation,
     },
-    telemetry::Invocation,
-    time::Timestamp,
+    domain::{
+        debt::{Debt, DebtKind},
+        time::Timestamp,
+    },
+    service::settle::Settle,
+    store::{
+        due::{Due, DueItem, End},
+        item::Item,
+    },
 };
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
-use tracing::{info, warn};
+use tracing::info;
 
 use crate::{
     census::Census,
-    patience::{WELL_AFTER, hint_again, is_over, retry_again, silence},
-    report::{Repair, Report, Reporter},
+    report::{Reconciled, Repair, Report, Reporter},
+    round::Round,
 };
 
 /// How many keys of one kind are read side by side, and how many items of each are looked after.
 const KEYS_AT_ONCE: usize = 2;
 const ITEMS_AT_ONCE: usize = 8;
-
-/// Nothing further begins after this; the next sweep comes in a minute.
-const ENOUGH: Duration = Duration::from_secs(40);
 
 /// Of what is left one call counts so much of each key.
 const COUNTED: i32 = 10_000;
@@ -52,13 +49,13 @@ const RESERVE: u32 = 8;
 
 #[derive(Debug)]
 pub(crate) struct Sweeper {
-    settle: Settle,
-    step_functions: StepFunctions,
-    due: Due,
-    launch_queue: Queue,
+    pub(crate) settle: Settle,
+    pub(crate) step_functions: StepFunctions,
+    pub(crate) due: Due,
+    pub(crate) launch_queue: Queue,
     reporter: Reporter,
     census: Mutex<Census>,
-    launch_overdue: Duration,
+    pub(crate) launch_overdue: Duration,
     /// How many runs one sweep may ask Step Functions about.
     describe_budget: u32,
 }
@@ -99,28 +96,6 @@ pub(crate) async fn handle(sweeper: &Sweeper, context: &Context) -> Result<Value
     }))
 }
 
-/// What all that one sweep does has in common.
-struct Round {
-    now: Timestamp,
-    clock: Instant,
-    /// How many runs may still be asked about.
-    budget: AtomicU32,
-    /// Between two looks at one run there is at least so much, with as many runs as there are.
-    floor: Duration,
-}
-
-impl Round {
-    fn is_over(&self) -> bool {
-        self.clock.elapsed() > ENOUGH
-    }
-
-    /// Takes one from the budget, if that leaves the reserve.
-    fn affords(&self, reserve: u32) -> bool {
-        let take = |left: u32| left.checked_sub(1).filter(|left| *left >= reserve);
-        self.budget.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok()
-    }
-}
-
 impl Sweeper {
     /// Whatever fails in it leaves the rest as it is.
     async fn sweep(&self) -> Report {
@@ -133,31 +108,31 @@ impl Sweeper {
             budget: AtomicU32::new(self.describe_budget),
             floor: Duration::from_secs(60 * minutes),
         };
-        let lanes = DebtKind::ALL.map(|kind| self.pay_all(kind, &round));
+        let lanes = DebtKind::ALL.map(|kind| self.reconcile_all(kind, &round));
         let mut report = Report::default();
         for lane in join_all(lanes).await {
             report.add(&lane);
         }
         // Figures come last, and cost nobody anything when they fail.
         if let Err(error) = census.go_on(&self.due).await {
-            problem::log(&error);
+            failure::log(&error);
         }
         report.open_runs = census.open_runs();
         match self.due.count(&Debt::dead(), round.now, COUNTED, None).await {
             Ok((count, _)) => report.dead = count,
-            Err(error) => problem::log(&error),
+            Err(error) => failure::log(&error),
         }
         report
     }
 
-    const fn reserve(&self) -> u32 {
+    pub(crate) const fn reserve(&self) -> u32 {
         self.describe_budget / RESERVE
     }
 
     /// Looks after all that is overdue of one kind.
-    async fn pay_all(&self, kind: DebtKind, round: &Round) -> Report {
+    async fn reconcile_all(&self, kind: DebtKind, round: &Round) -> Report {
         let reports = stream::iter(kind.keys())
-            .map(|debt| async move { self.pay_key(kind, &debt, round).await })
+            .map(|debt| async move { self.reconcile_key(kind, &debt, round).await })
             .buffer_unordered(KEYS_AT_ONCE);
         let mut sum = Report::default();
         let mut reports = std::pin::pin!(reports);
@@ -170,7 +145,7 @@ impl Sweeper {
     /// Looks after what is overdue under one key, in pages from either end by turns, until they
     /// meet or the time is up: so neither the oldest nor the newest wait for each other, and what
     /// cannot be moved is passed by.
-    async fn pay_key(&self, kind: DebtKind, debt: &Debt, round: &Round) -> Report {
+    async fn reconcile_key(&self, kind: DebtKind, debt: &Debt, round: &Round) -> Report {
         let mut report = Report::default();
         let mut between = Between { from: None, to: None };
         let mut after: [Option<Item>; 2] = [None, None];
@@ -183,7 +158,7 @@ impl Sweeper {
             let page = match self.due.overdue(debt, round.now, end, start.take()).await {
                 Ok(page) => page,
                 Err(error) => {
-                    problem::log(&error);
+                    failure::log(&error);
                     report.failed += 1;
                     break;
                 }
@@ -192,7 +167,7 @@ impl Sweeper {
             *start = page.next;
             let items = between.take(end, page.items);
             let is_met = items.is_empty();
-            self.pay_page(kind, &items, round, &mut report).await;
+            self.reconcile_page(kind, &items, round, &mut report).await;
             if is_last || is_met {
                 break;
             }
@@ -203,11 +178,11 @@ impl Sweeper {
     async fn count_left(&self, debt: &Debt, round: &Round, report: &mut Report) {
         match self.due.count(debt, round.now, COUNTED, None).await {
             Ok((count, _)) => report.backlog += count,
-            Err(error) => problem::log(&error),
+            Err(error) => failure::log(&error),
         }
     }
 
-    async fn pay_page(
+    async fn reconcile_page(
         &self,
         kind: DebtKind,
         items: &[DueItem],
@@ -217,247 +192,33 @@ impl Sweeper {
         let found = match self.due.read(items).await {
             Ok(found) => found,
             Err(error) => {
-                problem::log(&error);
+                failure::log(&error);
                 report.failed += 1;
                 return;
             }
         };
-        let paid = stream::iter(items.iter().zip(found))
+        let reconciled = stream::iter(items.iter().zip(found))
             .map(|(item, found)| async move {
                 match found {
                     // The rest of the page is left to the next sweep.
                     Some(found) if !round.is_over() => {
-                        Box::pin(self.pay(kind, item, found, round)).await
+                        Box::pin(self.reconcile(kind, item, found, round)).await
                     }
-                    Some(_) | None => Ok(Paid::Elsewhere),
+                    Some(_) | None => Ok(Reconciled::Elsewhere),
                 }
             })
             .buffer_unordered(ITEMS_AT_ONCE);
-        let mut paid = std::pin::pin!(paid);
-        while let Some(outcome) = paid.next().await {
+        let mut reconciled = std::pin::pin!(reconciled);
+        while let Some(outcome) = reconciled.next().await {
             match outcome {
-                Ok(paid) => report.count(paid),
+                Ok(reconciled) => report.count(reconciled),
                 Err(error) => {
-                    problem::log(&error);
+                    failure::log(&error);
                     report.failed += 1;
                 }
             }
         }
     }
-
-    /// Looks after one item, if nobody else has. It is put off first, whatever it is: what cannot
-    /// be looked after stands in nobody's way.
-    async fn pay(
-        &self,
-        kind: DebtKind,
-        item: &DueItem,
-        Found { sweeps, overdue }: Found,
-        round: &Round,
-    ) -> Result<Paid, Error> {
-        let now = Timestamp::now();
-        if is_over(kind, sweeps, overdue.is_ok()) {
-            let reason = match &overdue {
-                Err(_) => "it cannot be read",
-                Ok(_) if kind == DebtKind::Poll => "looking after it fails",
-                Ok(_) => "nobody takes the messages that hurry it",
-            };
-            warn!(execution.id = item.execution_id, part = item.part, "given up: {reason}");
-            self.due.bury(item, reason).await?;
-            return Ok(Paid::GivenUp);
-        }
-        let overdue = match overdue {
-            Ok(overdue) => overdue,
-            Err(error) => {
-                let until = now.plus(retry_again(self.settle.news_overdue, sweeps));
-                self.due.postpone(item, kind, until).await?;
-                warn!(execution.id = item.execution_id, part = item.part, "it cannot be read");
-                return Err(error);
-            }
-        };
-        match overdue {
-            Overdue::Run(run) => self.pay_run(kind, item, &run, sweeps, round).await,
-            Overdue::Question(question, user) => {
-                let until = now.plus(hint_again(self.launch_overdue, sweeps));
-                if self.due.postpone(item, kind, until).await? == Step::Stale {
-                    return Ok(Paid::Elsewhere);
-                }
-                let message = LaunchMessage::answering(id(item)?, question);
-                self.launch_queue.hurry(&message, &user, Duration::ZERO).await;
-                Ok(Paid::Repaired(Repair::Answer))
-            }
-            Overdue::Delivery { user, leased_until } => {
-                let held = leased_until.map_or(0, |until| until.millis_since(now));
-                let held = Duration::from_millis(held);
-                let until = now.plus(hint_again(self.settle.delivery_overdue, sweeps).max(held));
-                if self.due.postpone(item, kind, until).await? == Step::Stale {
-                    return Ok(Paid::Elsewhere);
-                }
-                let message = DeliveryMessage { execution_id: id(item)?, part: item.part.clone() };
-                self.settle.webhook_queue.hurry(&message, &user, held).await;
-                Ok(Paid::Repaired(Repair::Delivery))
-            }
-        }
-    }
-
-    async fn pay_run(
-        &self,
-        kind: DebtKind,
-        item: &DueItem,
-        run: &Execution,
-        sweeps: u32,
-        round: &Round,
-    ) -> Result<Paid, Error> {
-        let now = Timestamp::now();
-        let facts = run.facts();
-        let overdue = (self.launch_overdue, self.settle.news_overdue);
-        let silence = silence(overdue, sweeps, round.floor);
-        let mut look = facts.look(now, silence);
-        let until = facts.look_again(now, silence);
-        let next = run.debt_kind_until(until);
-        // What cannot wait is among the launches, and comes first.
-        let reserve = if kind == DebtKind::Launch { 0 } else { self.reserve() };
-        let asks = matches!(look, Look::Ask | Look::AskOrLaunch | Look::Confirm);
-        let is_left_out = asks && !round.affords(reserve);
-        if is_left_out && look == Look::AskOrLaunch {
-            look = Look::Launch;
-        }
-        let waits = look == Look::Later || (is_left_out && look != Look::Launch);
-        let step = if waits {
-            self.due.put_off(item, next, until).await?
-        } else {
-            self.due.postpone(item, next, until).await?
-        };
-        if step == Step::Stale {
-            return Ok(Paid::Elsewhere);
-        }
-        if !run.status.is_end()
-            && let Err(error) = self.settle.keep(run, now).await
-        {
-            // It is tried again with the next look, long before it is needed.
-            problem::log(&error);
-        }
-        match look {
-            // It was launched while it stood among those that are to be, which its start has not
-            // moved it from, since that costs two writes of the index for each run, and most have
-            // ended by now.
-            Look::Later => Ok(Paid::Elsewhere),
-            Look::Launch => Ok(self.launch(run, now).await),
-            Look::AskOrLaunch | Look::Ask | Look::Confirm if is_left_out => {
-                // A hint to stop it costs nothing of the budget.
-                if !run.status.is_end() && facts.to_stop(now).is_some() {
-                    self.hurry_launch(run).await;
-                }
-                Ok(Paid::PutOff)
-            }
-            Look::AskOrLaunch | Look::Ask => {
-                let paid = self.ask(run, look, now).await;
-                self.take_back(item, sweeps, paid).await
-            }
-            Look::Confirm => {
-                let paid = self.confirm(run).await;
-                self.take_back(item, sweeps, paid).await
-            }
-        }
-    }
-
-    /// Takes back that a look was counted, once it has ended well, or is nothing that this run is to
-    /// blame for.
-    async fn take_back(
-        &self,
-        item: &DueItem,
-        sweeps: u32,
-        paid: Result<Paid, Error>,
-    ) -> Result<Paid, Error> {
-        let is_well = match &paid {
-            Ok(_) => sweeps >= WELL_AFTER,
-            // It is Step Functions or DynamoDB that is not well.
-            Err(error) => error.may_pass(),
-        };
-        if is_well {
-            self.due.is_well(item).await?;
-        }
-        paid
-    }
-
-    /// Asks Step Functions how a run is, and settles it by the answer.
-    async fn ask(&self, run: &Execution, look: Look, now: Timestamp) -> Result<Paid, Error> {
-        let id = &run.execution_id;
-        let lost = |code, cause| {
-            Observation::never_ran(run, Grounds::Presumed, Status::Failed, code, cause)
-        };
-        let is_lost = run.facts().is_lost(now);
-        let observed = match self.step_functions.describe(id, &run.execution_arn()).await {
-            Ok(Some(observed)) => observed,
-            // Whoever may start it need not be able to look at it.
-            Ok(None) | Err(Error::Forbidden(_)) if look == Look::AskOrLaunch => {
-                return Ok(self.launch(run, now).await);
-            }
-            // It was never launched, nobody may start it any more, and we may not even ask.
-            Err(error @ Error::Forbidden(_)) if run.status == Status::Queued && is_lost => {
-                problem::log(&error);
-                lost(
-                    "launch_denied",
-                    "agent-relay may neither start nor look at this state machine",
-                )
-            }
-            Err(error) => return Err(error),
-            Ok(None) if is_lost => {
-                warn!(execution.id = %id, "Step Functions does not know {id}");
-                lost("execution_lost", "Step Functions does not know this execution")
-            }
-            // It answers eventually consistently: not known yet.
-            Ok(None) => return Ok(Paid::Looked),
-        };
-        let settled = self.settle.apply(&observed).await?;
-        if !observed.status.is_end() && run.facts().to_stop(now).is_some() {
-            self.hurry_launch(run).await;
-            return Ok(Paid::Repaired(Repair::Stop));
-        }
-        match settled {
-            Settled::Applied(run) => {
-                info!(execution.id = %id, "execution {id} is {}, by asking", run.status);
-                Ok(Paid::Repaired(Repair::News))
-            }
-            Settled::Stale | Settled::Foreign | Settled::Unknown => Ok(Paid::Looked),
-        }
-    }
-
-    /// Asks Step Functions about a presumed end: that is corrected by what it says, stopped where
-    /// it runs, or the end.
-    async fn confirm(&self, run: &Execution) -> Result<Paid, Error> {
-        let id = &run.execution_id;
-        let observed = match self.step_functions.describe(id, &run.execution_arn()).await {
-            Ok(Some(observed)) => observed,
-            // Nobody who may not look at it learns any more of it.
-            Ok(None) | Err(Error::Forbidden(_)) => {
-                self.settle.confirm(run).await?;
-                return Ok(Paid::Looked);
-            }
-            Err(error) => return Err(error),
-        };
-        if observed.status.is_end() {
-            self.settle.apply(&observed).await?;
-            warn!(execution.id = %id, "{id} has not ended as it was told to");
-            return Ok(Paid::Repaired(Repair::News));
-        }
-        warn!(execution.id = %id, "{id} runs, and was told to have ended");
-        self.hurry_launch(run).await;
-        Ok(Paid::Repaired(Repair::Stop))
-    }
-
-    async fn launch(&self, run: &Execution, now: Timestamp) -> Paid {
-        self.hurry_launch(run).await;
-        Paid::Queued { age_ms: now.millis_since(run.created_at) }
-    }
-
-    async fn hurry_launch(&self, run: &Execution) {
-        let message = LaunchMessage::of(run.execution_id.clone());
-        self.launch_queue.hurry(&message, &run.user_id, Duration::ZERO).await;
-    }
-}
-
-fn id(item: &DueItem) -> Result<relay::execution::ExecutionId, Error> {
-    item.execution_id.parse().map_err(|error| Error::corrupt("an overdue item's id", error))
 }
 
 /// What is left between the pages that were read from either end.
@@ -487,27 +248,9 @@ impl Between {
     }
 }
 
-/// What came of looking after an item.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Paid {
-    /// Somebody else has, or there is no need.
-    Elsewhere,
-    /// All was as it should be.
-    Looked,
-    /// The budget leaves it out.
-    PutOff,
-    /// It was tried in vain too often.
-    GivenUp,
-    /// A queued run was hurried.
-    Queued {
-        age_ms: u64,
-    },
-    Repaired(Repair),
-}
-
 #[cfg(test)]
 mod tests {
-    use relay::store::to_item;
+    use relay::store::item::to_item;
 
     use super::*;
 
@@ -516,7 +259,7 @@ mod tests {
         DueItem::of(&to_item(&item).unwrap()).unwrap()
     }
 
-    /// As `pay_key` reads them: the times in the order in which they are looked after.
+    /// As `reconcile_key` reads them: the times in the order in which they are looked after.
     fn read(times: &[i64], page: usize) -> Vec<i64> {
         let mut between = Between { from: None, to: None };
         let (mut oldest, mut newest) = (times.chunks(page), times.rchunks(page));

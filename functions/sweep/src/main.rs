@@ -3,10 +3,12 @@
 mod census;
 mod handler;
 mod patience;
+mod repair;
 mod report;
+mod round;
 
 use lambda_runtime::{Error, LambdaEvent, run, service_fn};
-use relay::{aws::Aws, telemetry};
+use relay::aws::{connection::Aws, telemetry};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {

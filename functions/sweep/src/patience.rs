@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use relay::{debt::DebtKind, protocol::Silence};
+use relay::domain::{debt::DebtKind, protocol::Silence};
 
 /// A hint that nobody takes comes again after ever longer, but at least so often: whoever is to
 /// take it may have been mended.

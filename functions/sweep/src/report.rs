@@ -4,9 +4,7 @@ use aws_sdk_cloudwatch::{
     Client,
     types::{Dimension, MetricDatum, StandardUnit},
 };
-use relay::error::Error;
-
-use crate::handler::Paid;
+use relay::domain::error::Error;
 
 const NAMESPACE: &str = "MCPServer/Agents";
 
@@ -33,6 +31,24 @@ impl Repair {
             Self::Delivery => "delivery",
         }
     }
+}
+
+/// What came of looking after an item.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reconciled {
+    /// Somebody else has, or there is no need.
+    Elsewhere,
+    /// All was as it should be.
+    Looked,
+    /// The budget leaves it out.
+    PutOff,
+    /// It was tried in vain too often.
+    GivenUp,
+    /// A queued run was hurried.
+    Queued {
+        age_ms: u64,
+    },
+    Repaired(Repair),
 }
 
 #[derive(Debug, Default)]
@@ -69,23 +85,23 @@ impl Report {
         }
     }
 
-    pub(crate) fn count(&mut self, paid: Paid) {
-        let repair = match paid {
-            Paid::Elsewhere => return,
-            Paid::PutOff => {
+    pub(crate) fn count(&mut self, reconciled: Reconciled) {
+        let repair = match reconciled {
+            Reconciled::Elsewhere => return,
+            Reconciled::PutOff => {
                 self.put_off += 1;
                 return;
             }
-            Paid::GivenUp => {
+            Reconciled::GivenUp => {
                 self.given_up += 1;
                 None
             }
-            Paid::Looked => None,
-            Paid::Queued { age_ms } => {
+            Reconciled::Looked => None,
+            Reconciled::Queued { age_ms } => {
                 self.oldest_queued_ms = self.oldest_queued_ms.max(age_ms);
                 Some(Repair::Launch)
             }
-            Paid::Repaired(repair) => Some(repair),
+            Reconciled::Repaired(repair) => Some(repair),
         };
         self.overdue += 1;
         if let Some(count) = repair.and_then(|repair| self.repaired.get_mut(repair as usize)) {

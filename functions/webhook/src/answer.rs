@@ -9,8 +9,6 @@ use tokio::{
 };
 use url::Url;
 
-use crate::client::Unanswered;
-
 /// How much of a body is read, in bytes.
 pub(crate) const MAX_BODY: usize = 64 * 1024;
 
@@ -258,6 +256,27 @@ pub(crate) fn redirect_target(from: &Url, location: &str) -> String {
     target.set_query(None);
     target.set_fragment(None);
     format!("{target}{}", if had_query { "?…" } else { "" })
+}
+
+/// Why there was no answer. The receiver may have the request only where it says so.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Unanswered {
+    #[error("the host has no address that a callback may go to")]
+    Forbidden,
+    #[error("the host name cannot be resolved")]
+    Unresolved,
+    #[error("cannot connect")]
+    Unconnected,
+    #[error("the certificate or the TLS handshake is not accepted")]
+    Tls,
+    /// It may have arrived.
+    #[error("no answer in time")]
+    TimedOut,
+    /// It may have arrived.
+    #[error("the connection broke")]
+    Broken,
+    #[error("the callback cannot be written as a request")]
+    Unwritable,
 }
 
 #[cfg(test)]

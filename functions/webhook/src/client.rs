@@ -7,7 +7,7 @@ use http::{
     HeaderMap, HeaderName, HeaderValue,
     header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, USER_AGENT},
 };
-use relay::{callback::Callback, network::CallbackAllow};
+use relay::domain::{callback::Callback, network::CallbackAllow};
 use rustls::{ClientConfig, RootCertStore, pki_types::ServerName};
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt},
@@ -17,7 +17,7 @@ use tokio::{
 use tokio_rustls::TlsConnector;
 use url::Url;
 
-use crate::answer::{self, Answer};
+use crate::answer::{self, Answer, Unanswered};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const WHOLE_TIMEOUT: Duration = Duration::from_secs(15);
@@ -33,27 +33,6 @@ pub(crate) struct Post<'a> {
     pub(crate) body: String,
     /// Through which stacks this has come, ours the last (RFC 8586).
     pub(crate) cdn_loop: String,
-}
-
-/// Why there was no answer. The receiver may have the request only where it says so.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum Unanswered {
-    #[error("the host has no address that a callback may go to")]
-    Forbidden,
-    #[error("the host name cannot be resolved")]
-    Unresolved,
-    #[error("cannot connect")]
-    Unconnected,
-    #[error("the certificate or the TLS handshake is not accepted")]
-    Tls,
-    /// It may have arrived.
-    #[error("no answer in time")]
-    TimedOut,
-    /// It may have arrived.
-    #[error("the connection broke")]
-    Broken,
-    #[error("the callback cannot be written as a request")]
-    Unwritable,
 }
 
 pub(crate) struct Client {
@@ -637,7 +616,7 @@ mod tests {
 
     #[test]
     fn every_good_url_can_be_asked_for_byte_for_byte() {
-        for text in include_str!("../../../shared/src/callback/good_urls.txt").lines() {
+        for text in include_str!("../../../shared/src/domain/callback_url/good_urls.txt").lines() {
             if text.starts_with('#') {
                 continue;
             }

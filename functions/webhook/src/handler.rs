@@ -8,31 +8,34 @@ use std::{
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent};
 use lambda_runtime::{Diagnostic, LambdaEvent};
 use relay::{
-    answer::{Results, Said},
-    aws::Aws,
-    callback::{Callback, NewsType},
-    delivery::{Attempt, Delivery, Schedule},
-    env,
-    error::Error,
-    health::{Attempted, Health},
-    loops::RelayId,
-    master_secret::MasterSecret,
-    outcome::Outcome,
-    problem,
-    queue::{self, DeliveryMessage, MAX_DELAY, Queue},
-    rights::Rights,
-    service::health::Endpoints,
-    signature::Signing,
+    aws::{
+        connection::Aws,
+        env, failure,
+        master_secret::MasterSecret,
+        queue::{self, DeliveryMessage, MAX_DELAY, Queue},
+        telemetry::{self, Invocation, RunNews},
+    },
+    domain::{
+        attempt::Attempt,
+        callback::Callback,
+        delivery::Delivery,
+        error::Error,
+        health::{Attempted, Health},
+        loops::RelayId,
+        news::NewsType,
+        outcome::Outcome,
+        schedule::Schedule,
+        signature::Signing,
+        time::Timestamp,
+    },
+    http::answer::webhook::Webhook,
+    service::{health::Endpoints, rights::Rights},
     store::{
         budget::{Budget, Full},
         deliveries::{Deliveries, Lease, Verdict},
         executions::{Delivered, Executions},
     },
-    subscription::DisabledView,
-    telemetry::{self, Invocation, RunNews},
-    time::Timestamp,
 };
-use serde::Serialize;
 use tracing::{info, warn};
 
 use crate::{
@@ -41,7 +44,7 @@ use crate::{
 };
 
 #[derive(Debug)]
-pub(crate) struct Courier {
+pub(crate) struct DeliveryWorker {
     executions: Executions,
     deliveries: Deliveries,
     rights: Rights,
@@ -63,7 +66,7 @@ pub(crate) struct Courier {
     disabled: AtomicUsize,
 }
 
-impl Courier {
+impl DeliveryWorker {
     pub(crate) fn from_env(aws: &Aws) -> Result<Self, lambda_runtime::Error> {
         let dynamodb = aws.dynamodb.clone();
         let table = env::required("EXECUTIONS_TABLE")?;
@@ -92,7 +95,7 @@ impl Courier {
     }
 
     /// Makes the calls that the first delivery would wait for.
-    pub(crate) async fn prepare(&self) {
+    pub(crate) async fn warm_up(&self) {
         drop(tokio::join!(self.executions.prepare_batch(), self.master_secret.read()));
     }
 
@@ -104,7 +107,7 @@ impl Courier {
         let delivery = match self.deliveries.lease(&id, &part, self.lease).await? {
             Lease::Held(delivery) => delivery,
             Lease::Refused => {
-                info!("nothing to deliver: it is done, not due, or under way");
+                info!("nothing to deliver: already done, not due, or in progress");
                 return Ok(());
             }
             Lease::Unknown => {
@@ -115,7 +118,7 @@ impl Courier {
         if self.schedule.is_worn_out(&delivery) {
             warn!("given up after {} leases", delivery.attempt_count);
             self.undelivered.fetch_add(1, Ordering::Relaxed);
-            return self.give_up(&delivery, "its attempts came to nothing too often").await;
+            return self.give_up(&delivery, "its attempts ended without a result too often").await;
         }
         let Delivered { callback, health, outcome, signing } =
             self.executions.find_delivered(&delivery).await?;
@@ -192,19 +195,21 @@ impl Courier {
             // Who has asked for a test sees what comes of it.
             Verdict::Undelivered if delivery.news == NewsType::Test => {}
             Verdict::Undelivered => drop(self.undelivered.fetch_add(1, Ordering::Relaxed)),
-            Verdict::Again { next_attempt_at, .. } => self.hurry(&delivery, next_attempt_at).await,
+            Verdict::Again { next_attempt_at, .. } => {
+                self.enqueue_hint(&delivery, next_attempt_at).await;
+            }
         }
         self.take_in(&delivery, health, attempt.status, verdict).await;
         Ok(())
     }
 
     /// Sends the message for the next attempt. What is due later than SQS can wait is sent by `sweep`.
-    async fn hurry(&self, delivery: &Delivery, next_attempt_at: Timestamp) {
+    async fn enqueue_hint(&self, delivery: &Delivery, next_attempt_at: Timestamp) {
         let pause = Duration::from_millis(next_attempt_at.millis_since(Timestamp::now()));
         if pause <= MAX_DELAY {
             let (execution_id, part) = (delivery.execution_id.clone(), delivery.part.clone());
             let message = DeliveryMessage { execution_id, part };
-            self.queue.hurry(&message, &delivery.user_id, pause).await;
+            self.queue.enqueue_hint(&message, &delivery.user_id, pause).await;
         }
     }
 
@@ -221,7 +226,7 @@ impl Courier {
             return Ok(());
         }
         self.delayed.fetch_add(1, Ordering::Relaxed);
-        self.hurry(delivery, later).await;
+        self.enqueue_hint(delivery, later).await;
         Ok(())
     }
 
@@ -246,7 +251,7 @@ impl Courier {
         let taken = self.endpoints.take_in(&delivery.user_id, &id, &health, attempted);
         match Box::pin(taken).await {
             Ok(disabled) => drop(self.disabled.fetch_add(disabled.into(), Ordering::Relaxed)),
-            Err(error) => problem::log(&error),
+            Err(error) => failure::log(&error),
         }
     }
 
@@ -308,60 +313,29 @@ fn post<'a>(
     }
 }
 
-/// What is posted. It is written as it stands here, and never as a tree, which would round the
-/// numbers of an agent's answer.
-#[derive(Serialize)]
-struct Body<'a> {
-    #[serde(rename = "type")]
-    news: NewsType,
-    timestamp: String,
-    data: Data<'a>,
-}
-
-#[derive(Serialize)]
-#[serde(untagged)]
-enum Data<'a> {
-    /// Of the run.
-    Results(Box<Results>),
-    /// What its agent says.
-    Said(Said),
-    Disabled(DisabledView),
-    Test {
-        message: &'a str,
-    },
-}
-
 fn body(delivery: &Delivery, outcome: Option<&Outcome>) -> Result<String, Error> {
-    let data = match (delivery.news, &delivery.disabled) {
-        (NewsType::Progress | NewsType::InputRequired, _) => Data::Said(Said::delivered(delivery)),
-        (NewsType::Disabled, Some(disabled)) => Data::Disabled(disabled.clone().into()),
-        _ => match Results::delivered(delivery, outcome) {
-            Some(results) => Data::Results(Box::new(results)),
-            None => Data::Test { message: "This is a test of your subscription." },
-        },
-    };
-    let body = Body { news: delivery.news, timestamp: delivery.occurred_at.rfc3339(), data };
-    serde_json::to_string(&body).map_err(|error| Error::corrupt("a callback's body", error))
+    let webhook = Webhook::of(delivery, outcome);
+    serde_json::to_string(&webhook).map_err(|error| Error::corrupt("a callback's body", error))
 }
 
 pub(crate) async fn handle(
-    courier: &Courier,
+    worker: &DeliveryWorker,
     LambdaEvent { payload: event, context }: LambdaEvent<SqsEvent>,
 ) -> Result<SqsBatchResponse, Diagnostic> {
     let mut metrics = Invocation::start("webhook", Some(&context));
     let response =
-        queue::consume(event, |message: DeliveryMessage, _| courier.deliver(message)).await;
-    metrics.undelivered_callbacks = Some(courier.undelivered.swap(0, Ordering::Relaxed));
+        queue::consume(event, |message: DeliveryMessage, _| worker.deliver(message)).await;
+    metrics.undelivered_callbacks = Some(worker.undelivered.swap(0, Ordering::Relaxed));
     metrics.delayed_callbacks =
-        Some(courier.delayed.swap(0, Ordering::Relaxed)).filter(|delayed| *delayed > 0);
-    metrics.disabled_subscriptions = Some(courier.disabled.swap(0, Ordering::Relaxed));
+        Some(worker.delayed.swap(0, Ordering::Relaxed)).filter(|delayed| *delayed > 0);
+    metrics.disabled_subscriptions = Some(worker.disabled.swap(0, Ordering::Relaxed));
     metrics.failed = !response.batch_item_failures.is_empty();
     Ok(response)
 }
 
 #[cfg(test)]
 mod tests {
-    use relay::{delivery::CALLBACK_TARGET, execution::Execution};
+    use relay::domain::{delivery::CALLBACK_TARGET, execution::Execution};
     use serde_json::json;
 
     use super::*;

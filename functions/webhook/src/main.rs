@@ -7,8 +7,8 @@ mod verdict;
 
 use aws_lambda_events::sqs::SqsEvent;
 use lambda_runtime::{Error, LambdaEvent, run, service_fn};
-use relay::{
-    aws::{self, Aws},
+use relay::aws::{
+    connection::{self, Aws},
     telemetry,
 };
 
@@ -18,8 +18,8 @@ async fn main() -> Result<(), Error> {
     let _metrics = telemetry::attach_metrics();
 
     let aws = Aws::from_env()?;
-    let courier = &handler::Courier::from_env(&aws)?;
-    aws::prepare(Box::pin(courier.prepare())).await;
+    let worker = &handler::DeliveryWorker::from_env(&aws)?;
+    connection::warm_up(Box::pin(worker.warm_up())).await;
 
-    run(service_fn(move |event: LambdaEvent<SqsEvent>| handler::handle(courier, event))).await
+    run(service_fn(move |event: LambdaEvent<SqsEvent>| handler::handle(worker, event))).await
 }

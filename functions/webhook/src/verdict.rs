@@ -3,16 +3,11 @@
 use std::time::Duration;
 
 use aws_sdk_dynamodb::primitives::{DateTime, DateTimeFormat};
-use relay::{
-    callback::CallbackUrl,
-    delivery::{Delivery, Schedule},
-    time::Timestamp,
+use relay::domain::{
+    callback_url::CallbackUrl, delivery::Delivery, schedule::Schedule, time::Timestamp,
 };
 
-use crate::{
-    answer::{Answer, redirect_target},
-    client::Unanswered,
-};
+use crate::answer::{Answer, Unanswered, redirect_target};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Outcome {
@@ -201,7 +196,7 @@ pub(crate) fn pause(
 mod tests {
     use std::sync::LazyLock;
 
-    use relay::delivery::Attempt;
+    use relay::domain::attempt::Attempt;
     use serde_json::json;
 
     use super::*;
@@ -465,7 +460,7 @@ mod tests {
             "attempts": attempts,
             "attempt_count": earlier.len() + 1,
             "next_attempt_at": NOW,
-            "ttl": NOW.plus(relay::delivery::MIN_RETENTION).seconds(),
+            "ttl": NOW.plus(relay::domain::owed::MIN_RETENTION).seconds(),
         }))
         .unwrap()
     }
@@ -521,7 +516,7 @@ mod tests {
             let whole: Duration = pauses.iter().sum();
             assert_eq!(pauses.len(), 14);
             assert!(whole > Duration::from_hours(63), "{whole:?}");
-            assert!(whole < relay::delivery::MIN_RETENTION, "{whole:?}");
+            assert!(whole < relay::domain::owed::MIN_RETENTION, "{whole:?}");
         }
     }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use relay::request::StartBody;
+use relay::domain::request::StartBody;
 use reqwest::{Client, RequestBuilder, redirect::Policy};
 use serde_json::Value;
 
@@ -23,7 +23,7 @@ impl Api {
         Ok(Self { client, url: url.trim_end_matches('/').to_owned() })
     }
 
-    /// The status of the answer to a look at the agents.
+    /// The status of the answer to a request for the agents.
     pub(crate) async fn look(&self, key: Option<&str>) -> anyhow::Result<u16> {
         let request = with_key(self.client.get(format!("{}/v1/agents", self.url)), key);
         Ok(self.send(request).await?.0)
@@ -37,7 +37,7 @@ impl Api {
             Some(id) if status == 202 => Ok(id.to_owned()),
             _ => {
                 let detail = answer.get("detail").and_then(Value::as_str).unwrap_or("no detail");
-                bail!("the API answers {status} to the start: {detail}")
+                bail!("the API answered the start with {status}: {detail}")
             }
         }
     }

@@ -6,43 +6,19 @@
 //! and quotas are AWS's own, as named here. What a call of AWS takes, and what Lambda itself logs, are
 //! estimates.
 
+mod figures;
 mod units;
 
 use clap::{Args, value_parser};
-use relay::debt::DebtKind;
+use relay::domain::debt::DebtKind;
 use serde::Serialize;
 use serde_json::json;
 
-use self::units::OF_A_RUN;
+use self::{
+    figures::{Measured, ours, price, theirs},
+    units::OF_A_RUN,
+};
 use crate::output::{Reply, table};
-
-/// List prices of us-east-1 in dollars, as of December 2025, without free tiers and discounts.
-mod price {
-    pub(super) const AS_OF: &str = "us-east-1, December 2025";
-    /// A million requests to a REST API: <https://aws.amazon.com/api-gateway/pricing/>.
-    pub(super) const API_REQUESTS: f64 = 3.50;
-    /// A million invocations, and a million GB-seconds on arm64:
-    /// <https://aws.amazon.com/lambda/pricing/>.
-    pub(super) const INVOCATIONS: f64 = 0.20;
-    pub(super) const GB_SECONDS: f64 = 13.3334;
-    /// A million request units on demand: <https://aws.amazon.com/dynamodb/pricing/on-demand/>.
-    pub(super) const WRITE_UNITS: f64 = 0.625;
-    pub(super) const READ_UNITS: f64 = 0.125;
-    /// A million requests to a standard queue: <https://aws.amazon.com/sqs/pricing/>.
-    pub(super) const QUEUE_REQUESTS: f64 = 0.40;
-    /// A million custom events; AWS's own cost nothing: <https://aws.amazon.com/eventbridge/pricing/>.
-    pub(super) const EVENTS: f64 = 1.00;
-    /// A million KB of logs: <https://aws.amazon.com/cloudwatch/pricing/>.
-    pub(super) const LOG_KB: f64 = 0.50;
-    /// A month, the first 10,000; each combination of dimensions is one. Also there: an alarm, a dashboard,
-    /// and a million requests that put metrics.
-    pub(super) const METRIC: f64 = 0.30;
-    pub(super) const ALARM: f64 = 0.10;
-    pub(super) const DASHBOARD: f64 = 3.00;
-    pub(super) const METRIC_REQUESTS: f64 = 10.00;
-    /// A month: <https://aws.amazon.com/secrets-manager/pricing/>.
-    pub(super) const SECRET: f64 = 0.40;
-}
 
 /// What every function has, and which part of a processor comes with it: 1,769 MB are one.
 /// <https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html>
@@ -57,37 +33,6 @@ const PLATFORM_LOG_KB: f64 = 0.5;
 
 /// A message is sent, received and deleted.
 const SENT: f64 = 3.0;
-
-/// A warm invocation, as it was measured.
-#[derive(Debug, Clone, Copy)]
-struct Measured {
-    /// Of a whole processor.
-    cpu_ms: f64,
-    log_kb: f64,
-}
-
-/// Ours, by `make bench`.
-mod ours {
-    use super::Measured;
-
-    pub(super) const AUTHORIZE: Measured = Measured { cpu_ms: 0.21, log_kb: 0.59 };
-    pub(super) const LOOK: Measured = Measured { cpu_ms: 0.25, log_kb: 0.41 };
-    pub(super) const START: Measured = Measured { cpu_ms: 0.50, log_kb: 0.96 };
-    pub(super) const LAUNCH: Measured = Measured { cpu_ms: 0.50, log_kb: 1.27 };
-    pub(super) const RUNNING: Measured = Measured { cpu_ms: 0.53, log_kb: 0.64 };
-    pub(super) const END: Measured = Measured { cpu_ms: 0.74, log_kb: 1.01 };
-    pub(super) const WEBHOOK: Measured = Measured { cpu_ms: 0.64, log_kb: 1.12 };
-    pub(super) const SWEEP: Measured = Measured { cpu_ms: 1.07, log_kb: 0.57 };
-}
-
-/// A server's in Python, which asks Step Functions, and logs nothing.
-mod theirs {
-    use super::Measured;
-
-    pub(super) const START: Measured = Measured { cpu_ms: 21.1, log_kb: 0.0 };
-    pub(super) const LOOK: Measured = Measured { cpu_ms: 8.3, log_kb: 0.0 };
-    pub(super) const RESULTS: Measured = Measured { cpu_ms: 14.9, log_kb: 0.0 };
-}
 
 /// What the template has of these.
 const ALARMS: f64 = 23.0;
@@ -112,16 +57,16 @@ const RATES: [f64; 4] = [10.0, 100.0, 300.0, 1_000.0];
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    /// How many runs.
+    /// The number of runs.
     #[arg(long, default_value_t = 1_000_000, value_parser = value_parser!(u32).range(1..))]
     runs: u32,
-    /// How often a run is looked at where nobody is called back.
+    /// How often the status of a run is polled, where it is polled.
     #[arg(long, default_value_t = 10)]
     polls: u32,
-    /// Kilobytes of a run's input, and of its output.
+    /// The size of a run's input, and of its output, in kilobytes.
     #[arg(long, default_value_t = 1, value_parser = value_parser!(u32).range(1..=256))]
     kilobytes: u32,
-    /// How many agents have metrics of their own.
+    /// The number of agents, each with its own metrics.
     #[arg(long, default_value_t = 6)]
     agents: u32,
 }
@@ -129,7 +74,7 @@ pub(crate) struct Arguments {
 pub(crate) fn calculate(arguments: &Arguments) -> anyhow::Result<Reply> {
     let (runs, polls) = (arguments.runs, f64::from(arguments.polls));
     let called_back = run(f64::from(arguments.kilobytes));
-    let designs = [called_back, called_back + look() * polls, polling(polls)];
+    let designs = [called_back, called_back + poll() * polls, polling(polls)];
     let millions = f64::from(runs) / 1e6;
     let dollars = |value: f64| format!("{:.2}", value * millions);
     let parts = designs.map(|design| design.dollars());
@@ -141,8 +86,8 @@ pub(crate) fn calculate(arguments: &Arguments) -> anyhow::Result<Reply> {
         .collect();
     let totals = designs.map(|design| design.total());
     let [ours, looked_at, theirs] = totals.map(dollars);
-    lines.push(["together".to_owned(), ours, looked_at, theirs]);
-    let titles = ["DOLLARS", "CALLED BACK", "LOOKED AT", "DESCRIBED"].map(str::to_owned);
+    lines.push(["total".to_owned(), ours, looked_at, theirs]);
+    let titles = ["DOLLARS", "CALLBACK", "POLLED", "DESCRIBED"].map(str::to_owned);
     let needs = scale(&called_back);
     let months = [monthly(None), monthly(Some(arguments.agents))];
     let [idle, busy] = months.map(|month| month.iter().map(|(_, dollars)| dollars).sum::<f64>());
@@ -298,15 +243,15 @@ fn run(kilobytes: f64) -> Use {
 }
 
 /// A look at a run's state.
-fn look() -> Use {
-    Use::request(Use { read_units: 0.5, ..Use::invocation(ours::LOOK, 1.0) })
+fn poll() -> Use {
+    Use::request(Use { read_units: 0.5, ..Use::invocation(ours::POLL, 1.0) })
 }
 
 /// A run whose caller looks at it by a function that asks Step Functions each time, and stores
 /// nothing: a start, the looks, the results.
 fn polling(polls: f64) -> Use {
     Use::request(Use::invocation(theirs::START, 1.0))
-        + Use::request(Use::invocation(theirs::LOOK, 1.0)) * polls
+        + Use::request(Use::invocation(theirs::POLL, 1.0)) * polls
         + Use::request(Use::invocation(theirs::RESULTS, 1.0))
 }
 
@@ -344,7 +289,7 @@ fn month_table(months: &[[(&'static str, f64); 4]; 2]) -> String {
         .map(|((of, idle), (_, busy))| [(*of).to_owned(), dollars(*idle), dollars(*busy)])
         .collect();
     let [idle, busy] = months.map(|month| dollars(month.iter().map(|(_, it)| it).sum()));
-    rows.push(["together".to_owned(), idle, busy]);
+    rows.push(["total".to_owned(), idle, busy]);
     table(["DOLLARS A MONTH, AT MOST", "IDLE", "BUSY"], &rows)
 }
 
@@ -457,10 +402,10 @@ mod tests {
 
     #[test]
     fn looks_cost_what_requests_do() {
-        let looks = (run(1.0) + look() * 10.0).total() - run(1.0).total();
+        let looks = (run(1.0) + poll() * 10.0).total() - run(1.0).total();
 
-        assert!((looks - 10.0 * look().total()).abs() < 1e-9);
-        assert!(look().read_units < 1.5, "a look reads its key and half a unit");
+        assert!((looks - 10.0 * poll().total()).abs() < 1e-9);
+        assert!(poll().read_units < 1.5, "a look reads its key and half a unit");
     }
 
     #[test]

@@ -10,8 +10,8 @@ use aws_sdk_sqs::{
 };
 use clap::{Subcommand, ValueEnum};
 use relay::{
-    store::{due::Dead, transitions::Step},
-    time::Timestamp,
+    domain::time::Timestamp,
+    store::{dead::Dead, write::Step},
 };
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -23,13 +23,13 @@ use crate::{
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// List them: how many, how old, and what each is about.
+    /// List dead letters: how many there are, how old each is, and which run it names.
     List { queue: Option<Place> },
-    /// Send each back where it belongs, and remove it once that has succeeded.
+    /// Send each dead letter back to its queue or function, and remove it if that succeeds.
     Replay { queue: Option<Place> },
 }
 
-/// Where to look.
+/// Where dead letters are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Place {
     /// Hints to launch a run.
@@ -38,9 +38,9 @@ pub(crate) enum Place {
     Webhook,
     /// Status events on which the status function failed.
     Status,
-    /// Status events that EventBridge could not hand over.
+    /// Status events that EventBridge could not deliver.
     StatusRule,
-    /// What the sweep has given up, in the table itself.
+    /// Rows of the table that the sweep stopped retrying.
     Rows,
 }
 
@@ -48,12 +48,12 @@ impl Place {
     const ALL: [Self; 5] =
         [Self::Launch, Self::Webhook, Self::Status, Self::StatusRule, Self::Rows];
 
-    const fn queue(self) -> Option<Letters> {
+    const fn queue(self) -> Option<DeadLetters> {
         match self {
-            Self::Launch => Some(Letters::Launch),
-            Self::Webhook => Some(Letters::Webhook),
-            Self::Status => Some(Letters::Status),
-            Self::StatusRule => Some(Letters::StatusRule),
+            Self::Launch => Some(DeadLetters::Launch),
+            Self::Webhook => Some(DeadLetters::Webhook),
+            Self::Status => Some(DeadLetters::Status),
+            Self::StatusRule => Some(DeadLetters::StatusRule),
             Self::Rows => None,
         }
     }
@@ -62,14 +62,14 @@ impl Place {
 /// One place in which letters end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) enum Letters {
+pub(crate) enum DeadLetters {
     /// Hints to launch a run.
     Launch,
     /// Hints to attempt a delivery.
     Webhook,
     /// Status events on which the status function failed.
     Status,
-    /// Status events that EventBridge could not hand over.
+    /// Status events that EventBridge could not deliver.
     StatusRule,
 }
 
@@ -80,7 +80,7 @@ enum Origin {
     StatusFunction,
 }
 
-impl Letters {
+impl DeadLetters {
     pub(crate) const ALL: [Self; 4] = [Self::Launch, Self::Webhook, Self::Status, Self::StatusRule];
 
     pub(crate) const fn as_str(self) -> &'static str {
@@ -201,7 +201,7 @@ pub(crate) async fn run(stack: &Stack, command: Command) -> anyhow::Result<Reply
             entries.push(json!({"queue": letters, "age_ms": age, "about": about, "state": state}));
         }
         if received.len() >= MOST {
-            note(&format!("There may be more in {}: run this again.", letters.as_str()));
+            note(&format!("There may be more in {}. Run this again.", letters.as_str()));
         }
         // What is still there is shown again at once, and not after the queue's time.
         release(&sqs, url, &received).await;
@@ -220,7 +220,7 @@ async fn given_up(stack: &Stack, replay: bool) -> anyhow::Result<Vec<(Dead, bool
     let due = stack.due()?;
     let found = due.dead(MOST).await?;
     if found.len() >= MOST {
-        note("There may be more among the rows: run this again.");
+        note("There may be more rows. Run this again.");
     }
     let mut given_up = Vec::new();
     for (item, dead) in found {
@@ -231,7 +231,11 @@ async fn given_up(stack: &Stack, replay: bool) -> anyhow::Result<Vec<(Dead, bool
 }
 
 /// How many letters there are, also those that somebody looks at just now.
-pub(crate) async fn count(stack: &Stack, sqs: &Client, letters: Letters) -> anyhow::Result<u64> {
+pub(crate) async fn count(
+    stack: &Stack,
+    sqs: &Client,
+    letters: DeadLetters,
+) -> anyhow::Result<u64> {
     depth(sqs, stack.output(letters.output())?).await.map(|(waiting, taken)| waiting + taken)
 }
 
@@ -301,7 +305,7 @@ fn age(message: &Message) -> u64 {
 async fn send_back(
     stack: &Stack,
     sqs: &Client,
-    letters: Letters,
+    letters: DeadLetters,
     message: &Message,
 ) -> anyhow::Result<()> {
     let body = message.body().unwrap_or_default();
@@ -340,7 +344,7 @@ async fn delete(sqs: &Client, url: &str, message: &Message) -> anyhow::Result<()
     let receipt = message.receipt_handle().unwrap_or_default();
     let deleted =
         sqs.delete_message().queue_url(url).receipt_handle(receipt).send().await.map_err(refusal);
-    deleted.context("a letter was replayed, and cannot be removed")?;
+    deleted.context("a dead letter was replayed, but cannot be removed")?;
     Ok(())
 }
 
@@ -364,26 +368,26 @@ mod tests {
         let record =
             json!({"requestPayload": event, "responsePayload": {"errorMessage": "secret"}});
         let hint = json!({"execution_id": "mcp-echo-1", "part": "delivery#completed#0#callback"});
-        let told = |letters: Letters, body: &Value| letters.about(&body.to_string());
+        let told = |letters: DeadLetters, body: &Value| letters.about(&body.to_string());
 
-        assert_eq!(told(Letters::StatusRule, &event), "mcp-echo-1 SUCCEEDED");
-        assert_eq!(told(Letters::Status, &record), "mcp-echo-1 SUCCEEDED");
+        assert_eq!(told(DeadLetters::StatusRule, &event), "mcp-echo-1 SUCCEEDED");
+        assert_eq!(told(DeadLetters::Status, &record), "mcp-echo-1 SUCCEEDED");
         let arn = "arn:aws:states:eu-west-1:1:execution:approval:mcp-approval-1";
         let asks = json!({"detail-type": "Agent Input Required", "source": "agent",
             "detail": {"execution_arn": arn, "task_token": "secret", "question": "secret"}});
         let failed = json!({"requestPayload": asks});
-        assert_eq!(told(Letters::StatusRule, &asks), "mcp-approval-1 question");
-        assert_eq!(told(Letters::Status, &failed), "mcp-approval-1 question");
+        assert_eq!(told(DeadLetters::StatusRule, &asks), "mcp-approval-1 question");
+        assert_eq!(told(DeadLetters::Status, &failed), "mcp-approval-1 question");
         for named in [json!({"execution_arn": arn}), json!({"execution_name": "mcp-approval-1"})] {
             let reports = json!({"detail-type": "Agent Progress", "detail": named});
-            assert_eq!(told(Letters::StatusRule, &reports), "mcp-approval-1 progress");
+            assert_eq!(told(DeadLetters::StatusRule, &reports), "mcp-approval-1 progress");
         }
         let other = json!({"detail-type": "secret", "detail": {"execution_arn": "a:b secret"}});
-        assert_eq!(told(Letters::Status, &json!({"requestPayload": other})), "b");
-        assert_eq!(told(Letters::Launch, &hint), "mcp-echo-1");
-        assert_eq!(told(Letters::Webhook, &hint), "mcp-echo-1 delivery#completed#0#callback");
-        assert_eq!(told(Letters::Launch, &json!({"execution_id": "mcp a secret"})), "mcp");
-        for letters in Letters::ALL {
+        assert_eq!(told(DeadLetters::Status, &json!({"requestPayload": other})), "b");
+        assert_eq!(told(DeadLetters::Launch, &hint), "mcp-echo-1");
+        assert_eq!(told(DeadLetters::Webhook, &hint), "mcp-echo-1 delivery#completed#0#callback");
+        assert_eq!(told(DeadLetters::Launch, &json!({"execution_id": "mcp a secret"})), "mcp");
+        for letters in DeadLetters::ALL {
             assert_eq!(letters.about("a secret"), "unreadable, 8 bytes");
             assert_eq!(told(letters, &json!({"secret": 1})), "unreadable, 12 bytes");
         }
@@ -393,7 +397,7 @@ mod tests {
     fn an_event_is_taken_out_of_its_record() {
         let record = json!({"requestPayload": {"detail": 1}}).to_string();
 
-        assert_eq!(Letters::Status.content(&record), Some(json!({"detail": 1})));
-        assert_eq!(Letters::Status.content("{}"), None);
+        assert_eq!(DeadLetters::Status.content(&record), Some(json!({"detail": 1})));
+        assert_eq!(DeadLetters::Status.content("{}"), None);
     }
 }

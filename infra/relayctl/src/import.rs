@@ -4,14 +4,17 @@ use std::{cmp::Reverse, collections::BTreeMap};
 
 use anyhow::{Context as _, bail};
 use clap::Args;
-use relay::agent::{Agent, AgentName, AgentStatus, StateMachineArn};
+use relay::domain::{
+    agent::{Agent, AgentStatus, StateMachineArn},
+    id::AgentName,
+};
 use serde::Serialize;
 
 use crate::{
-    agents::{check, read},
     output::{Reply, start, table},
+    registration::check,
     registry::{Found, Row, RowStatus},
-    rows::{self, Entry, Place},
+    rows::{self, Entry, Place, read},
     stack::{Stack, refusal},
 };
 
@@ -20,14 +23,14 @@ const MAX_NAME: usize = 80;
 
 #[derive(Debug, Args)]
 pub(crate) struct Import {
-    /// JSON, as one array or one object a line, also as DynamoDB scans and exports have it; - is
+    /// A JSON file: one array or one object per line, or a DynamoDB scan or export. Use - for
     /// standard input.
     #[arg(required_unless_present = "table")]
     file: Option<String>,
-    /// Read a DynamoDB table instead.
+    /// Read this DynamoDB table instead.
     #[arg(long, conflicts_with = "file")]
     table: Option<String>,
-    /// Check all rows, and write none.
+    /// Check all rows without writing any.
     #[arg(long)]
     dry_run: bool,
 }
@@ -63,7 +66,7 @@ pub(crate) async fn run(stack: &Stack, import: Import) -> anyhow::Result<Reply> 
     let rows = match (&import.table, &import.file) {
         (Some(table), _) => scan(stack, table).await?,
         (None, Some(file)) => rows::parse(&read(file)?),
-        (None, None) => bail!("name a file or a table"),
+        (None, None) => bail!("give a file, or a table with --table"),
     };
     let agents = stack.agents()?;
     let mut results = Vec::new();

@@ -7,12 +7,15 @@ use anyhow::{Context as _, bail};
 use aws_sdk_secretsmanager::types::RotationRulesType;
 use clap::{Args, Subcommand, value_parser};
 use relay::{
-    api_key::{self, ApiKey, ApiKeyHash},
-    caller::{Grant, UserId},
-    error::Error,
-    store::{api_keys::ApiKeys, transitions::Step},
-    subscription::Listed,
-    time::Timestamp,
+    domain::{
+        api_key::{self, ApiKey, ApiKeyHash},
+        caller::Grant,
+        error::Error,
+        id::UserId,
+        subscription::Listed,
+        time::Timestamp,
+    },
+    store::{api_keys::ApiKeys, write::Step},
 };
 use serde_json::{Value, json};
 
@@ -30,50 +33,50 @@ const MOST_DAYS: i64 = 3650;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Make a key, and print it this once.
+    /// Create a key and print it. It is shown only once.
     Create(Create),
     /// List the keys, by user.
     List {
-        /// Only this user's.
+        /// Only the keys of this user.
         #[arg(long)]
         user: Option<String>,
     },
-    /// Make a key that takes another one's place, which ends after an overlap.
+    /// Create a key that replaces another one, which stays valid for an overlap.
     Rotate {
         key_id: String,
-        /// Days for which the old key stays valid, at most.
+        /// Maximum number of days for which the old key stays valid.
         #[arg(long, default_value_t = 7, value_name = "DAYS",
               value_parser = value_parser!(u32).range(0..=MOST_DAYS))]
         overlap_days: u32,
-        /// Days for which the new one is valid.
+        /// Days for which the new key is valid.
         #[arg(long, default_value_t = 90, value_parser = value_parser!(u32).range(1..=MOST_DAYS))]
         days: u32,
     },
-    /// End a key now, for good, and say what it has left behind.
+    /// Revoke a key immediately and permanently, and report what it leaves behind.
     Revoke { key_id: String },
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Create {
-    /// Whom the runs belong to that are started with this key.
+    /// The owner of the runs that are started with this key.
     #[arg(long, value_parser = user_id)]
     user: UserId,
-    /// What it permits, as action:agent; may be repeated. The actions are execute, view, cancel
-    /// and manage (manage:* is for the signing secret, and the subscriptions of the user's other
-    /// keys), either side may be *, and *:* sees everybody's runs.
+    /// A permission, as action:agent. Can be repeated. The actions are execute, view, cancel and
+    /// manage (manage:* covers the signing secret and the subscriptions of the user's other keys).
+    /// Either side can be *, and *:* sees the runs of all users.
     #[arg(
         long = "permission",
         value_name = "ACTION:AGENT",
         default_values = ["execute:*", "view:*", "cancel:*", "manage:*"]
     )]
     permissions: Vec<Grant>,
-    /// Starts a minute.
+    /// The maximum number of starts per minute.
     #[arg(long, default_value_t = 60)]
     rate_limit: u32,
-    /// Days for which it is valid.
+    /// Days for which the key is valid.
     #[arg(long, default_value_t = 90, value_parser = value_parser!(u32).range(1..=MOST_DAYS))]
     days: u32,
-    /// Put it into a secret that is rotated by itself, and print the secret's ARN instead.
+    /// Store the key in a secret that rotates automatically, and print the secret's ARN instead.
     #[arg(long, conflicts_with = "days")]
     managed: bool,
 }
@@ -112,7 +115,7 @@ pub(crate) async fn run(stack: &Stack, command: Command) -> anyhow::Result<Reply
         Command::Revoke { key_id } => {
             let (hash, key) = find(&keys, &key_id).await?;
             if keys.revoke(&hash).await? == Step::Stale {
-                bail!("the key {key_id} is gone");
+                bail!("the key {key_id} no longer exists");
             }
             revoked(stack, &hash, &key).await
         }
@@ -135,8 +138,8 @@ async fn revoked(stack: &Stack, hash: &ApiKeyHash, key: &ApiKey) -> anyhow::Resu
     let mut lines = vec![
         format!("The key {key_id} of {} is revoked.", output::plain(user.as_str())),
         format!(
-            "It left {} subscriptions, which are removed, and {} open runs, of which {callbacks} have a \
-             callback that is told nothing any more within a minute.",
+            "It left {} subscriptions, which are removed, and {} open runs. {callbacks} of these have a \
+             callback, which gets no more events after a minute at most.",
             subscriptions.len(),
             runs.len()
         ),
@@ -144,12 +147,14 @@ async fn revoked(stack: &Stack, hash: &ApiKeyHash, key: &ApiKey) -> anyhow::Resu
     lines.extend(subscriptions.iter().map(|id| format!("  {id}")));
     let managed = |grant: &String| ["manage:*", "*:*"].contains(&grant.as_str());
     if key.permissions.iter().any(managed) {
-        let secrets = "Who had it may have read the signing secrets of its user and its subscriptions: \
-                       have them rotated, POST /v1/webhook-secret/rotate.";
+        let secrets = "Its holder may have read the signing secrets of its user and the subscriptions: \
+                       rotate them with POST /v1/webhook-secret/rotate.";
         lines.push(secrets.to_owned());
     }
     if !runs.is_empty() {
-        lines.push("They go on unless you end them: relayctl runs cancel ID".to_owned());
+        lines.push(
+            "The runs continue unless you cancel them with relayctl runs cancel ID:".to_owned(),
+        );
         lines.extend(runs.iter().map(|id| format!("  {id}")));
     }
     let json = json!({
@@ -180,7 +185,7 @@ pub(crate) async fn create(
     // What is shown of it must name it alone.
     let key_id = hash.key_id();
     if keys.list().await?.iter().any(|(other, _)| other.key_id() == key_id) {
-        bail!("another key is called {key_id}: make one again");
+        bail!("another key has the id {key_id}: create one again");
     }
     let row = ApiKey {
         user_id,
@@ -212,7 +217,7 @@ async fn manage(stack: &Stack, keys: &ApiKeys, key: &NewKey, days: u32) -> anyho
         Ok(created) => created.arn.unwrap_or(name),
         Err(error) => {
             keys.delete(&key.hash).await?;
-            return Err(refusal(error)).context("cannot make the secret");
+            return Err(refusal(error)).context("cannot create the secret");
         }
     };
     let rules = RotationRulesType::builder().automatically_after_days(days.into()).build();
@@ -225,7 +230,9 @@ async fn manage(stack: &Stack, keys: &ApiKeys, key: &NewKey, days: u32) -> anyho
         .send()
         .await
         .map_err(refusal)
-        .with_context(|| format!("the secret {arn} is made, but not rotated"))?;
+        .with_context(|| {
+            format!("the secret {arn} was created, but its rotation could not be set up")
+        })?;
     let mut json = shown(&key.hash, &key.row);
     json["secret_arn"] = Value::from(arn.as_str());
     Reply::new(&json, arn)
@@ -240,7 +247,7 @@ fn shown_once(key: &NewKey, notes: &[String]) -> anyhow::Result<Reply> {
     let expires = key.row.expires_at.map(minute).unwrap_or_default();
     let user = &key.row.user_id;
     output::note(&format!(
-        "Key {} of {user}, until {expires}. It is shown this once:",
+        "Key {} of {user}, valid until {expires}. It is shown only once:",
         key.hash.key_id()
     ));
     for note in notes {
@@ -305,7 +312,7 @@ async fn rotate(
 ) -> anyhow::Result<Reply> {
     let (hash, old) = find(keys, key_id).await?;
     if old.revoked_at.is_some() {
-        bail!("the key {key_id} is revoked: make a new one by `keys create`");
+        bail!("the key {key_id} is revoked: create a new one with `keys create`");
     }
     // The new one first: whatever fails then, its user is not locked out.
     let first = old.lineage(&hash);
@@ -318,21 +325,25 @@ async fn rotate(
         Err(error) => Err(Error::corrupt("a key's lineage", error)),
     };
     let inherits = match handed_over {
-        Ok(Step::Applied) => "Its subscriptions and callbacks go on with the new key.".to_owned(),
+        Ok(Step::Applied) => {
+            "Its subscriptions and callbacks continue with the new key.".to_owned()
+        }
         Ok(Step::Stale) => {
-            "Its subscriptions end with it: the first of its line is gone.".to_owned()
+            "Its subscriptions end with it: the first key of its line no longer exists.".to_owned()
         }
         Err(error) => format!("Its subscriptions end with it ({error})."),
     };
     let ended = keys.expire(&hash, until).await;
     let note = match ended {
-        Ok(Step::Stale) => format!("The old key {key_id} was revoked meanwhile."),
+        Ok(Step::Stale) => format!("The old key {key_id} was revoked in the meantime."),
         Ok(Step::Applied) => {
             let until = old.expires_at.map_or(until, |at| at.min(until));
             format!("The old key {key_id} is valid until {}.", minute(until))
         }
         // The new key must be shown all the same, since nobody can read it again.
-        Err(error) => format!("The old key {key_id} could not be ended ({error}): revoke it."),
+        Err(error) => {
+            format!("The expiry of the old key {key_id} could not be set ({error}): revoke it.")
+        }
     };
     shown_once(&new, &[note, inherits])
 }
@@ -341,12 +352,12 @@ async fn rotate(
 async fn find(keys: &ApiKeys, key_id: &str) -> anyhow::Result<(ApiKeyHash, ApiKey)> {
     let all = keys.list().await?.into_iter();
     if key_id.len() < SHORTEST_PREFIX {
-        bail!("a key is named by its hash, or by {SHORTEST_PREFIX} characters of it at least");
+        bail!("a key is named by its hash, or by at least its first {SHORTEST_PREFIX} characters");
     }
     let mut found = all.filter(|(hash, _)| hash.to_hex().starts_with(key_id));
     let first = found.next().with_context(|| format!("there is no key {key_id}"))?;
     if found.next().is_some() {
-        bail!("several keys begin with {key_id}: give more of its hash");
+        bail!("several keys begin with {key_id}: give more characters of the hash");
     }
     Ok(first)
 }

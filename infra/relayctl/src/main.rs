@@ -8,6 +8,7 @@ mod doctor;
 mod import;
 mod keys;
 mod output;
+mod registration;
 mod registry;
 mod rows;
 mod runs;
@@ -20,20 +21,20 @@ use clap::{Parser, Subcommand};
 
 use crate::stack::Stack;
 
-/// Operates a deployed agent-relay: its keys, agents, runs and dead letters.
+/// Operate a deployed agent-relay: its keys, agents, runs and dead letters.
 ///
-/// It works on the stack's tables and queues with the AWS credentials, region and endpoint of
-/// the environment, and finds them by the stack's outputs.
+/// It reads the stack's outputs to find its tables and queues, and uses the AWS credentials,
+/// region and endpoint of the environment.
 #[derive(Debug, Parser)]
 #[command(version, propagate_version = true)]
 struct Cli {
-    /// The deployed stack.
+    /// The name of the deployed stack.
     #[arg(long, global = true, env = "STACK_NAME", default_value = "agent-relay")]
     stack: String,
-    /// Where its API answers, if not at the stack's output `ApiUrl`.
+    /// The URL of its API. The default is the stack's output `ApiUrl`.
     #[arg(long, global = true, env = "RELAY_URL")]
     url: Option<String>,
-    /// Answer in JSON.
+    /// Print JSON.
     #[arg(long, global = true)]
     json: bool,
     #[command(subcommand)]
@@ -44,29 +45,29 @@ struct Cli {
 enum Command {
     #[command(flatten)]
     Operate(Operation),
-    /// Calculate what runs cost, and which quota they reach first. It needs no stack.
+    /// Calculate what runs cost, and which quota they reach first. Needs no stack.
     Cost(cost::Arguments),
 }
 
 /// What is done with a stack.
 #[derive(Debug, Subcommand)]
 enum Operation {
-    /// Who may call the API.
+    /// Manage API keys.
     #[command(subcommand)]
     Keys(keys::Command),
-    /// Which state machines may be run, and under which names.
+    /// Manage agents: the state machines that can be started, and their names.
     #[command(subcommand)]
     Agents(agents::Command),
-    /// What was started, and what became of it.
+    /// Start, inspect and cancel runs.
     #[command(subcommand)]
     Runs(runs::Command),
-    /// Where the news of a user's runs goes.
+    /// Manage subscriptions to the events of a user's runs.
     #[command(subcommand)]
     Subscriptions(subscriptions::Command),
-    /// Messages and events that could not be processed.
+    /// List and replay messages and events that could not be processed.
     #[command(subcommand)]
     DeadLetters(dead_letters::Command),
-    /// Check the deployment end to end, and say what is wrong with it.
+    /// Check the deployment end to end, and report what is wrong and how to fix it.
     Doctor(doctor::Arguments),
 }
 

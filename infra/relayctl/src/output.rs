@@ -6,7 +6,7 @@ use std::{
     process::ExitCode,
 };
 
-use relay::time::Timestamp;
+use relay::domain::time::Timestamp;
 use serde::Serialize;
 
 /// The answer of one command.
@@ -134,7 +134,7 @@ pub(crate) fn table<const N: usize>(titles: [&str; N], rows: &[[String; N]]) -> 
 
 #[cfg(test)]
 mod tests {
-    use relay::json::Json;
+    use relay::domain::json::Json;
 
     use super::*;
 

@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, fmt};
 
 use anyhow::{Context as _, bail};
 use relay::{
-    json::{Json, Node},
-    store::{Item, to_json},
+    domain::json::{Json, Node},
+    store::item::{Item, to_json},
 };
 use serde::{
     Deserialize, Deserializer,
@@ -71,7 +71,7 @@ impl Found {
         names.sort_unstable();
         let twice = names.windows(2).find(|pair| matches!(pair, [one, two] if one == two));
         if let Some([field, _]) = twice {
-            bail!("{field} is there twice");
+            bail!("{field} is given twice");
         }
         let members = node.members();
         let is_typed = members.get("agent_name").is_some_and(is_typed);
@@ -171,7 +171,7 @@ impl Found {
             None => node.to_json(),
             Some(text) if text.trim().is_empty() => return Ok(None),
             Some(text) => Json::parse(&text).with_context(|| {
-                format!("{field} is a text, but no JSON: {:?}", start(&text, 40))
+                format!("{field} is text, but not JSON: {:?}", start(&text, 40))
             })?,
         };
         Ok(Some(json).filter(|json| !json.node().is_null()))
@@ -388,7 +388,7 @@ mod tests {
             deep
         );
         assert!(one(&row("system_prompt")).is_ok(), "what is not ours is not read");
-        assert_eq!(one("7").unwrap_err(), "is no object");
+        assert_eq!(one("7").unwrap_err(), "is not an object");
     }
 
     #[test]
@@ -485,7 +485,7 @@ mod tests {
                 "status",
             ),
         ] {
-            assert_eq!(one(row).unwrap_err(), format!("{field} is there twice"));
+            assert_eq!(one(row).unwrap_err(), format!("{field} is given twice"));
         }
         assert!(
             one(r#"{"agent_name": "a", "tools": [{"agent_name": 1}], "x": 1, "x": 1e999}"#).is_ok()
@@ -574,7 +574,7 @@ mod tests {
                 row[field] = value;
             }
             let typed: Map<_, _> = row.as_object().unwrap().iter().map(|(name, value)| (name.clone(), typed(value))).collect();
-            let item: Item = relay::store::to_item(&row).unwrap();
+            let item: Item = relay::store::item::to_item(&row).unwrap();
             let read = |row: anyhow::Result<Row>| row.map_or_else(|error| error.to_string(), |row| format!("{row:?}"));
             let of = |text: String| read(found(&text).remove(0).unwrap().read());
 

@@ -1,9 +1,13 @@
 //! Where in a file its rows are: each is read by itself, so that what is wrong with one stops no other.
 
 use std::{fmt, ops::Range};
+use std::{
+    fs,
+    io::{self, Read as _},
+};
 
-use anyhow::{anyhow, bail};
-use relay::json::{self, Json, Node};
+use anyhow::{Context as _, anyhow, bail};
+use relay::domain::json::{Json, Node, surrogate};
 use serde_json::{Deserializer, value::RawValue};
 
 use crate::registry::Found;
@@ -46,7 +50,7 @@ pub(crate) struct Entry {
 /// DynamoDB has around them.
 pub(crate) fn parse(bytes: &[u8]) -> Vec<Entry> {
     let text = String::from_utf8_lossy(bytes);
-    let text = json::mend(&text);
+    let text = surrogate::mend(&text);
     let mut file = File { text: &text, lines: Lines::of(bytes), rows: Vec::new() };
     file.read();
     file.rows
@@ -106,7 +110,7 @@ impl<'a> File<'a> {
                     self.add(node, MAX_WRAPPED);
                     return end;
                 }
-                anyhow!("has something behind it that is no JSON")
+                anyhow!("is followed by something that is not JSON")
             }
             Some(Err(error)) => {
                 if let Some(list) = list_in_wrapper(rest) {
@@ -159,7 +163,7 @@ impl<'a> File<'a> {
         let text = error.to_string();
         let reason = text.split(" at line ").next().unwrap_or_default();
         let line = self.lines.at(start) + error.line().saturating_sub(1);
-        anyhow!("is no JSON: {reason} (line {line})")
+        anyhow!("is not JSON: {reason} (line {line})")
     }
 
     fn refuse(&mut self, place: Range<usize>, error: anyhow::Error) {
@@ -191,7 +195,7 @@ impl<'a> File<'a> {
             bail!("is not UTF-8 (line {line})");
         }
         if !node.is_object() {
-            bail!("is no object");
+            bail!("is not an object");
         }
         Found::in_json(node)
     }
@@ -275,6 +279,16 @@ fn name_within(text: &str) -> Option<String> {
     node.text().or_else(|| node.members().get("S")?.text()).filter(|name| !name.trim().is_empty())
 }
 
+/// A whole file, or standard input where it is called `-`.
+pub(crate) fn read(file: &str) -> anyhow::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let read = match file {
+        "-" => io::stdin().lock().read_to_end(&mut bytes).map(|_| bytes),
+        file => fs::read(file),
+    };
+    read.with_context(|| format!("cannot read {file}"))
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::{prelude::*, sample::select};
@@ -335,31 +349,31 @@ mod tests {
     #[test]
     fn a_broken_row_is_told_by_its_line_and_name_and_the_others_are_read() {
         let of = |name: &str, reason: &str| format!("{name}: {reason}");
-        let value = "is no JSON: expected value (line 2)";
+        let value = "is not JSON: expected value (line 2)";
         for (text, broken) in [
             // A line each.
             (format!("{A}\n{{\"agent_name\": \"x\", \"version\": }}\n{B}"), of("x", value)),
             (
                 format!("{A}\n{{\"agent_name\": \n{B}"),
-                of("", "is no JSON: EOF while parsing an object (line 3)"),
+                of("", "is not JSON: EOF while parsing an object (line 3)"),
             ),
             (
                 format!("{A}\n{{\"agent_name\": \"x\n{B}"),
                 of(
                     "",
-                    "is no JSON: control character (\\u0000-\\u001F) found while parsing a string (line 2)",
+                    "is not JSON: control character (\\u0000-\\u001F) found while parsing a string (line 2)",
                 ),
             ),
-            (format!("{A}\nnonsense\n{B}"), of("", "is no JSON: expected ident (line 2)")),
-            (format!("{A}\n7\n{B}"), of("", "is no object")),
-            (format!("{A}\n\"x\"\n{B}"), of("", "is no object")),
+            (format!("{A}\nnonsense\n{B}"), of("", "is not JSON: expected ident (line 2)")),
+            (format!("{A}\n7\n{B}"), of("", "is not an object")),
+            (format!("{A}\n\"x\"\n{B}"), of("", "is not an object")),
             (
                 format!("{A}\n{{\"agent_name\": \"x\"}}}}\n{B}"),
-                of("x", "has something behind it that is no JSON"),
+                of("x", "is followed by something that is not JSON"),
             ),
             (
                 format!("{A}\n{{\"agent_name\": \"x\"}} and more\n{B}"),
-                of("x", "has something behind it that is no JSON"),
+                of("x", "is followed by something that is not JSON"),
             ),
             // In a list.
             (format!("[{A},\n{{\"agent_name\": \"x\", \"version\": }},{B}]"), of("x", value)),
@@ -368,11 +382,11 @@ mod tests {
                 format!(
                     "[{A},\n{{\n\"agent_name\": \"x\",\n\"version\": oops, \"a\": [{{}}]\n}},\n{B}]"
                 ),
-                of("x", "is no JSON: expected value (line 4)"),
+                of("x", "is not JSON: expected value (line 4)"),
             ),
             (
                 format!("[{A},\n{{\n\"agent_name\": \"x\",\n\"version\": \"]}}\",\n}},\n{B}]"),
-                of("x", "is no JSON: key must be a string (line 5)"),
+                of("x", "is not JSON: key must be a string (line 5)"),
             ),
             // In what DynamoDB has around it.
             (
@@ -400,7 +414,7 @@ mod tests {
         assert_eq!(names(&format!("[\n{A},\n")), expected(&[(2, "a"), (1, &format!(": {cut}"))]));
         let told = names(&format!("[{A},\n{{\"agent_name\": \"b\", \"tools\": [\n"));
         assert_eq!(told[0], (1, "a".to_owned()));
-        assert!(told[1].1.starts_with("b: is no JSON: EOF"), "{told:?}");
+        assert!(told[1].1.starts_with("b: is not JSON: EOF"), "{told:?}");
         assert_eq!(told[2], (1, format!(": {cut}")));
         assert_eq!(names(&format!("{A}]")).len(), 2);
     }

@@ -7,17 +7,26 @@ use std::{
 
 use clap::{Args, Subcommand, value_parser};
 use relay::{
-    agent::AgentName,
-    answer::{DeliveryView, Monitor, Results, TroubleKind},
-    caller::{Actor, UserId},
-    debt::{Debt, DebtKind},
-    env,
-    execution::{Execution, ExecutionId, Status},
-    json::Json,
-    request::StartBody,
-    service::read::ListRequest,
+    aws::env,
+    domain::{
+        caller::Actor,
+        debt::{Debt, DebtKind},
+        execution::Execution,
+        id::{AgentName, ExecutionId, UserId},
+        json::Json,
+        request::StartBody,
+        status::Status,
+        time::Timestamp,
+    },
+    http::{
+        answer::{
+            lists::DeliveryView,
+            monitor::{Monitor, TroubleKind},
+            results::Results,
+        },
+        body::ListRequest,
+    },
     store::due::{End, FOREVER, Overdue},
-    time::Timestamp,
 };
 use serde::Serialize;
 use serde_json::json;
@@ -27,7 +36,7 @@ use crate::{
     stack::{Stack, operator},
 };
 
-/// How often a watched run is looked at.
+/// How often a watched run is polled.
 const PAUSE: Duration = Duration::from_millis(500);
 
 /// The most that is looked at of what stands under one key of the index of debts, and of a run's deliveries.
@@ -35,18 +44,18 @@ const MOST_PAGES: usize = 10;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Start an agent through the API, with the key in `RELAY_API_KEY`, and print the run's id.
+    /// Start an agent through the API with the key in `RELAY_API_KEY`, and print the run's id.
     Start { agent: AgentName, message: String },
-    /// List a user's runs, newest first; without a user, all runs that have not ended, or those
-    /// that went wrong.
+    /// List a user's runs, newest first. Without --user: all runs that have not ended, or with
+    /// --trouble those that went wrong.
     List(List),
     /// Show a run, its results and its deliveries.
     Show { id: ExecutionId },
-    /// Follow a run until it ends, and show its results.
+    /// Watch a run until it ends, and show its results.
     Watch { id: ExecutionId },
-    /// Have a run stopped.
+    /// Cancel a run.
     Cancel { id: ExecutionId },
-    /// Have a delivery made again that is over; `show` tells its id.
+    /// Redeliver an event whose delivery has ended. `show` lists the delivery ids.
     Redeliver { id: ExecutionId, delivery_id: String },
 }
 
@@ -58,14 +67,14 @@ pub(crate) struct List {
     agent: Option<AgentName>,
     #[arg(long, value_parser = status)]
     status: Option<Status>,
-    /// Only those that failed or timed out, or whose news could not be delivered; of all users,
-    /// unless one is named.
+    /// Only runs that failed or timed out, or that have an event that could not be delivered. Of
+    /// all users, unless --user is given.
     #[arg(long)]
     trouble: bool,
-    /// With `--trouble`: how far back, such as 90m, 24h or 7d.
+    /// With --trouble: how far back to search, such as 90m, 24h or 7d.
     #[arg(long, requires = "trouble", value_parser = ago)]
     since: Option<Duration>,
-    /// The most runs to list.
+    /// The maximum number of runs to list.
     #[arg(long, default_value_t = 20, value_parser = value_parser!(u16).range(1..=1000))]
     limit: u16,
 }
@@ -108,7 +117,7 @@ pub(crate) async fn run(stack: &Stack, command: Command, as_json: bool) -> anyho
         Command::Redeliver { id, delivery_id } => {
             let change = stack.change()?;
             let delivery = change.redeliver(&operator(), &id, &delivery_id).await?;
-            Reply::new(&delivery, format!("Delivery {} is owed again.", delivery.id))
+            Reply::new(&delivery, format!("Delivery {} is scheduled again.", delivery.id))
         }
     }
 }
@@ -239,7 +248,7 @@ async fn show(stack: &Stack, id: &ExecutionId) -> anyhow::Result<Reply> {
         }
     }
     if cursor.is_some() {
-        note(&format!("There are more than these {} deliveries.", deliveries.len()));
+        note(&format!("There are more deliveries than these {}.", deliveries.len()));
     }
     let mut lines = vec![
         format!("run       {id}"),
@@ -288,7 +297,7 @@ fn shown(deliveries: &[DeliveryView]) -> String {
             last.unwrap_or_default(),
         ]);
     }
-    table(["DELIVERY", "NEWS", "TARGET", "STATE", "ATTEMPTS", "LAST ANSWER"], &rows)
+    table(["DELIVERY", "EVENT", "TARGET", "STATE", "ATTEMPTS", "LAST RESPONSE"], &rows)
 }
 
 /// A live line in a terminal; elsewhere a line for each change.

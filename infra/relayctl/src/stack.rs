@@ -6,10 +6,12 @@ use anyhow::{Context as _, anyhow, bail};
 use aws_config::{BehaviorVersion, SdkConfig};
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use relay::{
-    aws::on_demand,
-    caller::{Caller, Credential, Permissions, UserId},
-    loops::Arrival,
-    queue::Queue,
+    aws::{connection::on_demand, queue::Queue},
+    domain::{
+        caller::{Caller, Credential, Permissions},
+        id::UserId,
+        loops::Arrival,
+    },
     service::{change::Change, read::Reader},
     store::{
         agents::Agents, api_keys::ApiKeys, deliveries::Deliveries, due::Due,
@@ -34,12 +36,12 @@ impl Stack {
     pub(crate) async fn find(name: &str, url: Option<String>) -> anyhow::Result<Self> {
         let aws = aws_config::load_defaults(BehaviorVersion::v2026_01_12()).await;
         if aws.region().is_none() {
-            bail!("no AWS region: set AWS_REGION, or a profile by AWS_PROFILE");
+            bail!("no AWS region: set AWS_REGION, or a profile with AWS_PROFILE");
         }
         let client = aws_sdk_cloudformation::Client::new(&aws);
         let described = client.describe_stacks().stack_name(name).send().await.map_err(refusal);
         let described = described.with_context(|| {
-            format!("cannot find the stack {name} (name another one by --stack or STACK_NAME)")
+            format!("cannot find the stack {name} (set another one with --stack or STACK_NAME)")
         })?;
         let found = described.stacks.unwrap_or_default().into_iter().next();
         let found = found.with_context(|| format!("there is no stack {name}"))?;
@@ -72,7 +74,7 @@ impl Stack {
     pub(crate) fn number(&self, parameter: &str) -> anyhow::Result<u32> {
         let number = self.parameter(parameter)?.parse();
         number.with_context(|| {
-            format!("the parameter {parameter} of the stack {} is no number", self.name)
+            format!("the parameter {parameter} of the stack {} is not a number", self.name)
         })
     }
 

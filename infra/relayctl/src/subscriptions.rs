@@ -2,10 +2,12 @@
 
 use clap::Subcommand;
 use relay::{
-    caller::UserId,
-    store::transitions::Step,
-    subscription::{HealthView, SubscriptionId, SubscriptionView},
-    time::Timestamp,
+    domain::{
+        id::{SubscriptionId, UserId},
+        subscription::{HealthView, SubscriptionView},
+        time::Timestamp,
+    },
+    store::write::Step,
 };
 use serde_json::json;
 
@@ -21,13 +23,13 @@ pub(crate) enum Command {
         #[arg(long)]
         user: String,
     },
-    /// Have one told again that was disabled, once its receiver is mended.
+    /// Enable a disabled subscription. Fix its receiver first.
     Enable {
         #[arg(long)]
         user: String,
         id: SubscriptionId,
     },
-    /// Remove one: what is still owed to it ends undelivered.
+    /// Remove a subscription. Its pending deliveries end undelivered.
     Remove {
         #[arg(long)]
         user: String,
@@ -62,14 +64,14 @@ pub(crate) async fn run(stack: &Stack, command: Command) -> anyhow::Result<Reply
         Command::Enable { user, id } => {
             let enabled = subscriptions.enable(&UserId::from(user), &id, Timestamp::now()).await?;
             if enabled == Step::Stale {
-                anyhow::bail!("there is no subscription {id} of this user that is disabled");
+                anyhow::bail!("this user has no disabled subscription {id}");
             }
-            let said = format!("{id} is enabled, and told what happens from now on.");
+            let said = format!("{id} is enabled and receives events from now on.");
             Reply::new(&json!({"id": id, "enabled": true}), said)
         }
         Command::Remove { user, id } => {
             if subscriptions.remove(&UserId::from(user), &id).await? == Step::Stale {
-                anyhow::bail!("there is no subscription {id} of this user");
+                anyhow::bail!("this user has no subscription {id}");
             }
             Reply::new(&json!({"id": id, "removed": true}), format!("{id} is removed."))
         }
@@ -81,7 +83,7 @@ fn state(health: &HealthView) -> String {
     let HealthView { failing_since, failures, disabled_at, disabled_reason, .. } = health;
     match (disabled_at.zip(*disabled_reason), failing_since) {
         (Some((at, reason)), _) => format!("disabled {}, {}", minute(at), reason.as_str()),
-        (None, Some(since)) => format!("fails since {}, {failures} times", minute(*since)),
-        (None, None) => "well".to_owned(),
+        (None, Some(since)) => format!("failing since {}, {failures} times", minute(*since)),
+        (None, None) => "healthy".to_owned(),
     }
 }

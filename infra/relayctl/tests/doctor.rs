@@ -7,7 +7,7 @@ use e2e::{
     Stack,
     tool::{Said, Tool},
 };
-use relay::store::executions::Consistency;
+use relay::store::batch::Consistency;
 use serde_json::{Value, json};
 
 const RELAYCTL: Tool = Tool(env!("CARGO_BIN_EXE_relayctl"));
@@ -52,13 +52,13 @@ async fn doctor_is_green_on_a_good_stack_and_names_each_fault_of_a_broken_one() 
     lambda.update_event_source_mapping().uuid(mapping).enabled(false).send().await.unwrap();
     let said = RELAYCTL.run(&["doctor"]).await;
     lambda.update_event_source_mapping().uuid(mapping).enabled(true).send().await.unwrap();
-    names(&said, "launch queue", "takes no messages");
+    names(&said, "launch queue", "does not receive messages");
 
     // 5: every key has ended.
     let keys = every_key(&stack).await;
     let table = stack.output("ApiKeysTable");
     let put = async |row: &Value| {
-        let item = relay::store::to_item(row).unwrap();
+        let item = relay::store::item::to_item(row).unwrap();
         stack.dynamodb.put_item().table_name(table).set_item(Some(item)).send().await.unwrap();
     };
     for key in &keys {
@@ -70,7 +70,7 @@ async fn doctor_is_green_on_a_good_stack_and_names_each_fault_of_a_broken_one() 
     for key in &keys {
         put(key).await;
     }
-    names(&said, "keys", "nobody has a valid key");
+    names(&said, "keys", "no key is valid");
 
     // 6: a hint and an event that could not be processed. Sent back, they are, and are gone.
     let user = stack.user(&["execute:*", "view:*"]).await;
@@ -102,11 +102,11 @@ async fn doctor_is_green_on_a_good_stack_and_names_each_fault_of_a_broken_one() 
     let wrong = wrong(&said);
     assert!(!said.ok && wrong.len() == 3, "{wrong:?}");
     assert!(
-        wrong[0].starts_with("launch letters") && wrong[0].contains("1 dead letters"),
+        wrong[0].starts_with("launch dead letters") && wrong[0].contains("1 dead letters"),
         "{wrong:?}"
     );
     assert!(
-        wrong[1].starts_with("status letters") && wrong[1].contains("2 dead letters"),
+        wrong[1].starts_with("status dead letters") && wrong[1].contains("2 dead letters"),
         "{wrong:?}"
     );
     assert!(wrong[2].starts_with("status rule") && wrong[2].contains("is disabled"), "{wrong:?}");
@@ -151,7 +151,7 @@ async fn every_key(stack: &Stack) -> Vec<Value> {
     let mut items = scan.into_paginator().items().send();
     let mut keys = Vec::new();
     while let Some(item) = items.next().await {
-        keys.push(relay::store::from_item(item.unwrap()).unwrap());
+        keys.push(relay::store::item::from_item(item.unwrap()).unwrap());
     }
     keys
 }

@@ -6,10 +6,8 @@ use std::time::{Duration, Instant};
 
 use e2e::{Stack, eventually, tool::Tool};
 use relay::{
-    api_key::ApiKeyHash,
-    health::DisabledReason,
-    store::{agents::Agents, api_keys::ApiKeys, subscriptions::Subscriptions, transitions::Step},
-    time::Timestamp,
+    domain::{api_key::ApiKeyHash, health::DisabledReason, time::Timestamp},
+    store::{agents::Agents, api_keys::ApiKeys, subscriptions::Subscriptions, write::Step},
 };
 use serde_json::{Value, json};
 
@@ -25,7 +23,7 @@ async fn agent_row(stack: &Stack, name: &str) -> Option<Value> {
     let table = stack.output("AgentsTable");
     let found = stack.dynamodb.get_item().table_name(table).key("agent_name", key);
     let found = found.consistent_read(true).send().await.unwrap();
-    found.item.map(|item| relay::store::from_item(item).unwrap())
+    found.item.map(|item| relay::store::item::from_item(item).unwrap())
 }
 
 #[tokio::test]
@@ -91,7 +89,7 @@ async fn a_key_is_shown_once_and_a_revoked_one_stops_within_30_seconds() {
     assert!(!RELAYCTL.run(&remove).await.ok, "it is gone");
     let listed = RELAYCTL.told(&["subscriptions", "list", "--user", &user]).await;
     assert!(listed.contains(&subscription) && listed.contains(key_id), "{listed}");
-    assert!(!listed.contains("/hook") && listed.contains(" well "), "{listed}");
+    assert!(!listed.contains("/hook") && listed.contains(" healthy "), "{listed}");
     disable(&stack, &user, &subscription).await;
     let listed = RELAYCTL.told(&["subscriptions", "list", "--user", &user]).await;
     assert!(listed.contains("disabled 2026-01-01 00:00, gone"), "{listed}");
@@ -99,7 +97,7 @@ async fn a_key_is_shown_once_and_a_revoked_one_stops_within_30_seconds() {
     RELAYCTL.told(&enable).await;
     assert!(!RELAYCTL.run(&enable).await.ok, "it is enabled");
     let listed = RELAYCTL.told(&["subscriptions", "list", "--user", &user]).await;
-    assert!(listed.contains(" well "), "{listed}");
+    assert!(listed.contains(" healthy "), "{listed}");
 
     let revoked = Instant::now();
     let left = RELAYCTL.told(&["keys", "revoke", key_id]).await;
@@ -208,7 +206,7 @@ async fn an_agent_that_could_not_run_is_refused_and_one_put_again_keeps_what_was
     let put = ["agents", "put", &name, "--machine", &echo];
     let schema = [&put[..], &["--parameters-schema", "-", "--llm-model", "m"]].concat();
     let said = RELAYCTL.with(&schema, r#"{"type": "dance"}"#, &[]).await;
-    assert!(!said.ok && said.notes.contains("no JSON Schema"), "{said:?}");
+    assert!(!said.ok && said.notes.contains("not a JSON Schema"), "{said:?}");
     assert!(agent_row(&stack, &name).await.is_none(), "nothing of that was stored");
 
     let rounded = r#"{"properties": {"n": {"maximum": 12345678901234567890.10}}}"#;
@@ -313,10 +311,10 @@ async fn rows_as_dynamodb_and_people_write_them_are_imported_and_a_bad_one_stops
 
     assert!(!said.ok, "eight rows were refused: {said:?}");
     for (name, line, field) in [
-        (&*cut, "line 1 ", "is no JSON"),
+        (&*cut, "line 1 ", "is not JSON"),
         (&draft, "line 3 ", "status"),
         (&costly, "line 5 ", "cost_estimate"),
-        ("(line 6)", "line 6 ", "is no object"),
+        ("(line 6)", "line 6 ", "is not an object"),
         (&large, "line 7 ", "description is too large"),
         (&twice, "line 8 ", "agent_name and version are said of something else in line 9"),
         (&twice, "line 9 ", "agent_name and version are said of something else in line 8"),
@@ -357,7 +355,7 @@ async fn from_a_table(stack: &Stack, row: &Value) {
     }
     create.billing_mode(BillingMode::PayPerRequest).send().await.unwrap();
     let put = async |changes: &[(&str, AttributeValue)]| {
-        let mut item = relay::store::to_item(row).unwrap();
+        let mut item = relay::store::item::to_item(row).unwrap();
         item.extend(changes.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
         stack.dynamodb.put_item().table_name(&table).set_item(Some(item)).send().await.unwrap();
     };

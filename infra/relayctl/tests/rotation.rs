@@ -5,7 +5,10 @@
 
 use aws_sdk_secretsmanager::Client;
 use e2e::{Stack, tool::Tool};
-use relay::{api_key::ApiKeyHash, store::api_keys::ApiKeys, time::Timestamp};
+use relay::{
+    domain::{api_key::ApiKeyHash, time::Timestamp},
+    store::api_keys::ApiKeys,
+};
 use reqwest::Method;
 use serde_json::{Value, json};
 

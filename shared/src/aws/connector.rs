@@ -140,6 +140,6 @@ mod tests {
         for bundle in ["", "no PEM", BROKEN] {
             assert!(Connector::new(bundle.as_bytes()).is_err(), "{bundle}");
         }
-        assert!(Connector::new(super::super::AUTHORITIES).is_ok());
+        assert!(Connector::new(crate::aws::connection::AUTHORITIES).is_ok());
     }
 }

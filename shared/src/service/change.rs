@@ -3,27 +3,26 @@
 
 use std::time::Duration;
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-
 use crate::{
-    answer::DeliveryView,
-    caller::{Action, Caller},
-    delivery::{Delivery, DeliveryState},
-    error::Error,
-    execution::{Execution, ExecutionId},
-    json::Json,
-    question::{Answer, Question, QuestionId, QuestionState},
-    queue::{DeliveryMessage, LaunchMessage, Queue},
-    rights::{may_view, permitted},
-    store::{
-        deliveries::Deliveries,
-        executions::{Consistency, Executions},
-        limits::Limits,
-        subscriptions::Subscriptions,
-        transitions::Step,
+    aws::queue::{DeliveryMessage, LaunchMessage, Queue},
+    domain::{
+        caller::{Action, Caller},
+        delivery::{Delivery, DeliveryState},
+        error::Error,
+        execution::Execution,
+        id::{ExecutionId, QuestionId},
+        question::{Answer, Question, QuestionState},
+        rights::{may_view, permitted},
+        time::Timestamp,
     },
-    time::Timestamp,
+    http::{
+        answer::lists::DeliveryView,
+        body::{AnswerBody, Answered, Cancelling},
+    },
+    store::{
+        batch::Consistency, deliveries::Deliveries, executions::Executions, limits::Limits,
+        subscriptions::Subscriptions, write::Step,
+    },
 };
 
 #[derive(Debug)]
@@ -38,35 +37,6 @@ pub struct Change {
     pub launch_overdue: Duration,
     /// After which silence `sweep` hurries a delivery again.
     pub delivery_overdue: Duration,
-}
-
-/// The answer to an accepted cancellation.
-#[derive(Debug, Serialize, JsonSchema)]
-pub struct Cancelling {
-    pub execution_id: ExecutionId,
-    /// Always `cancelling`: the end comes as soon as Step Functions has stopped the run, and may
-    /// still be another one.
-    pub status: &'static str,
-}
-
-/// The body of `POST /v1/executions/{execution_id}/input`.
-#[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct AnswerBody {
-    /// Any JSON that fits the question's schema.
-    pub answer: Json,
-    /// May be left out where the agent asks one thing only.
-    #[serde(default)]
-    pub question_id: Option<String>,
-}
-
-/// That an answer is stored, and will be given to the agent.
-#[derive(Debug, Serialize, JsonSchema)]
-pub struct Answered {
-    pub execution_id: ExecutionId,
-    pub question_id: QuestionId,
-    /// Always `answered`.
-    pub status: &'static str,
 }
 
 impl Change {
@@ -86,7 +56,7 @@ impl Change {
                 .map_or(Error::NotFound("execution"), |run| ended(caller, run)));
         }
         let message = LaunchMessage::of(id.clone());
-        self.launch_queue.hurry(&message, &execution.user_id, Duration::ZERO).await;
+        self.launch_queue.enqueue_hint(&message, &execution.user_id, Duration::ZERO).await;
         Ok(Cancelling { execution_id: id.clone(), status: "cancelling" })
     }
 
@@ -120,7 +90,7 @@ impl Change {
         }
         let question_id = question.question_id.clone();
         let message = LaunchMessage::answering(id.clone(), question_id.clone());
-        self.launch_queue.hurry(&message, &execution.user_id, Duration::ZERO).await;
+        self.launch_queue.enqueue_hint(&message, &execution.user_id, Duration::ZERO).await;
         Ok(Answered { execution_id: id.clone(), question_id, status: "answered" })
     }
 
@@ -175,7 +145,7 @@ impl Change {
                 return Err(Error::Forbidden("manage:*".to_owned()));
             }
         }
-        let still_owed = || Error::Conflict("the delivery is still owed".into());
+        let still_owed = || Error::Conflict("the delivery is still pending".into());
         if delivery.state == DeliveryState::Pending {
             return Err(still_owed());
         }
@@ -190,7 +160,7 @@ impl Change {
             return Err(still_owed());
         }
         let message = DeliveryMessage { execution_id: id.clone(), part: delivery.part.clone() };
-        self.webhook_queue.hurry(&message, &execution.user_id, Duration::ZERO).await;
+        self.webhook_queue.enqueue_hint(&message, &execution.user_id, Duration::ZERO).await;
         let owed = self.deliveries.find(id, &delivery.part).await?;
         owed.map(DeliveryView::from).ok_or(Error::NotFound("delivery"))
     }
@@ -212,14 +182,14 @@ fn addressed<'a>(
     match (open.next(), open.next()) {
         (Some(question), None) => Ok(question),
         (Some(_), Some(_)) => {
-            Err(Error::invalid("question_id", "is needed: the agent asks more than one question"))
+            Err(Error::invalid("question_id", "is required: the agent asks more than one question"))
         }
         // The one that was answered last, if this is that answer again.
         (None, _) => questions
             .iter()
             .filter(|it| it.answer_hash.as_ref() == Some(&answer.hash))
             .max_by_key(|it| it.asked_at)
-            .ok_or_else(|| Error::Conflict("the agent asks nothing".into())),
+            .ok_or_else(|| Error::Conflict("the agent asks no question".into())),
     }
 }
 
@@ -230,11 +200,11 @@ fn is_given(execution: &Execution, question: &Question, answer: &Answer) -> Resu
     match (question.state, &question.answer_hash) {
         (QuestionState::Lapsed, _) => conflict("the agent has stopped waiting for an answer"),
         (_, Some(hash)) if *hash == answer.hash => Ok(true),
-        (_, Some(_)) => conflict("the question has another answer already"),
-        (QuestionState::Answered, None) => conflict("the question is answered already"),
+        (_, Some(_)) => conflict("the question already has another answer"),
+        (QuestionState::Answered, None) => conflict("the question is already answered"),
         (QuestionState::Open, None) if question.is_open_in(execution) => Ok(false),
         (QuestionState::Open | QuestionState::Closed, None) => {
-            conflict("the agent asks this no more")
+            conflict("the agent no longer asks this question")
         }
     }
 }
@@ -256,9 +226,9 @@ fn refusal_told(caller: &Caller, execution: &Execution, error: Error) -> Error {
     match error {
         Error::Invalid { field, .. } => {
             let field = if field == "question_id" { "question_id" } else { "answer" };
-            Error::invalid(field, "does not fit what the agent asks")
+            Error::invalid(field, "does not fit the agent's question")
         }
-        Error::Conflict(_) => Error::Conflict("the agent does not take this answer now".into()),
+        Error::Conflict(_) => Error::Conflict("the agent does not accept this answer now".into()),
         error => error,
     }
 }

@@ -6,17 +6,22 @@ use std::time::Duration;
 use tracing::info;
 
 use crate::{
-    bus::{Bus, SubscriptionDisabled},
-    caller::UserId,
-    delivery::Delivery,
-    error::Error,
-    health::{Attempted, DisabledReason, Health},
-    problem,
-    queue::{DeliveryMessage, Queue},
-    rights::{About, Rights},
-    store::{subscriptions::Subscriptions, transitions::Step},
-    subscription::{Disabled, Listed, SubscriptionId},
-    time::Timestamp,
+    aws::{
+        bus::{Bus, SubscriptionDisabled},
+        failure,
+        queue::{DeliveryMessage, Queue},
+    },
+    domain::{
+        delivery::Delivery,
+        error::Error,
+        health::{Attempted, DisabledReason, Health},
+        id::{SubscriptionId, UserId},
+        rights::About,
+        subscription::{Disabled, Listed},
+        time::Timestamp,
+    },
+    service::rights::Rights,
+    store::{subscriptions::Subscriptions, write::Step},
 };
 
 #[derive(Debug)]
@@ -85,11 +90,11 @@ impl Endpoints {
         // Once it is so. What tells callers of it is owed with it; the bus hears of it if it can.
         let event = SubscriptionDisabled::of(user, own, disabled);
         if let Err(error) = self.bus.publish_disabled(&event).await {
-            problem::log(&error);
+            failure::log(&error);
         }
         for Delivery { execution_id, part, user_id, .. } in owed {
             let message = DeliveryMessage { execution_id, part };
-            self.webhook_queue.hurry(&message, &user_id, Duration::ZERO).await;
+            self.webhook_queue.enqueue_hint(&message, &user_id, Duration::ZERO).await;
         }
         Ok(true)
     }

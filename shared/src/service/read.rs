@@ -7,28 +7,39 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tracing::warn;
 
 use crate::{
-    agent::{AgentName, AgentStatus},
-    answer::{
-        AgentView, AnsweredBy, DeliveryList, DeliveryView, ExecutionList, Metadata, Monitor,
-        QuestionView, Receipt, Results,
+    aws::telemetry::{self, RunNews},
+    domain::{
+        agent::AgentStatus,
+        caller::{Action, Caller},
+        delivery::Delivery,
+        error::Error,
+        execution::Execution,
+        id::{ExecutionId, SubscriptionId},
+        json::{Node, surrogate::mend},
+        outcome::normalised,
+        question::QuestionView,
+        rights::{self, permitted},
+        status::Status,
+        subscription::SubscriptionView,
+        time::Timestamp,
     },
-    caller::{Action, Caller, UserId},
-    delivery::Delivery,
-    error::Error,
-    execution::{Execution, ExecutionId, Status},
-    json::{Node, mend},
-    outcome,
-    rights::{self, permitted},
+    http::{
+        answer::{
+            lists::{AgentView, DeliveryList, DeliveryView},
+            monitor::{ExecutionList, Monitor, Receipt},
+            results::{AnsweredBy, Metadata, Results},
+        },
+        body::ListRequest,
+    },
     store::{
         agents::Agents,
+        batch::Consistency,
         deliveries::Deliveries,
-        executions::{After, Consistency, Executions, Filter, Finished, PageKey},
+        executions::{Executions, Finished},
         limits::Limits,
+        listing::{After, Filter, PageKey},
         subscriptions::Subscriptions,
     },
-    subscription::{SubscriptionId, SubscriptionView},
-    telemetry::{self, RunNews},
-    time::Timestamp,
 };
 
 #[derive(Debug)]
@@ -40,39 +51,6 @@ pub struct Reader {
     pub limits: Limits,
     /// How many callers may be held at once, over all functions.
     pub max_waiters: u32,
-}
-
-/// What `GET /v1/executions` asks for.
-#[derive(Debug, Default)]
-pub struct ListRequest {
-    pub agent_name: Option<AgentName>,
-    pub status: Option<Status>,
-    /// 1 to 100.
-    pub limit: usize,
-    pub cursor: Option<String>,
-    /// Another user's runs, for an admin.
-    pub owner: Option<UserId>,
-    /// Only what went wrong lately; for an admin, without `owner`, of everybody.
-    pub trouble: bool,
-    /// With `trouble`: since when.
-    pub since: Option<Timestamp>,
-}
-
-impl ListRequest {
-    pub const DEFAULT_LIMIT: usize = 20;
-    pub const MAX_LIMIT: usize = 100;
-    /// The longest user's id, in bytes: what DynamoDB takes as a key.
-    pub const MAX_OWNER: usize = 1024;
-    pub const WRONG_LIMIT: &str = "must be a number from 1 to 100";
-
-    /// How many are asked for, where that is said.
-    pub fn limit(asked: Option<usize>) -> Result<usize, Error> {
-        let limit = asked.unwrap_or(Self::DEFAULT_LIMIT);
-        if (1..=Self::MAX_LIMIT).contains(&limit) {
-            return Ok(limit);
-        }
-        Err(Error::invalid("limit", Self::WRONG_LIMIT))
-    }
 }
 
 /// From where a list of deliveries goes on.
@@ -119,7 +97,7 @@ impl Reader {
             }
             _ => (execution, questions),
         };
-        Ok(Monitor::asking(execution, questions, Timestamp::now()))
+        Ok(Monitor::with_questions(execution, questions, Timestamp::now()))
     }
 
     /// What the agent of a run waits to be answered, oldest first.
@@ -156,7 +134,7 @@ impl Reader {
                 user_id: execution.user_id,
                 input_message: input.as_deref().and_then(input_message),
                 tags: execution.tags,
-                raw_output: raw.as_deref().map(outcome::raw),
+                raw_output: raw.as_deref().map(normalised::raw),
                 started_by: execution.started_by,
                 cancelled_by: execution.cancelled_by,
                 answered_by: answered
@@ -197,7 +175,7 @@ impl Reader {
                 Err(_) => Started::Goes(receipt),
             };
         }
-        Started::Goes(receipt.asking(questions))
+        Started::Goes(receipt.with_questions(questions))
     }
 
     /// Holds the caller until the run ends or its agent asks something, at most `wait`. `None` when

@@ -1,123 +1,33 @@
 //! Settling: bringing a run's row to what was observed of it, with all that is owed for that.
 
-use std::{borrow::Cow, time::Duration};
+use std::time::Duration;
 
 use crate::{
-    answer::default_code,
-    bus::{Bus, StatusChange},
-    callback::NewsType,
-    debt::{Debt, DebtKind},
-    delivery::{CALLBACK_TARGET, Delivery},
-    error::Error,
-    execution::{Execution, ExecutionId, Position, Rank, Status},
-    outcome::{MAX_BYTES, Outcome},
-    problem,
-    protocol::{self, CLAIM_GRACE, Facts, Grounds},
-    question::MAX_OPEN,
-    queue::{DeliveryMessage, Queue},
-    rights::{About, Rights},
-    store::{
-        executions::{Consistency, Executions},
-        subscriptions::Subscriptions,
-        transitions::Step,
+    aws::{
+        bus::{Bus, StatusChange},
+        failure,
+        queue::{DeliveryMessage, Queue},
+        telemetry,
     },
-    telemetry,
-    time::Timestamp,
+    domain::{
+        debt::{Debt, DebtKind},
+        delivery::{CALLBACK_TARGET, Delivery},
+        error::Error,
+        execution::Execution,
+        news::NewsType,
+        observation::{MAX_ERROR_CODE, Observation, start},
+        outcome::Outcome,
+        protocol::{self, CLAIM_GRACE, Facts, Grounds},
+        question::MAX_OPEN,
+        rights::About,
+        status::{Rank, Status, default_code},
+        time::Timestamp,
+    },
+    service::rights::Rights,
+    store::{
+        batch::Consistency, executions::Executions, subscriptions::Subscriptions, write::Step,
+    },
 };
-
-/// What is known of a run, from an event, from `DescribeExecution`, from its agent, or from a
-/// refused launch.
-#[derive(Debug, Clone)]
-pub struct Observation {
-    pub grounds: Grounds,
-    pub execution_id: ExecutionId,
-    pub execution_arn: String,
-    pub status: Status,
-    pub redrive_count: u32,
-    pub started_at: Option<Timestamp>,
-    pub completed_at: Option<Timestamp>,
-    /// The output as JSON text, of a completed run.
-    pub output: Option<String>,
-    pub error: Option<String>,
-    pub cause: Option<String>,
-}
-
-impl Observation {
-    /// That a run ended which Step Functions never ran, or does not know.
-    #[must_use]
-    pub fn never_ran(
-        execution: &Execution,
-        grounds: Grounds,
-        status: Status,
-        code: &str,
-        cause: &str,
-    ) -> Self {
-        Self {
-            grounds,
-            execution_id: execution.execution_id.clone(),
-            execution_arn: execution.execution_arn(),
-            status,
-            redrive_count: execution.redrive_count,
-            started_at: None,
-            completed_at: Some(Timestamp::now()),
-            output: None,
-            error: Some(code.to_owned()),
-            cause: Some(cause.to_owned()),
-        }
-    }
-
-    /// The same where it can be stored, and else without what is too large for that: a completed run
-    /// is told as failed, since its caller has no result; one that ended otherwise keeps its code.
-    fn storable(&self) -> Cow<'_, Self> {
-        let texts = [&self.output, &self.error, &self.cause];
-        let bytes: usize = texts.into_iter().flatten().map(String::len).sum();
-        if bytes <= MAX_BYTES {
-            return Cow::Borrowed(self);
-        }
-        let told = if self.status == Status::Completed {
-            let cause = format!(
-                "the agent completed, but its output of {bytes} bytes is too large to be kept: at \
-                 most {MAX_BYTES} are"
-            );
-            let error = Some("output_too_large".to_owned());
-            Self { status: Status::Failed, output: None, error, cause: Some(cause), ..self.clone() }
-        } else {
-            let error = self.error.as_deref().map(|error| start(error, MAX_ERROR_CODE));
-            let cause = self.cause.as_deref().map(|cause| start(cause, MAX_CAUSE));
-            Self { output: None, error, cause, ..self.clone() }
-        };
-        Cow::Owned(told)
-    }
-
-    /// That a run which was claimed runs.
-    #[must_use]
-    pub fn runs(execution: &Execution, started_at: Option<Timestamp>) -> Self {
-        Self {
-            grounds: Grounds::Told,
-            execution_id: execution.execution_id.clone(),
-            execution_arn: execution.execution_arn(),
-            status: Status::Running,
-            redrive_count: execution.redrive_count,
-            started_at,
-            completed_at: None,
-            output: None,
-            error: None,
-            cause: None,
-        }
-    }
-
-    /// Where the run stands by this.
-    #[must_use]
-    pub const fn position(&self) -> Position {
-        let rank = self.grounds.rank(self.status);
-        Position { redrive_count: self.redrive_count, rank }
-    }
-}
-
-/// The first characters of a text.
-fn start(text: &str, length: usize) -> String {
-    text.chars().take(length).collect()
-}
 
 /// A text that says something.
 fn said(text: Option<&String>) -> Option<&String> {
@@ -149,12 +59,6 @@ enum Moved {
 /// once one always gets through, so this is enough for all questions that may be open.
 pub(super) const TRIES: usize = MAX_OPEN + 5;
 
-/// The longest error code that the small `state` part takes; the whole one is in the outcome.
-const MAX_ERROR_CODE: usize = 256;
-
-/// What is kept of a cause that is too large to be stored: as much as Step Functions takes.
-const MAX_CAUSE: usize = 32_768;
-
 #[derive(Debug)]
 pub struct Settle {
     pub executions: Executions,
@@ -171,9 +75,9 @@ pub struct Settle {
 }
 
 impl Settle {
-    /// Opens the connections that a settlement needs: see [`crate::aws::prepare`].
-    pub async fn prepare(&self) {
-        tokio::join!(self.executions.prepare(), self.bus.prepare(), self.webhook_queue.prepare());
+    /// Opens the connections that a settlement needs: see [`crate::aws::connection::warm_up`].
+    pub async fn warm_up(&self) {
+        tokio::join!(self.executions.warm_up(), self.bus.warm_up(), self.webhook_queue.warm_up());
     }
 
     /// Applies what was observed, if the transition rule lets it. Safe to repeat, and to kill
@@ -231,7 +135,7 @@ impl Settle {
         if step == Step::Stale {
             return Ok(Moved::Meanwhile);
         }
-        self.hurry(owed).await;
+        self.enqueue_hints(owed).await;
         Ok(Moved::On)
     }
 
@@ -250,10 +154,10 @@ impl Settle {
             return Ok(Moved::Meanwhile);
         }
         let change = StatusChange::between(before, after);
-        let (published, ()) = tokio::join!(self.bus.publish(&change), self.hurry(owed));
+        let (published, ()) = tokio::join!(self.bus.publish(&change), self.enqueue_hints(owed));
         if let Err(error) = published {
             // Its row is looked after once more, and is told of then.
-            problem::log(&error);
+            failure::log(&error);
         }
         Ok(Moved::On)
     }
@@ -276,11 +180,11 @@ impl Settle {
         self.executions.keep_longer(run, protocol::kept_until(now, self.retention)).await
     }
 
-    pub(super) async fn hurry(&self, owed: Vec<Delivery>) {
+    pub(super) async fn enqueue_hints(&self, owed: Vec<Delivery>) {
         for delivery in owed {
             let message =
                 DeliveryMessage { execution_id: delivery.execution_id, part: delivery.part };
-            self.webhook_queue.hurry(&message, &delivery.user_id, Duration::ZERO).await;
+            self.webhook_queue.enqueue_hint(&message, &delivery.user_id, Duration::ZERO).await;
         }
     }
 
@@ -471,7 +375,9 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::execution::{CLOCK_LEAD, StopReason};
+    use crate::domain::{
+        execution::CLOCK_LEAD, observation::MAX_CAUSE, outcome::MAX_BYTES, status::StopReason,
+    };
 
     const NOW: Timestamp = Timestamp::from_millis(1_767_225_600_000);
 
@@ -685,12 +591,12 @@ mod tests {
             let told = large.storable();
             let after = moved(&claimed(None), &told, NOW, Duration::from_mins(5), Duration::from_hours(48));
             let outcome = outcome(&after, &told);
-            let mut item = crate::store::to_item(&outcome).unwrap();
-            item.extend(crate::store::to_item(&json!({
+            let mut item = crate::store::item::to_item(&outcome).unwrap();
+            item.extend(crate::store::item::to_item(&json!({
                 "execution_id": "x".repeat(80), "part": "output", "ttl": i64::MAX,
             })).unwrap());
 
-            prop_assert!(crate::store::bytes(&item) <= 400 * 1024);
+            prop_assert!(crate::store::item::bytes(&item) <= 400 * 1024);
             prop_assert_eq!(told.position(), large.position());
         }
     }

@@ -5,25 +5,31 @@ use std::{borrow::Cow, collections::BTreeSet, time::Duration};
 use tracing::{info, warn};
 
 use crate::{
-    agent::{Agent, AgentStatus},
-    answer::Receipt,
-    callback::Callback,
-    caller::{Action, Caller},
-    error::Error,
-    execution::{Execution, ExecutionId, Rank, Status},
-    network::CallbackAllow,
-    protocol,
-    queue::{LaunchMessage, Queue},
-    request::{IdempotencyKey, StartBody, StartRequest},
-    rights::Holder,
-    schema::{Misfit, Schema},
+    aws::{
+        queue::{LaunchMessage, Queue},
+        telemetry::{self, RunNews},
+    },
+    domain::{
+        agent::{Agent, AgentStatus},
+        callback::Callback,
+        caller::{Action, Caller},
+        error::Error,
+        execution::Execution,
+        id::ExecutionId,
+        network::CallbackAllow,
+        protocol,
+        request::{IdempotencyKey, StartBody, StartRequest},
+        rights::Holder,
+        schema::{Schema, violation::Violation},
+        status::{Rank, Status},
+        time::Timestamp,
+    },
+    http::answer::monitor::Receipt,
     store::{
         agents::Agents,
         executions::{Accept, Executions, NewExecution},
         limits::Limits,
     },
-    telemetry::{self, RunNews},
-    time::Timestamp,
 };
 
 /// How many replays a minute even a key is allowed that may start little or nothing: what was
@@ -55,9 +61,9 @@ pub struct Accepted {
 }
 
 impl Start {
-    /// Opens the connections that a start needs: see [`crate::aws::prepare`].
-    pub async fn prepare(&self) {
-        tokio::join!(self.executions.prepare(), self.launch_queue.prepare());
+    /// Opens the connections that a start needs: see [`crate::aws::connection::warm_up`].
+    pub async fn warm_up(&self) {
+        tokio::join!(self.executions.warm_up(), self.launch_queue.warm_up());
     }
 
     /// Accepts a start, or answers a replay of an earlier one with what that was answered.
@@ -142,7 +148,7 @@ impl Start {
         telemetry::record(&execution.execution_id, &execution.agent_name, RunNews::Started);
         let Execution { execution_id, agent_name, estimated_ms, user_id, .. } = execution;
         let message = LaunchMessage::of(execution_id.clone());
-        self.launch_queue.hurry(&message, &user_id, Duration::ZERO).await;
+        self.launch_queue.enqueue_hint(&message, &user_id, Duration::ZERO).await;
         info!(execution.id = %execution_id, key.id = caller.key_id(), "accepted execution {execution_id}");
         let receipt = Receipt::new(execution_id, agent_name, estimated_ms);
         Ok(Some(Accepted { receipt, created_at: now, replayed: false }))
@@ -214,7 +220,7 @@ impl Start {
         if first.request_hash != request.hash {
             return Err(Error::invalid(
                 IdempotencyKey::FIELD,
-                "was used for another request before",
+                "was used for another request already",
             ));
         }
         Ok(Some(Accepted {
@@ -235,7 +241,7 @@ fn check_parameters(agent: &Agent, request: &StartRequest) -> Result<(), Error> 
         let detail = format!("agent {} has an invalid parameters_schema", agent.agent_name);
         Error::Conflict(Cow::Owned(detail))
     })?;
-    schema.check(request.parameters.clone()).map_err(|Misfit { path, reason }| {
+    schema.check(request.parameters.clone()).map_err(|Violation { path, reason }| {
         Error::invalid(format!("parameters{path}"), format!("does not fit the agent: {reason}"))
     })
 }

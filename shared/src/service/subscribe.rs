@@ -3,28 +3,25 @@
 use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 
 use crate::{
-    caller::{Action, Actor, Caller, UserId},
-    delivery::{Delivery, DeliveryState},
-    error::Error,
-    network::CallbackAllow,
-    queue::{DeliveryMessage, Queue},
-    rights::Holder,
-    signature::{Signer, Signing, SigningSecret},
+    aws::queue::{DeliveryMessage, Queue},
+    domain::{
+        caller::{Action, Actor, Caller},
+        delivery::{Delivery, DeliveryState},
+        error::Error,
+        id::{SubscriptionId, UserId},
+        network::CallbackAllow,
+        rights::Holder,
+        signature::{Signer, Signing, SigningSecret},
+        subscription::{Listed, MAX_SUBSCRIPTIONS, Signed, SubscribeBody, SubscriptionView},
+        time::Timestamp,
+    },
+    http::body::{RecoverBody, Recovered, SecretView, Subscribed, TestView},
     store::{
-        deliveries::{Deliveries, GivenUp},
-        generations::Generations,
-        limits::Limits,
-        subscriptions::Subscriptions,
-        transitions::Step,
+        deliveries::Deliveries, generations::Generations, given_up::GivenUp, limits::Limits,
+        subscriptions::Subscriptions, write::Step,
     },
-    subscription::{
-        Listed, MAX_SUBSCRIPTIONS, Signed, SubscribeBody, SubscriptionId, SubscriptionView,
-    },
-    time::Timestamp,
 };
 
 #[derive(Debug)]
@@ -39,61 +36,9 @@ pub struct Subscribe {
     pub delivery_overdue: Duration,
 }
 
-/// A subscription that was just made, with what its webhooks are verified by.
-#[derive(Debug, Serialize, JsonSchema)]
-pub struct Subscribed {
-    #[serde(flatten)]
-    pub subscription: SubscriptionView,
-    /// `whsec_…`, as Standard Webhooks has it.
-    pub secret: String,
-}
-
-/// The body of `POST /v1/subscriptions/{subscription_id}/recover`.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct RecoverBody {
-    /// From when on deliveries were given up that are to be made again.
-    #[schemars(extend("format" = "date-time"))]
-    since: String,
-    /// The `next_cursor` of the answer before.
-    #[serde(default)]
-    cursor: Option<String>,
-}
-
-/// How many deliveries are owed again.
-#[derive(Debug, Serialize, JsonSchema)]
-pub struct Recovered {
-    pub recovered: u32,
-    /// Give it back as `cursor` to go on; missing when that was all.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub next_cursor: Option<String>,
-}
-
 /// How many deliveries one request makes again at most, and how many of them side by side.
 const MAX_RECOVERED: i32 = 100;
 const SIDE_BY_SIDE: usize = 10;
-
-/// What webhooks are verified with.
-#[derive(Debug, Serialize, JsonSchema)]
-pub struct SecretView {
-    /// `whsec_…`, as Standard Webhooks has it.
-    pub secret: String,
-    pub generation: u32,
-    /// It signs, too, until its time is up.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub previous_secret: Option<String>,
-    #[serde(
-        serialize_with = "Timestamp::as_optional_rfc3339",
-        skip_serializing_if = "Option::is_none"
-    )]
-    pub previous_until: Option<Timestamp>,
-}
-
-/// That a test delivery is owed.
-#[derive(Debug, Serialize, JsonSchema)]
-pub struct TestView {
-    pub delivery_id: String,
-}
 
 impl Subscribe {
     /// Adds a subscription.
@@ -173,7 +118,7 @@ impl Subscribe {
         self.deliveries.owe(&delivery).await?;
         let Delivery { execution_id, part, webhook_id, user_id, .. } = delivery;
         let message = DeliveryMessage { execution_id, part };
-        self.webhook_queue.hurry(&message, &user_id, Duration::ZERO).await;
+        self.webhook_queue.enqueue_hint(&message, &user_id, Duration::ZERO).await;
         Ok(TestView { delivery_id: webhook_id })
     }
 
@@ -198,7 +143,7 @@ impl Subscribe {
         caller.arrival.refuse_loop()?;
         caller.require_all(Action::Manage)?;
         let since = Timestamp::parse_rfc3339(&body.since)
-            .ok_or_else(|| Error::invalid("since", "must be a time as RFC 3339 has it"))?;
+            .ok_or_else(|| Error::invalid("since", "must be a time in the format of RFC 3339"))?;
         let after = body.cursor.as_deref().map(GivenUp::check_part).transpose()?;
         self.enabled(caller, id).await?;
         // As one request: each of its attempts counts besides, where it is made.
@@ -230,7 +175,7 @@ impl Subscribe {
             return Ok(false);
         }
         let message = DeliveryMessage { execution_id, part };
-        self.webhook_queue.hurry(&message, &by.user_id, Duration::ZERO).await;
+        self.webhook_queue.enqueue_hint(&message, &by.user_id, Duration::ZERO).await;
         Ok(true)
     }
 

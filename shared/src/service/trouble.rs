@@ -2,15 +2,22 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::read::{ListRequest, MAX_PAGES, Reader, decode_cursor, encode_cursor};
 use crate::{
-    answer::{ExecutionList, Monitor, TroubleKind},
-    caller::{Caller, UserId},
-    error::Error,
-    execution::{Execution, ExecutionId, Status},
-    rights,
+    domain::{
+        caller::Caller,
+        error::Error,
+        execution::Execution,
+        id::{ExecutionId, UserId},
+        rights,
+        status::Status,
+        time::Timestamp,
+    },
+    http::{
+        answer::monitor::{ExecutionList, Monitor, TroubleKind},
+        body::ListRequest,
+    },
+    service::read::{MAX_PAGES, Reader, decode_cursor, encode_cursor},
     store::trouble::{Trouble, TroubleAfter},
-    time::Timestamp,
 };
 
 /// What is gathered of a list.

@@ -8,13 +8,17 @@ use std::{
 
 use aws_sdk_dynamodb::{Client, types::AttributeValue};
 
-use super::{
-    Item, Write, from_item, is_refused, number, text, to_item, to_json, transitions::Step,
-};
 use crate::{
-    agent::{Agent, AgentName, AgentStatus},
-    error::Error,
-    json::Json,
+    domain::{
+        agent::{Agent, AgentStatus},
+        error::Error,
+        id::AgentName,
+        json::Json,
+    },
+    store::{
+        item::{Item, from_item, number, text, to_item, to_json},
+        write::{Step, Write, is_refused},
+    },
 };
 
 /// How long a changed agent row may go unnoticed by a warm function.

@@ -10,11 +10,16 @@ use aws_sdk_dynamodb::{
     Client, operation::update_item::UpdateItemError, types::ReturnValuesOnConditionCheckFailure,
 };
 
-use super::{Write, from_item, is_refused, number, text, to_item, transitions::Step};
 use crate::{
-    api_key::{ApiKey, ApiKeyHash},
-    error::Error,
-    time::Timestamp,
+    domain::{
+        api_key::{ApiKey, ApiKeyHash},
+        error::Error,
+        time::Timestamp,
+    },
+    store::{
+        item::{from_item, number, text, to_item},
+        write::{Step, Write, is_refused},
+    },
 };
 
 /// How long the end of a key may go unnoticed where news leaves by its right.
@@ -90,8 +95,8 @@ impl ApiKeys {
         }
     }
 
-    /// Reads a key that is not there, to have made a call: see [`crate::aws::prepare`].
-    pub async fn prepare(&self) {
+    /// Reads a key that is not there, to have made a call: see [`crate::aws::connection::warm_up`].
+    pub async fn warm_up(&self) {
         drop(self.find(&ApiKeyHash::of("")).await);
     }
 

@@ -18,12 +18,14 @@ use aws_sdk_dynamodb::{
     types::{ReturnValue, ReturnValuesOnConditionCheckFailure},
 };
 
-use super::{
-    Item, Write,
-    limits::{MINUTE, minute_of},
-    number, text,
+use crate::{
+    domain::{delivery::Line, error::Error, id::UserId, time::Timestamp},
+    store::{
+        item::{Item, number, text},
+        limits::{MINUTE, minute_of},
+        write::Write,
+    },
 };
-use crate::{caller::UserId, delivery::Line, error::Error, time::Timestamp};
 
 /// The most places that are taken by one write. A line is one item, which bears a thousand writes a second.
 const MAX_BLOCK: u32 = 16;

@@ -1,7 +1,6 @@
-//! The `delivery#…` parts: leasing an attempt and recording what came of it; and which of those to a
-//! subscription were given up.
+//! The `delivery#…` parts: leasing an attempt and recording what came of it.
 
-use std::{collections::HashMap, time::Duration};
+use std::time::Duration;
 
 use aws_sdk_dynamodb::{
     Client,
@@ -11,22 +10,23 @@ use aws_sdk_dynamodb::{
     },
     types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure},
 };
-use serde::{Deserialize, Serialize};
 use ulid::Ulid;
 
-use super::{
-    Item, Write, executions::key, from_item, is_refused, is_written, number,
-    projection::Projection, text, to_attribute, to_item, transitions::Step, trouble::TROUBLE,
-};
 use crate::{
-    caller::Actor,
-    debt::{Debt, DebtKind},
-    delivery::{Attempt, Delivery, DeliveryState, Line, PART_PREFIX},
-    error::Error,
-    execution::ExecutionId,
-    loops::Hops,
-    subscription::SubscriptionId,
-    time::Timestamp,
+    domain::{
+        attempt::Attempt,
+        debt::{Debt, DebtKind},
+        delivery::{Delivery, DeliveryState, Line, PART_PREFIX},
+        error::Error,
+        id::ExecutionId,
+        time::Timestamp,
+    },
+    store::{
+        item::{Item, from_item, number, text, to_item},
+        key::{TROUBLE, key},
+        projection::Projection,
+        write::{Write, is_refused, is_written},
+    },
 };
 
 /// So often a delivery is leased that cannot be read.
@@ -37,8 +37,8 @@ const MOST_LOOKED_THROUGH: i32 = 500;
 
 #[derive(Debug, Clone)]
 pub struct Deliveries {
-    client: Client,
-    table: String,
+    pub(super) client: Client,
+    pub(super) table: String,
 }
 
 #[derive(Debug)]
@@ -60,40 +60,6 @@ pub enum Verdict {
         due_at: Timestamp,
     },
     Undelivered,
-}
-
-/// That a delivery to a subscription was given up: where it is, under the subscription and the time.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct GivenUp {
-    /// When, and which: from where a list goes on.
-    pub part: String,
-    pub delivery_of: ExecutionId,
-    pub delivery_part: String,
-    pub ttl: i64,
-}
-
-impl GivenUp {
-    /// A caller's word on where to go on, if there can be such a place.
-    pub fn check_part(text: &str) -> Result<&str, Error> {
-        let is_part = text.split_once("#msg_").is_some_and(|(at, hash)| {
-            let is_hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
-            at.len() == 13
-                && at.bytes().all(|byte| byte.is_ascii_digit())
-                && hash.len() == 32
-                && hash.bytes().all(is_hex)
-        });
-        let reason = "must be the next_cursor of an earlier answer";
-        if is_part { Ok(text) } else { Err(Error::invalid("cursor", reason)) }
-    }
-}
-
-fn given_up_key(id: &SubscriptionId) -> String {
-    format!("undelivered#{id}")
-}
-
-/// Sorts by time, since all have as many digits; what is beyond 2286 is then.
-fn given_up_part(at: Timestamp, webhook_id: &str) -> String {
-    format!("{:013}#{webhook_id}", at.millis().clamp(0, 9_999_999_999_999))
 }
 
 impl Deliveries {
@@ -192,92 +158,9 @@ impl Deliveries {
         Ok(())
     }
 
-    /// Those to a subscription that were given up at this time and since, behind `after`, oldest first, at
-    /// most `limit`; and whether there may be more. One may have been owed again since.
-    pub async fn list_given_up(
-        &self,
-        id: &SubscriptionId,
-        since: Timestamp,
-        after: Option<&str>,
-        limit: i32,
-    ) -> Result<(Vec<GivenUp>, bool), Error> {
-        let Projection { expression, names } = Projection::of::<GivenUp>();
-        let since = given_up_part(since, "");
-        let page = self
-            .client
-            .query()
-            .table_name(&self.table)
-            .key_condition_expression("execution_id = :owner AND part > :after")
-            .expression_attribute_values(":owner", text(given_up_key(id)))
-            .expression_attribute_values(":after", text(since.as_str().max(after.unwrap_or(""))))
-            .projection_expression(expression)
-            .set_expression_attribute_names(Some(names))
-            .consistent_read(true)
-            .limit(limit)
-            .send()
-            .await
-            .map_err(Error::aws("list what was given up"))?;
-        let is_cut = page.last_evaluated_key.is_some();
-        let items = page.items.unwrap_or_default().into_iter();
-        Ok((items.map(from_item).collect::<Result<_, _>>()?, is_cut))
-    }
-
-    /// Owes a delivery again that has ended so, from the first step of its schedule, with the same
-    /// `webhook-id`. `hops` are those that it has from now on, if they are others. `Stale` when it is owed,
-    /// or has ended otherwise, or is gone.
-    pub async fn owe_again(
-        &self,
-        id: &ExecutionId,
-        part: &str,
-        ended: DeliveryState,
-        by: &Actor,
-        hops: Option<&Hops>,
-        due_at: Timestamp,
-    ) -> Result<Step, Error> {
-        let token = Ulid::generate().to_string();
-        let set_hops = if hops.is_some() { ", hops = :hops" } else { "" };
-        let hops = hops.map(to_attribute).transpose()?;
-        let values = hops.map(|hops| HashMap::from([(":hops".to_owned(), hops)]));
-        let updated = self
-            .client
-            .update_item()
-            .table_name(&self.table)
-            .set_key(Some(key(id.as_str(), part)))
-            .update_expression(format!(
-                "SET #state = :pending, attempt_count = :zero, next_attempt_at = :now, \
-                 due_at = :due_at, debt = :debt, redelivery = :token, redelivered_by = :by{set_hops} \
-                 REMOVE leased_until, stood, sweeps, trouble, troubled_at"
-            ))
-            .set_expression_attribute_values(values)
-            // The token stays: what was delivered meanwhile is not owed again by a repetition.
-            .condition_expression(
-                "#state = :ended AND #state <> :pending \
-                 AND (attribute_not_exists(redelivery) OR redelivery <> :token)",
-            )
-            .expression_attribute_names("#state", "state")
-            .expression_attribute_values(":ended", text(ended.as_str()))
-            .expression_attribute_values(":pending", text(DeliveryState::Pending.as_str()))
-            .expression_attribute_values(":zero", number(0))
-            .expression_attribute_values(":now", number(Timestamp::now().millis()))
-            .expression_attribute_values(":due_at", number(due_at.millis()))
-            .expression_attribute_values(":debt", debt(id))
-            .expression_attribute_values(":token", text(&token))
-            .expression_attribute_values(":by", AttributeValue::M(to_item(by)?))
-            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
-            .write()
-            .await;
-        match updated {
-            Ok(_) => Ok(Step::Applied),
-            // The write was ours, and only its reply was lost.
-            Err(error) if is_written(&error, "redelivery", &text(&token)) => Ok(Step::Applied),
-            Err(error) if is_refused(&error) => Ok(Step::Stale),
-            Err(error) => Err(Error::aws("owe a delivery again")(error)),
-        }
-    }
-
     /// Takes the lease of the next attempt for `hold`, and counts the attempt. It leaves `due_at`
     /// alone, which costs two writes of the index to move: who finds it overdue knows until when it
-    /// is held. See [`DeliveryFacts::may_be_leased`](crate::protocol::DeliveryFacts::may_be_leased).
+    /// is held. See [`DeliveryFacts::may_be_leased`](crate::domain::protocol::DeliveryFacts::may_be_leased).
     pub async fn lease(
         &self,
         id: &ExecutionId,
@@ -409,21 +292,6 @@ impl Deliveries {
         }
     }
 
-    /// Notes that a delivery to a subscription is given up, so that it can be found.
-    async fn note_given_up(&self, delivery: &Delivery, id: &SubscriptionId) -> Result<(), Error> {
-        let given_up = GivenUp {
-            part: given_up_part(Timestamp::now(), &delivery.webhook_id),
-            delivery_of: delivery.execution_id.clone(),
-            delivery_part: delivery.part.clone(),
-            ttl: delivery.ttl,
-        };
-        let mut item = to_item(&given_up)?;
-        item.insert("execution_id".to_owned(), text(given_up_key(id)));
-        let put = self.client.put_item().table_name(&self.table).set_item(Some(item));
-        put.write().await.map_err(Error::aws("note what is given up"))?;
-        Ok(())
-    }
-
     /// Records an attempt and frees its lease. Returns whether the lease was still ours: after
     /// it has ended, another attempt may have begun, and the record is that one's to write.
     pub async fn record(
@@ -489,7 +357,7 @@ fn part_of(item: Option<Item>) -> Option<String> {
     item?.get("part")?.as_s().ok().cloned()
 }
 
-fn debt(id: &ExecutionId) -> AttributeValue {
+pub(super) fn debt(id: &ExecutionId) -> AttributeValue {
     text(Debt::of(DebtKind::Delivery, id).as_str())
 }
 
@@ -510,24 +378,4 @@ fn over(
         ))
         .expression_attribute_names("#state", "state")
         .expression_attribute_values(":state", text(state.as_str()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_was_given_up_sorts_by_time_and_nothing_else_is_a_place_in_it() {
-        let part = |millis| given_up_part(Timestamp::from_millis(millis), "");
-        let times = [i64::MIN, 0, 1, 999_999_999_999, 1_767_225_600_000, 9_999_999_999_999];
-        assert!(times.map(part).is_sorted());
-        assert_eq!(part(i64::MAX), part(9_999_999_999_999));
-
-        let id = format!("msg_{}", "0a".repeat(16));
-        let good = given_up_part(Timestamp::now(), &id);
-        assert_eq!(GivenUp::check_part(&good).unwrap(), good);
-        for wrong in ["", "x", &good[1..], &good.to_uppercase(), &format!("{good}0"), &part(1)] {
-            assert!(GivenUp::check_part(wrong).is_err(), "{wrong}");
-        }
-    }
 }

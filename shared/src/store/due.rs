@@ -4,26 +4,30 @@ use std::collections::HashMap;
 
 use aws_sdk_dynamodb::{
     Client,
+    error::SdkError,
+    operation::update_item::{
+        UpdateItemError, UpdateItemOutput, builders::UpdateItemFluentBuilder,
+    },
     types::{AttributeValue, ReturnValuesOnConditionCheckFailure, Select},
 };
 use serde::Deserialize;
 
-use super::{
-    Item, MAX_BATCH, Write,
-    executions::{Consistency, key},
-    from_item, is_refused, is_written, number,
-    projection::Projection,
-    read_batch, text,
-    transitions::Step,
-};
 use crate::{
-    caller::UserId,
-    debt::{Debt, DebtKind},
-    delivery,
-    error::Error,
-    execution::Execution,
-    question::{self, QuestionId},
-    time::Timestamp,
+    domain::{
+        debt::{Debt, DebtKind},
+        delivery,
+        error::Error,
+        execution::Execution,
+        id::{QUESTION_PREFIX, QuestionId, UserId},
+        time::Timestamp,
+    },
+    store::{
+        batch::{Consistency, MAX_BATCH, read_batch},
+        item::{Item, from_item, number, text},
+        key::key,
+        projection::Projection,
+        write::{Step, Write, is_refused, is_written},
+    },
 };
 
 const INDEX: &str = "debts";
@@ -58,7 +62,7 @@ pub struct Page {
 pub struct DueItem {
     pub execution_id: String,
     pub part: String,
-    due_at: AttributeValue,
+    pub(super) due_at: AttributeValue,
 }
 
 impl DueItem {
@@ -84,7 +88,7 @@ impl DueItem {
     pub fn kind(&self) -> DebtKind {
         if self.part.starts_with(delivery::PART_PREFIX) {
             DebtKind::Delivery
-        } else if self.part.starts_with(question::PART_PREFIX) {
+        } else if self.part.starts_with(QUESTION_PREFIX) {
             DebtKind::Answer
         } else {
             DebtKind::Launch
@@ -92,7 +96,7 @@ impl DueItem {
     }
 
     /// The key that this kind gives it, also where its id is none of ours.
-    fn debt(&self, kind: DebtKind) -> Debt {
+    pub(super) fn debt(&self, kind: DebtKind) -> Debt {
         match self.execution_id.parse() {
             Ok(id) => Debt::of(kind, &id),
             Err(_) => kind.keys().next().unwrap_or_else(Debt::dead),
@@ -119,16 +123,6 @@ pub enum Overdue {
     },
     /// An answer is owed to the agent, or it has stopped waiting for one.
     Question(QuestionId, UserId),
-}
-
-/// What was given up, for an operator.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Dead {
-    pub execution_id: String,
-    pub part: String,
-    pub since: Timestamp,
-    pub sweeps: u32,
-    pub reason: String,
 }
 
 impl Due {
@@ -162,6 +156,11 @@ impl Due {
         let items = page.items.unwrap_or_default();
         let items = items.iter().filter_map(DueItem::of).collect();
         Ok(Page { items, next: page.last_evaluated_key })
+    }
+
+    pub(super) fn update(&self, item: &DueItem) -> UpdateItemFluentBuilder {
+        let key = key(&item.execution_id, &item.part);
+        self.client.update_item().table_name(&self.table).set_key(Some(key))
     }
 
     /// How many items of one key there are behind `after`, at most `limit`, and where the count
@@ -205,7 +204,10 @@ impl Due {
     }
 
     /// Reads all that looking after items needs, and neither task tokens nor answers.
-    async fn batch(&self, keys: Vec<Item>) -> Result<HashMap<(String, String), Item>, Error> {
+    pub(super) async fn batch(
+        &self,
+        keys: Vec<Item>,
+    ) -> Result<HashMap<(String, String), Item>, Error> {
         const BESIDES: [&str; 5] = ["part", "question_id", "leased_until", "sweeps", "dead_reason"];
 
         let mut projection = Projection::of::<Execution>();
@@ -259,10 +261,7 @@ impl Due {
         sweeps: u32,
     ) -> Result<Step, Error> {
         let updated = self
-            .client
-            .update_item()
-            .table_name(&self.table)
-            .set_key(Some(key(&item.execution_id, &item.part)))
+            .update(item)
             .update_expression("SET due_at = :until, debt = :debt ADD sweeps :sweeps")
             .condition_expression("due_at = :due_at")
             .expression_attribute_values(":until", number(until.millis()))
@@ -278,18 +277,14 @@ impl Due {
             Err(error) if is_written(&error, "due_at", &number(until.millis())) => {
                 Ok(Step::Applied)
             }
-            Err(error) if is_refused(&error) => Ok(Step::Stale),
-            Err(error) => Err(Error::aws("postpone what is overdue")(error)),
+            other => step(other, "postpone what is overdue"),
         }
     }
 
     /// Takes back what was counted: the item is well.
     pub async fn is_well(&self, item: &DueItem) -> Result<(), Error> {
         let updated = self
-            .client
-            .update_item()
-            .table_name(&self.table)
-            .set_key(Some(key(&item.execution_id, &item.part)))
+            .update(item)
             .update_expression("REMOVE sweeps")
             .condition_expression("attribute_exists(execution_id)")
             .write()
@@ -300,87 +295,21 @@ impl Due {
             Err(error) => Err(Error::aws("take back what was counted")(error)),
         }
     }
+}
 
-    /// Gives an item up: it is no more looked after, and stands where an operator finds it.
-    pub async fn bury(&self, item: &DueItem, reason: &str) -> Result<Step, Error> {
-        let updated = self
-            .client
-            .update_item()
-            .table_name(&self.table)
-            .set_key(Some(key(&item.execution_id, &item.part)))
-            .update_expression("SET due_at = :now, debt = :dead, dead_reason = :reason")
-            .condition_expression("due_at = :due_at")
-            .expression_attribute_values(":now", number(Timestamp::now().millis()))
-            .expression_attribute_values(":dead", text(Debt::dead().as_str()))
-            .expression_attribute_values(":reason", text(reason))
-            .expression_attribute_values(":due_at", item.due_at.clone())
-            .write()
-            .await;
-        match updated {
-            Ok(_) => Ok(Step::Applied),
-            Err(error) if is_refused(&error) => Ok(Step::Stale),
-            Err(error) => Err(Error::aws("give up what is overdue")(error)),
-        }
-    }
-
-    /// What was given up, newest first, at most `limit`.
-    pub async fn dead(&self, limit: usize) -> Result<Vec<(DueItem, Dead)>, Error> {
-        let mut dead = Vec::new();
-        let mut after = None;
-        loop {
-            let page =
-                self.overdue(&Debt::dead(), Timestamp::now(), End::Newest, after.take()).await?;
-            let keys = page.items.iter().map(|item| key(&item.execution_id, &item.part)).collect();
-            let mut found = self.batch(keys).await?;
-            for item in page.items {
-                let row = found.remove(&(item.execution_id.clone(), item.part.clone()));
-                let Some(row) = row.filter(|row| row.get("due_at") == Some(&item.due_at)) else {
-                    continue;
-                };
-                let reason = row.get("dead_reason").and_then(|it| it.as_s().ok()).cloned();
-                dead.push((
-                    item.clone(),
-                    Dead {
-                        since: item.due_at().unwrap_or(Timestamp::from_millis(0)),
-                        execution_id: item.execution_id,
-                        part: item.part,
-                        sweeps: sweeps(&row),
-                        reason: reason.unwrap_or_default(),
-                    },
-                ));
-            }
-            after = page.next;
-            if after.is_none() || dead.len() >= limit {
-                dead.truncate(limit);
-                return Ok(dead);
-            }
-        }
-    }
-
-    /// Has what was given up looked after again, now. `Stale` when it has moved meanwhile.
-    pub async fn revive(&self, item: &DueItem) -> Result<Step, Error> {
-        let updated = self
-            .client
-            .update_item()
-            .table_name(&self.table)
-            .set_key(Some(key(&item.execution_id, &item.part)))
-            .update_expression("SET due_at = :now, debt = :debt REMOVE sweeps, dead_reason")
-            .condition_expression("due_at = :due_at AND debt = :dead")
-            .expression_attribute_values(":now", number(Timestamp::now().millis()))
-            .expression_attribute_values(":debt", text(item.debt(item.kind()).as_str()))
-            .expression_attribute_values(":dead", text(Debt::dead().as_str()))
-            .expression_attribute_values(":due_at", item.due_at.clone())
-            .write()
-            .await;
-        match updated {
-            Ok(_) => Ok(Step::Applied),
-            Err(error) if is_refused(&error) => Ok(Step::Stale),
-            Err(error) => Err(Error::aws("look after it again")(error)),
-        }
+/// What became of an update under a condition.
+pub(super) fn step(
+    updated: Result<UpdateItemOutput, SdkError<UpdateItemError>>,
+    action: &'static str,
+) -> Result<Step, Error> {
+    match updated {
+        Ok(_) => Ok(Step::Applied),
+        Err(error) if is_refused(&error) => Ok(Step::Stale),
+        Err(error) => Err(Error::aws(action)(error)),
     }
 }
 
-fn sweeps(row: &Item) -> u32 {
+pub(super) fn sweeps(row: &Item) -> u32 {
     row.get("sweeps").and_then(|count| count.as_n().ok()?.parse().ok()).unwrap_or_default()
 }
 

@@ -9,45 +9,33 @@ use aws_sdk_dynamodb::{
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use ulid::Ulid;
 
-use super::{
-    Item, MAX_BATCH, Transaction, from_item,
-    generations::{GENERATION, generation_key},
-    number,
-    projection::Projection,
-    read_batch,
-    subscriptions::subscription_key,
-    text, to_item, transact,
-};
 use crate::{
-    agent::AgentName,
-    callback::Callback,
-    caller::UserId,
-    delivery::Delivery,
-    error::Error,
-    execution::{Execution, ExecutionId},
-    health::Health,
-    outcome::Outcome,
-    signature::{Signer, Signing},
-    subscription::Subscription,
-    time::Timestamp,
+    domain::{
+        callback::Callback,
+        delivery::Delivery,
+        error::Error,
+        execution::Execution,
+        health::Health,
+        id::{AgentName, ExecutionId},
+        outcome::Outcome,
+        signature::{Signer, Signing},
+        subscription::Subscription,
+        time::Timestamp,
+    },
+    store::{
+        batch::{Consistency, MAX_BATCH, read_batch},
+        item::{Item, from_item, number, text, to_item},
+        key::{
+            CALLBACK, GENERATION, IDEMPOTENCY, INPUT, OUTPUT, STATE, generation_key, key,
+            subscription_key,
+        },
+        projection::Projection,
+        write::{Transaction, transact},
+    },
 };
-
-pub(super) const STATE: &str = "state";
-pub(super) const INPUT: &str = "input";
-pub(super) const CALLBACK: &str = "callback";
-pub(super) const OUTPUT: &str = "output";
-pub(super) const IDEMPOTENCY: &str = "idem";
 
 /// No run has this id, but `read` may look for it.
 const NOTHING: &str = "mcp-nothing";
-
-/// How fresh a read must be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Consistency {
-    /// At half the price.
-    Eventual,
-    Strong,
-}
 
 /// The input as it was frozen, in the bytes given to `StartExecution`.
 #[derive(Debug, Serialize, Deserialize)]
@@ -112,47 +100,6 @@ pub struct Delivered {
     pub health: Option<Health>,
     pub outcome: Option<Outcome>,
     pub signing: Signing,
-}
-
-/// Which of a user's runs to list.
-#[derive(Debug)]
-pub struct Filter {
-    pub user_id: UserId,
-    pub agent_name: Option<AgentName>,
-}
-
-/// What the index of a user's runs has of one: what never changes, so that it is written once.
-#[derive(Debug, Deserialize)]
-pub struct Listed {
-    pub execution_id: ExecutionId,
-    pub agent_name: AgentName,
-}
-
-/// Where a page ended.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PageKey {
-    pub execution_id: ExecutionId,
-    pub created_at: Timestamp,
-}
-
-/// From where a list goes on.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged)]
-pub enum After {
-    /// Behind this run.
-    Run(PageKey),
-    /// With the runs of this time.
-    Time { until: Timestamp },
-}
-
-impl After {
-    #[must_use]
-    pub const fn created_at(&self) -> Timestamp {
-        match self {
-            Self::Run(key) => key.created_at,
-            Self::Time { until } => *until,
-        }
-    }
 }
 
 #[derive(Debug, Clone)]
@@ -247,17 +194,17 @@ impl Executions {
         self.part(id.as_str(), INPUT, Consistency::Strong, "read an input").await
     }
 
-    /// Reads what is not there, to have made a call: see [`crate::aws::prepare`].
-    pub async fn prepare(&self) {
+    /// Reads what is not there, to have made a call: see [`crate::aws::connection::warm_up`].
+    pub async fn warm_up(&self) {
         let nothing: Result<Option<Execution>, Error> =
-            self.part(NOTHING, STATE, Consistency::Eventual, "prepare").await;
+            self.part(NOTHING, STATE, Consistency::Eventual, "warm up").await;
         drop(nothing);
     }
 
     /// The same for who may read in batches alone.
     pub async fn prepare_batch(&self) {
         let keys = vec![key(NOTHING, STATE)];
-        drop(self.batch(keys, None, Consistency::Eventual, "prepare").await);
+        drop(self.batch(keys, None, Consistency::Eventual, "warm up").await);
     }
 
     async fn part<T: DeserializeOwned>(
@@ -283,7 +230,7 @@ impl Executions {
     }
 
     /// Several items in one call, at most a hundred, in no order.
-    async fn batch(
+    pub(super) async fn batch(
         &self,
         keys: Vec<Item>,
         projection: Option<Projection>,
@@ -371,71 +318,8 @@ impl Executions {
             outcome,
         })
     }
-
-    /// One page of the index of a user's runs, newest first, from behind `after`. It may hold fewer
-    /// than `limit`, even none, and still not be the last: the second value says where to go on.
-    pub async fn list(
-        &self,
-        filter: &Filter,
-        limit: i32,
-        after: Option<&After>,
-    ) -> Result<(Vec<Listed>, Option<PageKey>), Error> {
-        let Projection { expression, names } = Projection::of::<Listed>();
-        let mut query = self
-            .client
-            .query()
-            .table_name(&self.table)
-            .index_name("user")
-            .projection_expression(expression)
-            .set_expression_attribute_names(Some(names))
-            .expression_attribute_values(":user_id", text(filter.user_id.as_str()))
-            .scan_index_forward(false)
-            .limit(limit);
-        if let Some(agent) = &filter.agent_name {
-            query = query
-                .filter_expression("agent_name = :agent_name")
-                .expression_attribute_values(":agent_name", text(agent.as_str()));
-        }
-        let mut which = "user_id = :user_id";
-        if let Some(After::Time { until }) = after {
-            which = "user_id = :user_id AND created_at <= :until";
-            query = query.expression_attribute_values(":until", number(until.millis()));
-        }
-        query = query.key_condition_expression(which);
-        if let Some(After::Run(after)) = after {
-            let mut start = key(after.execution_id.as_str(), STATE);
-            start.insert("user_id".to_owned(), text(filter.user_id.as_str()));
-            start.insert("created_at".to_owned(), number(after.created_at.millis()));
-            query = query.set_exclusive_start_key(Some(start));
-        }
-        let page = query.send().await.map_err(Error::aws("list executions"))?;
-        let listed = page.items.unwrap_or_default().into_iter().map(from_item);
-        Ok((listed.collect::<Result<_, _>>()?, page.last_evaluated_key.map(from_item).transpose()?))
-    }
-
-    /// Those of the listed runs that are there, in their order, as they stand.
-    pub async fn find_listed(&self, listed: Vec<Listed>) -> Result<Vec<Execution>, Error> {
-        if listed.is_empty() {
-            return Ok(Vec::new());
-        }
-        let keys = listed.iter().map(|it| key(it.execution_id.as_str(), STATE)).collect();
-        let projection = Some(Projection::of::<Execution>());
-        let items = self.batch(keys, projection, Consistency::Eventual, "read executions").await?;
-        let mut found = HashMap::new();
-        for item in items {
-            let execution: Execution = from_item(item)?;
-            if is_live(execution.ttl) {
-                found.insert(execution.execution_id.clone(), execution);
-            }
-        }
-        Ok(listed.iter().filter_map(|it| found.remove(&it.execution_id)).collect())
-    }
 }
 
-pub(super) fn key(id: &str, part: &str) -> Item {
-    HashMap::from([("execution_id".to_owned(), text(id)), ("part".to_owned(), text(part))])
-}
-
-fn is_live(ttl: Option<i64>) -> bool {
+pub(super) fn is_live(ttl: Option<i64>) -> bool {
     ttl.is_none_or(|ttl| ttl > Timestamp::now().seconds())
 }

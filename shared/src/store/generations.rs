@@ -7,20 +7,19 @@ use aws_sdk_dynamodb::{
 };
 use ulid::Ulid;
 
-use super::{Item, Write, executions::key, from_item, number, text};
-use crate::{caller::UserId, error::Error, signature::Generation, time::Timestamp};
-
-pub(super) const GENERATION: &str = "generation";
+use crate::{
+    domain::{error::Error, id::UserId, signature::Generation, time::Timestamp},
+    store::{
+        item::{from_item, number, text},
+        key::generation_key,
+        write::Write,
+    },
+};
 
 #[derive(Debug, Clone)]
 pub struct Generations {
     client: Client,
     table: String,
-}
-
-/// The key of a user's item.
-pub(super) fn generation_key(user: &UserId) -> Item {
-    key(&format!("secret#{user}"), GENERATION)
 }
 
 impl Generations {

@@ -6,11 +6,12 @@ use aws_sdk_dynamodb::Client;
 use tokio::sync::Mutex;
 use ulid::Ulid;
 
-use super::{Write, is_refused, number, text};
 use crate::{
-    caller::{Credential, UserId},
-    error::Error,
-    time::Timestamp,
+    domain::{caller::Credential, error::Error, id::UserId, time::Timestamp},
+    store::{
+        item::{number, text},
+        write::{Write, is_refused},
+    },
 };
 
 pub(super) const MINUTE: i64 = 60_000;

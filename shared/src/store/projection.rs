@@ -75,7 +75,7 @@ impl<'de> Deserializer<'de> for Fields<'_> {
 mod tests {
     use super::*;
     use crate::{
-        delivery::Delivery, execution::Execution, outcome::Outcome,
+        domain::{delivery::Delivery, execution::Execution, outcome::Outcome},
         store::subscriptions::listed_projection,
     };
 

@@ -6,32 +6,37 @@ use serde::Deserialize;
 
 use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem, Update, builders::UpdateBuilder};
 
-use super::{
-    Transaction, Write,
-    executions::{Consistency, Executions, key},
-    from_item, is_refused, number,
-    projection::Projection,
-    read_batch, text, to_item,
-    transitions::{Change, Step},
-};
 use crate::{
-    caller::Actor,
-    debt::{Debt, DebtKind},
-    delivery::Delivery,
-    error::Error,
-    execution::{Execution, ExecutionId, Rank},
-    question::{Answer, PART_PREFIX, Question, QuestionId, QuestionState},
-    time::Timestamp,
+    domain::{
+        caller::Actor,
+        debt::{Debt, DebtKind},
+        delivery::Delivery,
+        error::Error,
+        execution::Execution,
+        id::{ExecutionId, QUESTION_PREFIX, QuestionId},
+        question::{Answer, Question, QuestionState},
+        status::Rank,
+        time::Timestamp,
+    },
+    store::{
+        batch::{Consistency, read_batch},
+        change::Change,
+        executions::Executions,
+        item::{from_item, number, text, to_item},
+        key::key,
+        projection::Projection,
+        write::{Step, Transaction, Write, is_refused},
+    },
 };
 
 /// What became of opening or closing a question.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Turn {
-    Done,
+pub enum QuestionWrite {
+    Applied,
     /// It was done before.
-    Known,
+    AlreadyApplied,
     /// The row has changed since it was read: look again.
-    Moved,
+    Conflict,
 }
 
 /// All that is read of a question by whoever need not answer it to Step Functions.
@@ -76,16 +81,16 @@ impl Executions {
         after: &Execution,
         question: &Question,
         owed: &[Delivery],
-    ) -> Result<Turn, Error> {
+    ) -> Result<QuestionWrite, Error> {
         let mut state = running(after, "#sequence = :sequence", "ADD open_questions :question");
         sequenced(&mut state, before, after, &question.question_id);
         let mut others =
             vec![self.put(after.execution_id.as_str(), &question.question_id.part(), question)?];
         others.extend(self.owing(owed)?);
         match self.change(&after.execution_id, state, others, "store a question").await? {
-            Transaction::Committed => Ok(Turn::Done),
-            Transaction::Refused(0) => Ok(Turn::Moved),
-            Transaction::Refused(_) => Ok(Turn::Known),
+            Transaction::Committed => Ok(QuestionWrite::Applied),
+            Transaction::Refused(0) => Ok(QuestionWrite::Conflict),
+            Transaction::Refused(_) => Ok(QuestionWrite::AlreadyApplied),
         }
     }
 
@@ -98,7 +103,7 @@ impl Executions {
         question: &QuestionId,
         reason: QuestionState,
         ttl: i64,
-    ) -> Result<Turn, Error> {
+    ) -> Result<QuestionWrite, Error> {
         let mut state = running(after, "#sequence = :sequence", "DELETE open_questions :question");
         sequenced(&mut state, before, after, question);
         // Else the message is the agent's own, who may have changed it meanwhile.
@@ -107,8 +112,8 @@ impl Executions {
         }
         let others = vec![self.close(&after.execution_id, question, reason, Some(ttl))?];
         match self.change(&after.execution_id, state, others, "close a question").await? {
-            Transaction::Committed => Ok(Turn::Done),
-            Transaction::Refused(_) => Ok(Turn::Moved),
+            Transaction::Committed => Ok(QuestionWrite::Applied),
+            Transaction::Refused(_) => Ok(QuestionWrite::Conflict),
         }
     }
 
@@ -161,7 +166,7 @@ impl Executions {
             .table_name(&self.table)
             .key_condition_expression("execution_id = :id AND begins_with(part, :prefix)")
             .expression_attribute_values(":id", text(id.as_str()))
-            .expression_attribute_values(":prefix", text(PART_PREFIX))
+            .expression_attribute_values(":prefix", text(QUESTION_PREFIX))
             .projection_expression(expression)
             .set_expression_attribute_names(Some(names))
             .consistent_read(true)
@@ -190,7 +195,7 @@ impl Executions {
             .table_name(&self.table)
             .key_condition_expression("execution_id = :id AND begins_with(part, :prefix)")
             .expression_attribute_values(":id", text(id.as_str()))
-            .expression_attribute_values(":prefix", text(PART_PREFIX))
+            .expression_attribute_values(":prefix", text(QUESTION_PREFIX))
             .projection_expression(expression)
             .set_expression_attribute_names(Some(names))
             .consistent_read(true)

@@ -9,18 +9,22 @@ use aws_sdk_dynamodb::{
 };
 use ulid::Ulid;
 
-use super::{
-    Item, Transaction, Write, executions::key, from_item, is_refused, number,
-    projection::Projection, text, to_item, transact, transitions::Step,
-};
 use crate::{
-    caller::UserId,
-    delivery::Delivery,
-    error::Error,
-    health::{DisabledReason, Health},
-    signature::Generation,
-    subscription::{Interest, Listed, MAX_SUBSCRIPTIONS, Signed, Subscription, SubscriptionId},
-    time::Timestamp,
+    domain::{
+        delivery::Delivery,
+        error::Error,
+        health::{DisabledReason, Health},
+        id::{SubscriptionId, UserId},
+        signature::Generation,
+        subscription::{Interest, Listed, MAX_SUBSCRIPTIONS, Signed, Subscription},
+        time::Timestamp,
+    },
+    store::{
+        item::{Item, from_item, number, text, to_item},
+        key::{key, owner_key, subscription_key},
+        projection::Projection,
+        write::{Step, Transaction, Write, is_refused, transact},
+    },
 };
 
 const COUNT: &str = "count";
@@ -30,15 +34,6 @@ const PREFIX: &str = "sub_";
 pub struct Subscriptions {
     client: Client,
     table: String,
-}
-
-fn owner_key(user: &UserId) -> String {
-    format!("subscriptions#{user}")
-}
-
-/// The key of a subscription.
-pub(super) fn subscription_key(user: &UserId, id: &SubscriptionId) -> Item {
-    key(&owner_key(user), id.as_str())
 }
 
 impl Subscriptions {

@@ -13,29 +13,29 @@ use aws_sdk_dynamodb::{
     },
 };
 use serde::Deserialize;
-use ulid::Ulid;
 
-use super::{
-    Item, Transaction, Write,
-    executions::{CALLBACK, Executions, IDEMPOTENCY, INPUT, OUTPUT, STATE, key},
-    found, from_item, is_refused, number, text, to_item, transact,
-    trouble::TROUBLE,
-};
 use crate::{
-    caller::Actor,
-    debt::{Debt, DebtKind},
-    delivery::Delivery,
-    error::Error,
-    execution::{Execution, ExecutionId, Position, Rank, StopReason},
-    outcome::Outcome,
-    protocol::{CLAIM_GRACE, Grounds, Tries},
-    question::QuestionState,
-    time::Timestamp,
+    domain::{
+        caller::Actor,
+        debt::{Debt, DebtKind},
+        delivery::Delivery,
+        error::Error,
+        execution::Execution,
+        id::ExecutionId,
+        outcome::Outcome,
+        protocol::{CLAIM_GRACE, Grounds, Tries},
+        question::QuestionState,
+        status::{Rank, StopReason},
+        time::Timestamp,
+    },
+    store::{
+        change::{Change, Replacing},
+        executions::Executions,
+        item::{from_item, number, text, to_item},
+        key::{CALLBACK, IDEMPOTENCY, INPUT, STATE, key},
+        write::{Step, Transaction, Write, is_refused},
+    },
 };
-
-/// The one transition rule in DynamoDB's words; see [`Position::may_follow`].
-const MAY_FOLLOW: &str =
-    "redrive_count < :redrive_count OR (redrive_count = :redrive_count AND #rank < :rank)";
 
 #[derive(Debug)]
 pub enum Claim {
@@ -46,20 +46,12 @@ pub enum Claim {
     Unknown,
 }
 
-/// What became of a conditional step.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Step {
-    Applied,
-    /// The row has moved on already.
-    Stale,
-}
-
 impl Executions {
     /// Claims a queued run for launching. From the first claim on, only Step Functions settles
     /// it. An unclaimed run is not claimed after its `launch_before` or its deadline, nor when its
     /// caller has cancelled it. Repeating it is harmless, so a lost reply is too: the worst is that
     /// a try is counted which was none. It leaves `due_at` alone, which costs two writes of the
-    /// index to move. See [`Facts::may_be_claimed`](crate::protocol::Facts::may_be_claimed).
+    /// index to move. See [`Facts::may_be_claimed`](crate::domain::protocol::Facts::may_be_claimed).
     pub async fn claim(&self, id: &ExecutionId) -> Result<Claim, Error> {
         let now = Timestamp::now();
         let claimed = self
@@ -242,7 +234,7 @@ impl Executions {
         Ok(())
     }
 
-    fn update(&self, id: &ExecutionId) -> UpdateItemFluentBuilder {
+    pub(super) fn update(&self, id: &ExecutionId) -> UpdateItemFluentBuilder {
         let state = Some(key(id.as_str(), STATE));
         self.client.update_item().table_name(&self.table).set_key(state)
     }
@@ -281,7 +273,7 @@ impl Executions {
     }
 
     /// Moves a run to where `after` says, if the transition rule lets it and the row is as it was
-    /// seen (see [`Facts::may_move`](crate::protocol::Facts::may_move)), and with it stores the
+    /// seen (see [`Facts::may_move`](crate::domain::protocol::Facts::may_move)), and with it stores the
     /// deliveries that are owed for that, and how it ended where `outcome` says so, and closes the
     /// questions that it takes off the run: one write when there is nothing else to store, else one
     /// transaction.
@@ -336,65 +328,6 @@ impl Executions {
         Ok(TransactWriteItem::builder().put(put).build())
     }
 
-    /// Changes the state under its condition, and with it writes `others`, all or nothing: one
-    /// write when there are none, else one transaction, in which the state is the first item.
-    pub(super) async fn change(
-        &self,
-        id: &ExecutionId,
-        state: Change,
-        mut others: Vec<TransactWriteItem>,
-        action: &'static str,
-    ) -> Result<Transaction, Error> {
-        if others.is_empty() {
-            return self.change_alone(id, state, action).await;
-        }
-        let update = Update::builder()
-            .table_name(&self.table)
-            .set_key(Some(key(id.as_str(), STATE)))
-            .update_expression(state.expression)
-            .condition_expression(state.condition)
-            .set_expression_attribute_names(Some(state.names))
-            .set_expression_attribute_values(Some(state.values))
-            .build()
-            .map_err(|error| Error::corrupt("a transition", error))?;
-        others.insert(0, TransactWriteItem::builder().update(update).build());
-        transact(&self.client, &Ulid::generate().to_string(), others, action).await
-    }
-
-    async fn change_alone(
-        &self,
-        id: &ExecutionId,
-        state: Change,
-        action: &'static str,
-    ) -> Result<Transaction, Error> {
-        let written: Vec<_> = SEAL
-            .into_iter()
-            .filter_map(|name| Some((name, state.values.get(&format!(":{name}"))?.clone())))
-            .collect();
-        let updated = self
-            .update(id)
-            .update_expression(state.expression)
-            .condition_expression(state.condition)
-            .set_expression_attribute_names(Some(state.names))
-            .set_expression_attribute_values(Some(state.values))
-            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
-            .write()
-            .await;
-        match updated {
-            Ok(_) => Ok(Transaction::Committed),
-            // An earlier try was committed, and only its reply was lost.
-            Err(error)
-                if found(&error).is_some_and(|item| {
-                    written.iter().all(|(name, value)| item.get(*name) == Some(value))
-                }) =>
-            {
-                Ok(Transaction::Committed)
-            }
-            Err(error) if is_refused(&error) => Ok(Transaction::Refused(0)),
-            Err(error) => Err(Error::aws(action)(error)),
-        }
-    }
-
     /// Puts off the expiry of all parts that live as long as the run. The outcome and the deliveries
     /// are written with an expiry of their own.
     fn keep(
@@ -422,107 +355,5 @@ impl Executions {
             Ok(TransactWriteItem::builder().update(update).build())
         };
         parts.into_iter().map(keep).collect()
-    }
-}
-
-/// Those attributes of a change by which whoever has written it knows it again.
-const SEAL: [&str; 5] = ["updated_at", "rank", "redrive_count", "progress", "sequence"];
-
-/// An outcome, and the condition under which it replaces what is known of how its run ended: only
-/// what is of an earlier position, or the same.
-struct Replacing {
-    item: Item,
-    condition: &'static str,
-    names: HashMap<String, String>,
-    values: HashMap<String, AttributeValue>,
-}
-
-impl Replacing {
-    fn of(id: &ExecutionId, outcome: &Outcome, ttl: i64) -> Result<Self, Error> {
-        let mut item = to_item(outcome)?;
-        item.extend(key(id.as_str(), OUTPUT));
-        item.insert("ttl".to_owned(), number(ttl));
-        Ok(Self {
-            item,
-            condition: "attribute_not_exists(execution_id) OR redrive_count < :redrive_count \
-                        OR (redrive_count = :redrive_count AND #rank <= :rank)",
-            names: HashMap::from([("#rank".to_owned(), "rank".to_owned())]),
-            values: HashMap::from([
-                (":redrive_count".to_owned(), number(outcome.redrive_count)),
-                (":rank".to_owned(), number(outcome.rank)),
-            ]),
-        })
-    }
-}
-
-/// An update of the state under a condition.
-pub(super) struct Change {
-    pub(super) expression: String,
-    pub(super) condition: String,
-    pub(super) names: HashMap<String, String>,
-    pub(super) values: HashMap<String, AttributeValue>,
-}
-
-impl Change {
-    /// Of the attributes by which a run moves.
-    fn of(before: &Execution, after: &Execution, grounds: Grounds) -> Self {
-        let Position { redrive_count, rank } = after.position();
-        let millis = |time: Option<Timestamp>| time.map(|time| number(time.millis()));
-        let attributes = [
-            ("status", Some(text(after.status.as_str()))),
-            ("redrive_count", Some(number(redrive_count))),
-            ("rank", Some(number(rank as u8))),
-            ("updated_at", millis(Some(after.updated_at))),
-            ("started_at", millis(after.started_at)),
-            ("completed_at", millis(after.completed_at)),
-            ("error_code", after.error_code.as_deref().map(text)),
-            ("due_at", millis(after.due_at)),
-            ("debt", after.debt.as_ref().map(|debt| text(debt.as_str()))),
-            // How often `sweep` has tried in vain: it moves, so that is over.
-            ("sweeps", None),
-            ("trouble", after.troubled_at.map(|_| text(TROUBLE))),
-            ("troubled_at", millis(after.troubled_at)),
-            ("kept_until", millis(after.kept_until)),
-            ("ttl", after.ttl.map(number)),
-        ];
-        let (mut set, mut removed) = (Vec::new(), Vec::new());
-        let (mut names, mut values) = (HashMap::new(), HashMap::new());
-        for (name, value) in attributes {
-            names.insert(format!("#{name}"), name.to_owned());
-            if let Some(value) = value {
-                set.push(format!("#{name} = :{name}"));
-                values.insert(format!(":{name}"), value);
-            } else {
-                removed.push(format!("#{name}"));
-            }
-        }
-        // What was asked of an earlier redrive is done with.
-        if redrive_count > before.redrive_count {
-            let done = [
-                "cancel_requested_at",
-                "cancelled_by",
-                "deadline",
-                "stop_reason",
-                "progress",
-                "message",
-            ];
-            removed.extend(done.map(|name| format!("#{name}")));
-            names.extend(done.map(|name| (format!("#{name}"), name.to_owned())));
-        }
-        if redrive_count > before.redrive_count || rank >= Rank::Presumed {
-            removed.push("open_questions".to_owned());
-        }
-        let mut expression = format!("SET {}", set.join(", "));
-        if !removed.is_empty() {
-            expression = format!("{expression} REMOVE {}", removed.join(", "));
-        }
-        // A question that was opened or closed since would be left open, or told of twice.
-        let mut condition = format!("({MAY_FOLLOW}) AND #sequence = :sequence");
-        names.insert("#sequence".to_owned(), "sequence".to_owned());
-        values.insert(":sequence".to_owned(), number(before.sequence));
-        if grounds == Grounds::Unclaimed {
-            condition.push_str(" AND attribute_not_exists(claimed_at)");
-        }
-        Self { expression, condition, names, values }
     }
 }

@@ -3,14 +3,18 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{
-    executions::{Executions, STATE, key},
-    from_item, number, text,
+use crate::{
+    domain::{
+        error::Error,
+        id::{ExecutionId, UserId},
+        time::Timestamp,
+    },
+    store::{
+        executions::Executions,
+        item::{from_item, number, text},
+        key::{STATE, TROUBLE, key},
+    },
 };
-use crate::{caller::UserId, error::Error, execution::ExecutionId, time::Timestamp};
-
-/// The one key of the index of everybody's trouble.
-pub(super) const TROUBLE: &str = "all";
 
 /// Something that went wrong, as the indexes have it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,8 +1,8 @@
 //! What is explored: little of each kind with every change, and more of it in `make test-all`.
 
-use relay::{
-    execution::{Rank, Status},
+use relay::domain::{
     question::QuestionState,
+    status::{Rank, Status},
 };
 
 use crate::{

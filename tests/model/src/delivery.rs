@@ -11,10 +11,8 @@ use std::{
     time::Duration,
 };
 
-use relay::{
-    delivery::{DeliveryState, Schedule},
-    protocol::DeliveryFacts,
-    time::Timestamp,
+use relay::domain::{
+    delivery::DeliveryState, protocol::DeliveryFacts, schedule::Schedule, time::Timestamp,
 };
 use stateright::{Model, Property};
 

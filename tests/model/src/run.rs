@@ -13,7 +13,7 @@ use std::sync::{
     atomic::{AtomicU8, Ordering},
 };
 
-use relay::{execution::Rank, question::QuestionState};
+use relay::domain::{question::QuestionState, status::Rank};
 use stateright::{Model, Property};
 
 use self::{

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use relay::{protocol::CLAIM_GRACE, time::Timestamp};
+use relay::domain::{protocol::CLAIM_GRACE, time::Timestamp};
 
 /// How many ticks have passed since the run was accepted.
 pub type Tick = u8;

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use e2e::receiver::Receiver;
-use relay::api_key::ApiKeyHash;
+use relay::domain::api_key::ApiKeyHash;
 use reqwest::Method;
 use serde_json::{Value, json};
 

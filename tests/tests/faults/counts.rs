@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use e2e::{Stack, User, eventually, receiver::Receiver};
-use relay::{api_key::ApiKeyHash, execution::Rank};
+use relay::domain::{api_key::ApiKeyHash, status::Rank};
 use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::time::timeout;

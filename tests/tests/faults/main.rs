@@ -136,6 +136,7 @@ async fn run(
     pause: Duration,
     most_sweeps: usize,
 ) -> usize {
+    let clock = Instant::now();
     let proxy = Proxy::connect();
     let receiver = Arc::new(Receiver::start().await);
     let rows = matrix.into_iter().enumerate().map(async |(number, (call, fault))| {
@@ -157,7 +158,9 @@ async fn run(
     let asked = rows.iter_mut().filter(|row| row.run.scenario.asks() && !row.run.id.is_empty());
     join_all(asked.map(|row| row.answer(&proxy))).await;
     let mut runs: Vec<_> = rows.iter_mut().map(|row| &mut row.run).collect();
+    let begun = clock.elapsed();
     settle(stack, &mut runs, pause).await;
+    let settled = clock.elapsed();
 
     let (fired, executions) = (proxy.fired().await, executions(stack).await);
     let mut bad = 0;
@@ -185,6 +188,10 @@ async fn run(
         .await;
     }
     proxy.clear().await;
+    println!(
+        "begun after {begun:.0?}, settled after {settled:.0?}, judged after {:.0?}",
+        clock.elapsed()
+    );
     bad
 }
 
@@ -247,20 +254,27 @@ async fn print([function, call, fault]: [&str; 3], scenario: &str, run: &Run, wr
 async fn alone(work: impl AsyncFnOnce(&Stack)) {
     let _alone = ALONE.lock().await;
     let stack = Stack::connect().await;
-    let mappings = [
-        Mapping::of(&stack, "LaunchFunctionName").await,
-        Mapping::of(&stack, "WebhookFunctionName").await,
-    ];
-    join_all(mappings.iter().map(|mapping| mapping.set_batch_size(1))).await;
+    let mappings = mappings(&stack).await;
+    handle_together(&mappings, 1).await;
     let clock = Instant::now();
     let outcome = AssertUnwindSafe(work(&stack)).catch_unwind().await;
     Proxy::connect().clear().await;
-    for mapping in mappings {
-        mapping.set_batch_size(10).await;
-        mapping.enable(true).await;
-    }
+    handle_together(&mappings, 10).await;
+    join_all(mappings.iter().map(|mapping| mapping.enable(true))).await;
     println!("after {:?}", clock.elapsed());
     outcome.unwrap_or_else(|panic| resume_unwind(panic));
+}
+
+async fn mappings(stack: &Stack) -> [Mapping; 2] {
+    [
+        Mapping::of(stack, "LaunchFunctionName").await,
+        Mapping::of(stack, "WebhookFunctionName").await,
+    ]
+}
+
+/// How many messages of a queue one invocation gets.
+async fn handle_together(mappings: &[Mapping], messages: i32) {
+    join_all(mappings.iter().map(|mapping| mapping.set_batch_size(messages))).await;
 }
 
 /// A row of the matrix.
@@ -334,7 +348,10 @@ async fn no_fault_of_any_call_costs_anything() {
             .into_iter()
             .partition(|(_, fault)| [Fault::KilledBefore, Fault::KilledAfter].contains(fault));
         let mut bad = 0;
-        for (rows, pause) in [(rows, PAUSE), (kills, SHORT_PAUSE)] {
+        let mappings = mappings(stack).await;
+        // Only who is killed takes others along.
+        for (rows, pause, messages) in [(rows, PAUSE, 10), (kills, SHORT_PAUSE, 1)] {
+            handle_together(&mappings, messages).await;
             for rows in rows.chunks(AT_ONCE) {
                 bad += run(stack, rows.to_vec(), pause, SWEEPS).await;
             }

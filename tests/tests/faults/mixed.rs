@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use e2e::{Stack, receiver::Receiver};
 use futures_util::{StreamExt, stream};
-use relay::queue::{DeliveryMessage, LaunchMessage};
+use relay::aws::queue::{DeliveryMessage, LaunchMessage};
 use serde_json::json;
 
 use crate::{

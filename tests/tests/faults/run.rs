@@ -10,7 +10,7 @@ use std::{
 use aws_sdk_dynamodb::types::AttributeValue;
 use e2e::{Answer, Stack, User, eventually, owes, receiver::Receiver};
 use futures_util::{StreamExt, stream};
-use relay::{api_key::ApiKeyHash, time::Timestamp};
+use relay::domain::{api_key::ApiKeyHash, time::Timestamp};
 use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::{sync::OnceCell, time::timeout};

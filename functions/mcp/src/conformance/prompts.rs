@@ -7,10 +7,9 @@ use rmcp::{
 use serde_json::{Value, json};
 
 use super::{
-    Context,
+    protocol::{Context, typed},
     questions::{self, Step},
     tools::PNG,
-    typed,
 };
 
 pub(super) fn list() -> Vec<Prompt> {

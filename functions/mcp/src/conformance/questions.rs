@@ -7,7 +7,7 @@ use rmcp::{
 };
 use serde_json::{Value, json};
 
-use super::{Context, typed};
+use super::protocol::{Context, typed};
 
 /// It signs nothing but the fixtures' state.
 const KEY: &[u8] = b"a key of the conformance fixtures";

@@ -6,7 +6,7 @@ use rmcp::{
 };
 use serde_json::json;
 
-use super::{tools::PNG, typed};
+use super::{protocol::typed, tools::PNG};
 
 const TEXT: &str = "test://static-text";
 const BINARY: &str = "test://static-binary";

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use relay::json::Json;
+use relay::domain::json::Json;
 use rmcp::{
     ErrorData,
     model::{
@@ -13,9 +13,8 @@ use rmcp::{
 use serde_json::{Value, json};
 
 use super::{
-    Context,
+    protocol::{Context, typed},
     questions::{self, Step},
-    typed,
 };
 use crate::{
     server::{Server, caller},
@@ -182,7 +181,9 @@ async fn run(
         start["wait_seconds"] = json!(20);
     }
     let arguments = Json::of(&start);
-    let answer = tools::call(server, &caller(context)?, "start_agent", &arguments, as_task).await;
+    let Server { services, change } = server;
+    let caller = caller(context)?;
+    let answer = tools::call(services, change, &caller, "start_agent", &arguments, as_task).await;
     answer.ok_or_else(|| ErrorData::internal_error("there is no tool start_agent", None))
 }
 

@@ -23,7 +23,7 @@ export class AgentRelayApi implements ICredentialType {
 			default: '',
 			required: true,
 			placeholder: 'https://abc123.execute-api.eu-west-1.amazonaws.com/live',
-			description: 'Where the API answers: the output ApiUrl of the stack',
+			description: 'The address of the API: the output ApiUrl of the stack',
 		},
 		{
 			displayName: 'API Key',
@@ -32,7 +32,7 @@ export class AgentRelayApi implements ICredentialType {
 			typeOptions: { password: true },
 			default: '',
 			required: true,
-			description: 'A key that the operator has made for you. It begins with relay_.',
+			description: 'The key that the operator created for you. It begins with relay_.',
 		},
 	];
 

@@ -4,12 +4,15 @@ use anyhow::{Context as _, anyhow, bail, ensure};
 use aws_sdk_dynamodb::types::{TableStatus, TimeToLiveStatus};
 use aws_sdk_eventbridge::types::{RuleState, Target};
 use aws_sdk_lambda::types::{LastUpdateStatus, State};
-use relay::{agent::AgentStatus, debt::Debt, store::due::FOREVER, time::Timestamp};
+use relay::{
+    domain::{agent::AgentStatus, debt::Debt, time::Timestamp},
+    store::due::FOREVER,
+};
 
-use super::Findings;
+use super::findings::Findings;
 use crate::{
-    agents::check_machine,
-    dead_letters::{self, Letters},
+    dead_letters::{self, DeadLetters},
+    registration::check_machine,
     stack::{Stack, refusal},
 };
 
@@ -30,7 +33,12 @@ pub(super) fn settled(stack: &Stack) -> anyhow::Result<String> {
         stack.status.as_str(),
         "CREATE_COMPLETE" | "UPDATE_COMPLETE" | "UPDATE_ROLLBACK_COMPLETE" | "IMPORT_COMPLETE"
     );
-    ensure!(is_settled, "{} is {}: wait, or deploy it again", stack.name, stack.status);
+    ensure!(
+        is_settled,
+        "{} is {}: wait until it is complete, or deploy it again",
+        stack.name,
+        stack.status
+    );
     Ok(format!("{} is {}", stack.name, stack.status))
 }
 
@@ -45,7 +53,7 @@ pub(super) async fn tables(stack: &Stack) -> anyhow::Result<String> {
     }
     let name = stack.output("ExecutionsTable")?;
     let read = client.describe_time_to_live().table_name(name).send().await.map_err(refusal);
-    let read = read.with_context(|| format!("cannot read the expiry of the table {name}"))?;
+    let read = read.with_context(|| format!("cannot read the time to live of the table {name}"))?;
     let ttl = read
         .time_to_live_description
         .unwrap_or_else(|| aws_sdk_dynamodb::types::TimeToLiveDescription::builder().build());
@@ -53,7 +61,7 @@ pub(super) async fn tables(stack: &Stack) -> anyhow::Result<String> {
         ttl.time_to_live_status,
         Some(TimeToLiveStatus::Enabled | TimeToLiveStatus::Enabling)
     ) && ttl.attribute_name.as_deref() == Some("ttl");
-    ensure!(is_on, "nothing expires in {name}: turn on its time to live, by the attribute ttl");
+    ensure!(is_on, "items in {name} do not expire: enable time to live on the attribute ttl");
     Ok("3 are active, and old runs expire".to_owned())
 }
 
@@ -77,9 +85,9 @@ pub(super) async fn functions(stack: &Stack) -> anyhow::Result<String> {
 pub(super) async fn concurrency(stack: &Stack) -> anyhow::Result<String> {
     let client = aws_sdk_lambda::Client::new(&stack.aws);
     let read = client.get_account_settings().send().await.map_err(refusal);
-    let limit = read.context("cannot read the account's settings of Lambda")?.account_limit;
+    let limit = read.context("cannot read the account's Lambda settings")?.account_limit;
     let limit = limit.and_then(|it| it.unreserved_concurrent_executions);
-    let limit = limit.context("Lambda does not say how many functions may run at once")?;
+    let limit = limit.context("Lambda does not return the limit of concurrent executions")?;
     enough_concurrency(stack.number("MaxWaiters")?, limit)
 }
 
@@ -88,12 +96,12 @@ pub(super) async fn concurrency(stack: &Stack) -> anyhow::Result<String> {
 fn enough_concurrency(max_waiters: u32, limit: i32) -> anyhow::Result<String> {
     ensure!(
         i64::from(max_waiters) * 2 <= i64::from(limit),
-        "{limit} functions may run at once, of which requests by Prefer: wait may hold {max_waiters}: \
-         ask for more concurrent executions of Lambda, or deploy with a MaxWaiters of {}",
+        "{max_waiters} of {limit} concurrent executions may be used by requests with Prefer: wait, more than \
+         half: request a higher Lambda quota, or deploy with a MaxWaiters of {}",
         limit.max(0) / 2
     );
     Ok(format!(
-        "{limit} functions may run at once, {max_waiters} of them for requests that are held"
+        "{limit} concurrent executions, {max_waiters} of them for requests with Prefer: wait"
     ))
 }
 
@@ -103,34 +111,37 @@ pub(super) async fn consumer(stack: &Stack, queue: &str, function: &str) -> anyh
     let client = aws_sdk_lambda::Client::new(&stack.aws);
     let read =
         client.list_event_source_mappings().function_name(name).send().await.map_err(refusal);
-    let read = read.with_context(|| format!("cannot read what calls the function {name}"))?;
+    let read = read
+        .with_context(|| format!("cannot read the event source mappings of the function {name}"))?;
     let queue = stack.output(queue)?;
     let queue_name = queue.rsplit('/').next().unwrap_or_default();
     let mut mappings = read.event_source_mappings.unwrap_or_default().into_iter();
     let mapping = mappings
         .find(|it| it.event_source_arn().and_then(|arn| arn.rsplit(':').next()) == Some(queue_name))
         .with_context(|| {
-            format!("the function {name} takes no messages of {queue_name}: deploy the stack again")
+            format!(
+                "the function {name} does not receive messages from {queue_name}: deploy the stack again"
+            )
         })?;
     let state = mapping.state.unwrap_or_default();
     if !["Enabled", "Enabling", "Updating", "Creating"].contains(&state.as_str()) {
         let id = mapping.uuid.unwrap_or_default();
         bail!(
-            "the function {name} takes no messages of {queue_name} ({state}): \
+            "the function {name} does not receive messages from {queue_name} ({state}): \
              aws lambda update-event-source-mapping --enabled --uuid {id}"
         );
     }
     let (waiting, taken) =
         dead_letters::depth(&aws_sdk_sqs::Client::new(&stack.aws), queue).await?;
-    Ok(format!("{name} takes its messages: {waiting} wait, {taken} are taken"))
+    Ok(format!("{name} receives its messages: {waiting} waiting, {taken} in flight"))
 }
 
-pub(super) async fn no_letters(stack: &Stack, letters: Letters) -> anyhow::Result<String> {
+pub(super) async fn no_dead_letters(stack: &Stack, letters: DeadLetters) -> anyhow::Result<String> {
     let count = dead_letters::count(stack, &aws_sdk_sqs::Client::new(&stack.aws), letters).await?;
     let name = letters.as_str();
     ensure!(
         count == 0,
-        "{count} dead letters: see `dead-letters list {name}`, mend the cause, then `dead-letters replay {name}`"
+        "{count} dead letters: see `dead-letters list {name}`, fix the cause, then run `dead-letters replay {name}`"
     );
     Ok("no dead letters".to_owned())
 }
@@ -141,11 +152,8 @@ pub(super) async fn status_rule(stack: &Stack) -> anyhow::Result<String> {
     let target = enabled_target(stack, rule, "StatusFunctionName").await?;
     let letters = target.dead_letter_config.and_then(|config| config.arn);
     let has_queue = letters.is_some_and(|arn| arn.rsplit(':').next() == queue.rsplit('/').next());
-    ensure!(
-        has_queue,
-        "the rule {rule} has no queue for what it cannot hand over: deploy the stack again"
-    );
-    Ok(format!("{rule} hands status events over"))
+    ensure!(has_queue, "the rule {rule} has no dead-letter queue: deploy the stack again");
+    Ok(format!("{rule} delivers status events"))
 }
 
 pub(super) async fn sweep_schedule(stack: &Stack) -> anyhow::Result<String> {
@@ -182,9 +190,9 @@ pub(super) async fn sweeps(stack: &Stack) -> anyhow::Result<String> {
     let (dead, _) = stack.due()?.count(&Debt::dead(), FOREVER, 1_000, None).await?;
     ensure!(
         dead == 0,
-        "{dead} rows are given up: see `dead-letters list rows`, mend the cause, then `dead-letters replay rows`"
+        "{dead} dead rows: see `dead-letters list rows`, fix the cause, then run `dead-letters replay rows`"
     );
-    Ok("none failed within a day, and no row is given up".to_owned())
+    Ok("none failed within a day, and there are no dead rows".to_owned())
 }
 
 /// One line for all that are well, and one for each that is not.
@@ -200,8 +208,9 @@ pub(super) async fn agents(stack: &Stack, findings: &mut Findings) {
             Ok(()) => well += 1,
             Err(error) => {
                 let name = &agent.agent_name;
-                let wrong =
-                    error.context(format!("put {name} on a machine that runs, or deactivate it"));
+                let wrong = error.context(format!(
+                    "put {name} on a state machine that can run, or deactivate it"
+                ));
                 findings.add(&format!("agent {name}"), Err(wrong));
             }
         }
@@ -209,7 +218,7 @@ pub(super) async fn agents(stack: &Stack, findings: &mut Findings) {
     findings.add(
         "agents",
         match well {
-            0 => Err(anyhow!("no active agent can run: register one by `agents put`")),
+            0 => Err(anyhow!("no active agent can run: register one with `agents put`")),
             _ => Ok(format!("{well} can run")),
         },
     );
@@ -219,7 +228,7 @@ pub(super) async fn valid_keys(stack: &Stack) -> anyhow::Result<String> {
     let now = Timestamp::now();
     let keys = stack.keys()?.list().await?.into_iter();
     let valid = keys.filter(|(_, key)| key.is_valid(now)).count();
-    ensure!(valid > 0, "nobody has a valid key: make one by `keys create --user …`");
+    ensure!(valid > 0, "no key is valid: create one with `keys create --user …`");
     Ok(format!("{valid} are valid"))
 }
 

@@ -4,15 +4,17 @@ use std::time::{Duration, Instant};
 
 use anyhow::{anyhow, bail};
 use relay::{
-    agent::AgentName,
-    answer::Monitor,
-    caller::{Action, UserId},
-    execution::{ExecutionId, Status},
-    request::StartBody,
-    time::Timestamp,
+    domain::{
+        caller::Action,
+        id::{AgentName, ExecutionId, UserId},
+        request::StartBody,
+        status::Status,
+        time::Timestamp,
+    },
+    http::answer::monitor::Monitor,
 };
 
-use super::{Arguments, Findings};
+use super::findings::{Arguments, Findings};
 use crate::{
     keys::{self, NewKey},
     output::span,
@@ -46,7 +48,7 @@ pub(super) async fn api(stack: &Stack, arguments: &Arguments, findings: &mut Fin
     };
     // Before any wait, which may be interrupted.
     if let Err(error) = keys.delete(&key.hash).await {
-        findings.add("temporary key", Err(anyhow!(error).context("it stays for a minute")));
+        findings.add("temporary key", Err(anyhow!(error).context("it stays valid for a minute")));
     }
     if let Some(started) = started {
         let limit = Duration::from_secs(arguments.timeout.into());
@@ -64,18 +66,22 @@ async fn without_key(stack: &Stack) -> anyhow::Result<String> {
     match api.look(None).await? {
         401 => Ok(format!("{url} answers 401")),
         200 => {
-            bail!("{url} lets anybody in: deploy the stack again, and make sure of its authorizer")
+            bail!(
+                "{url} accepts requests without a key: deploy the stack again, and check its authorizer"
+            )
         }
-        404 | 403 => bail!("{url} is not this API: name its URL by --url or RELAY_URL"),
-        status => bail!("{url} answers {status} where 401 is right: see the authorizer's log"),
+        404 | 403 => bail!("{url} is not this API: set its URL with --url or RELAY_URL"),
+        status => bail!("{url} answers {status} instead of 401: see the authorizer's log"),
     }
 }
 
 async fn with_key(stack: &Stack, key: &NewKey) -> anyhow::Result<String> {
     let api = stack.api()?;
     match api.look(Some(&key.secret)).await? {
-        200 => Ok("a new key is let in".to_owned()),
-        401 => bail!("{} knows no key of this stack: name its URL by --url or RELAY_URL", api.url),
+        200 => Ok("a new key is accepted".to_owned()),
+        401 => {
+            bail!("{} rejects a key of this stack: set its URL with --url or RELAY_URL", api.url)
+        }
         status => bail!("{} answers {status} to a valid key: see the log of read", api.url),
     }
 }
@@ -108,15 +114,19 @@ fn judge(run: &Monitor) -> anyhow::Result<String> {
     let waited = span(Timestamp::now().millis_since(run.created_at));
     match run.status {
         Status::Completed => Ok(format!("{id} has completed after {waited}")),
-        Status::Queued => bail!(
-            "{id} is not launched after {waited}, or nobody has heard that it runs: see the logs of launch and status"
-        ),
+        Status::Queued => {
+            bail!(
+                "{id} is still queued after {waited}: it was not launched, or its status event was lost; see the logs of launch and status"
+            )
+        }
         Status::Failed | Status::Timeout | Status::Cancelled => {
             bail!("{id} is {}: see `runs show {id}`", run.status)
         }
-        Status::InputRequired => bail!("{id} waits for an answer: try an agent that asks nothing"),
+        Status::InputRequired => {
+            bail!("{id} waits for an answer: use an agent that asks no question")
+        }
         Status::Running => bail!(
-            "{id} still runs after {waited}: if it has ended in Step Functions, see the log of status"
+            "{id} is still running after {waited}: if it has ended in Step Functions, see the log of status"
         ),
     }
 }

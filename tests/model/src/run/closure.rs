@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 
-use relay::{execution::Rank, question::QuestionState};
+use relay::domain::{question::QuestionState, status::Rank};
 
 use super::{
     functions::{Calls, Reached, Step, Then},

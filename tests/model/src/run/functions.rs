@@ -2,10 +2,10 @@
 //!
 //! They follow `functions/{launch,status,sweep}` and `shared/src/service/settle.rs`, which see.
 
-use relay::{
-    execution::{Position, Rank, StopReason},
-    protocol::{Grounds, Look, Next, Reply, Tries, UnclaimedEnd},
+use relay::domain::{
+    protocol::{Grounds, Next, Poll, Reply, Tries, UnclaimedEnd},
     question::QuestionState,
+    status::{Position, Rank, StopReason},
 };
 
 use super::{
@@ -87,7 +87,7 @@ pub enum Asker {
 /// What `sweep` has seen of the row that it looks after.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Asked {
-    pub look: Look,
+    pub look: Poll,
     pub position: (u8, Rank),
     pub end: End,
     pub is_lost: bool,
@@ -178,13 +178,13 @@ impl Calls {
     pub(super) fn sweep(self, row: &Row, due: Tick, now: Tick) -> Step {
         let facts = row.facts(self.terms);
         let asked = Asked {
-            look: facts.look(at(now), SILENCE),
+            look: facts.poll(at(now), SILENCE),
             position: (row.redrive, row.rank),
             end: row.end(),
             is_lost: self.rules.is_lost(&facts, at(now)),
             is_to_stop: self.rules.to_stop(&facts, at(now)).is_some(),
         };
-        Step::Postpone { due, until: tick(facts.look_again(at(now), SILENCE)), asked }
+        Step::Postpone { due, until: tick(facts.next_poll(at(now), SILENCE)), asked }
     }
 
     /// Makes the call.
@@ -227,13 +227,13 @@ impl Calls {
                 }
                 world.row.due = Some(until);
                 match asked.look {
-                    Look::Later => Left::default(),
-                    Look::Launch => Left::HINTED,
-                    Look::Confirm if self.rules.has(Flaw::ConfirmWithoutLook) => {
+                    Poll::Later => Left::default(),
+                    Poll::Launch => Left::HINTED,
+                    Poll::Confirm if self.rules.has(Flaw::ConfirmWithoutLook) => {
                         let (redrive, _) = asked.position;
                         Step::TellAgain { redrive, end: asked.end }.into()
                     }
-                    Look::AskOrLaunch | Look::Ask | Look::Confirm => {
+                    Poll::AskOrLaunch | Poll::Ask | Poll::Confirm => {
                         Step::Describe(Asker::Sweep(asked)).into()
                     }
                 }
@@ -385,11 +385,11 @@ impl Calls {
             Self::apply(seen, Then::Nothing).into()
         };
         match (asked.look, seen) {
-            (Look::Confirm, Ok(Some(seen))) if seen.status.is_end() => {
+            (Poll::Confirm, Ok(Some(seen))) if seen.status.is_end() => {
                 Self::apply(seen, Then::Nothing).into()
             }
-            (Look::Confirm, Ok(Some(_))) | (Look::AskOrLaunch, Ok(None) | Err(())) => Left::HINTED,
-            (Look::Confirm, Ok(None) | Err(())) => {
+            (Poll::Confirm, Ok(Some(_))) | (Poll::AskOrLaunch, Ok(None) | Err(())) => Left::HINTED,
+            (Poll::Confirm, Ok(None) | Err(())) => {
                 Step::TellAgain { redrive, end: asked.end }.into()
             }
             (_, Ok(Some(seen))) => {

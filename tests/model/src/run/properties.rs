@@ -2,9 +2,9 @@
 
 use std::sync::atomic::Ordering;
 
-use relay::{
-    execution::{Rank, Status, StopReason},
+use relay::domain::{
     question::QuestionState,
+    status::{Rank, Status, StopReason},
 };
 use stateright::Property;
 

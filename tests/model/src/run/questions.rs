@@ -1,6 +1,6 @@
 //! What an agent asks, and how it is answered: see `shared/src/service/hear.rs` and `launch`.
 
-use relay::{protocol::Standing, question::QuestionState};
+use relay::domain::{protocol::Relevance, question::QuestionState};
 
 use super::{
     functions::{Asker, Calls, Left, Reached, Step, Then},
@@ -93,10 +93,10 @@ impl World {
 }
 
 impl Calls {
-    fn standing(self, row: &Row, number: u8) -> Standing {
+    fn standing(self, row: &Row, number: u8) -> Relevance {
         let is_said = !self.rules.has(Flaw::UnsaidRedrive);
         let says = is_said.then(|| self.asks.redrive(number).into());
-        row.facts(self.terms).standing(says, true, true)
+        row.facts(self.terms).relevance(says, true, true)
     }
 
     /// An event that is handled comes no more.
@@ -117,20 +117,20 @@ impl Calls {
     pub(super) fn ask(self, world: &mut World, step: Asking) -> Left {
         let next = match step {
             Asking::Hear { number, is_second } => match self.standing(&world.row, number) {
-                Standing::Runs => Asking::Find { number, is_second, before: world.row },
-                Standing::Starts => {
+                Relevance::Current => Asking::Find { number, is_second, before: world.row },
+                Relevance::Starting => {
                     let seen = Seen::runs(world.row.redrive, world.row.claimed);
                     let then = Then::Hear(Asking::HearIfRuns { number, is_second });
                     return Self::apply(seen, then).into();
                 }
-                Standing::HasMovedOn => return Self::heard(world, number),
-                Standing::Unclear => Asking::IsKnown { number, is_second },
+                Relevance::Superseded => return Self::heard(world, number),
+                Relevance::Unclear => Asking::IsKnown { number, is_second },
                 // It comes again.
-                Standing::Behind if is_second => return Left::default(),
-                Standing::Behind => return Step::Describe(Asker::Ear(number)).into(),
+                Relevance::RowBehind if is_second => return Left::default(),
+                Relevance::RowBehind => return Step::Describe(Asker::Ear(number)).into(),
             },
             Asking::HearIfRuns { number, is_second } => {
-                if self.standing(&world.row, number) != Standing::Runs {
+                if self.standing(&world.row, number) != Relevance::Current {
                     return Self::heard(world, number);
                 }
                 Asking::Find { number, is_second, before: world.row }

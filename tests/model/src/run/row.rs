@@ -3,12 +3,17 @@
 use std::{cell::RefCell, sync::OnceLock, time::Duration};
 
 use relay::{
-    execution::{Execution, Position, Rank, Status, StopReason},
-    protocol::{Facts, Grounds, Silence},
-    question::{QuestionId, QuestionState},
+    domain::{
+        execution::Execution,
+        id::QuestionId,
+        observation::Observation,
+        protocol::{Facts, Grounds, Silence},
+        question::QuestionState,
+        status::{Position, Rank, Status, StopReason},
+    },
     service::{
-        hear::{asking, closing},
-        settle::{Observation, moved, news_of_move},
+        agent_event::{asking, closing},
+        settle::{moved, news_of_move},
     },
 };
 use serde_json::json;

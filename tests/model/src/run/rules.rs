@@ -1,8 +1,8 @@
 //! The rules of `relay`, and what a flaw makes of one of them.
 
-use relay::{
-    execution::{Position, Rank, StopReason},
+use relay::domain::{
     protocol::{CLAIM_GRACE, Facts, Grounds},
+    status::{Position, Rank, StopReason},
     time::Timestamp,
 };
 

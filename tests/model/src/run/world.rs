@@ -1,9 +1,9 @@
 //! What is left when no function runs: the tables, Step Functions, the bus, and the time.
 
-use relay::{
-    execution::{Position, Rank, Status},
+use relay::domain::{
     protocol::Grounds,
     question::QuestionState,
+    status::{Position, Rank, Status},
 };
 
 use super::row::{Code, End, Owed, Row, Seen, Terms};

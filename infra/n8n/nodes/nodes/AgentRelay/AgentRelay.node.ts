@@ -33,7 +33,7 @@ export class AgentRelay implements INodeType {
 		group: ['transform'],
 		version: 1,
 		subtitle: '={{ $parameter["operation"] + ": " + $parameter["resource"] }}',
-		description: 'Run AI agents, and be called back when they have ended',
+		description: 'Run AI agents, and get a callback when they have ended',
 		defaults: { name: 'Agent Relay' },
 		usableAsTool: true,
 		inputs: [NodeConnectionTypes.Main],

@@ -27,7 +27,7 @@ const agentOperation: INodeProperties = {
 		{
 			name: 'Get Many',
 			value: 'getAll',
-			description: 'List the agents that you may see',
+			description: 'List the agents that your key may view',
 			action: 'Get many agents',
 		},
 	],
@@ -44,19 +44,19 @@ const executionOperation: INodeProperties = {
 		{
 			name: 'Answer',
 			value: 'answer',
-			description: 'Answer what the agent asks',
+			description: 'Answer the question of an agent',
 			action: 'Answer an execution',
 		},
 		{
 			name: 'Cancel',
 			value: 'cancel',
-			description: 'Ask for the end of an execution',
+			description: 'Cancel an execution that has not ended',
 			action: 'Cancel an execution',
 		},
 		{
 			name: 'Get',
 			value: 'get',
-			description: 'Look at where an execution stands',
+			description: 'Get the status of an execution',
 			action: 'Get an execution',
 		},
 		{
@@ -74,13 +74,13 @@ const executionOperation: INodeProperties = {
 		{
 			name: 'Start',
 			value: 'start',
-			description: 'Start an agent, and go on at once',
+			description: 'Start an agent, and continue at once',
 			action: 'Start an execution',
 		},
 		{
 			name: 'Start and Wait',
 			value: 'startAndWait',
-			description: 'Start an agent, and go on with its results once it has ended',
+			description: 'Start an agent, and continue with its results when it has ended',
 			action: 'Start an execution and wait for its end',
 		},
 	],
@@ -130,14 +130,14 @@ const ofStarts: INodeProperties[] = [
 				name: 'parameters',
 				type: 'json',
 				default: '{}',
-				description: 'What the agent is given besides the message, as a JSON object',
+				description: 'Settings that the agent understands, as a JSON object',
 			},
 			{
 				displayName: 'Tags',
 				name: 'tags',
 				type: 'json',
 				default: '{}',
-				description: 'Texts by which you know the execution again, as a JSON object',
+				description: 'Labels of the execution, as a JSON object of texts',
 			},
 			{
 				displayName: 'Timeout (Seconds)',
@@ -145,7 +145,7 @@ const ofStarts: INodeProperties[] = [
 				type: 'number',
 				typeOptions: { minValue: 1 },
 				default: 3600,
-				description: 'After which the agent is stopped, and ends with the status timeout',
+				description: 'How long the agent may run. Then it is stopped, with the status timeout.',
 			},
 		],
 	},
@@ -175,7 +175,7 @@ const ofOthers: INodeProperties[] = [
 		type: 'string',
 		default: '',
 		displayOptions: on('answer'),
-		description: 'Which question is answered, where the agent asks several',
+		description: 'Which question to answer. Needed when several are open.',
 	},
 	{
 		displayName: 'Return All',

@@ -52,7 +52,7 @@ export class AgentRelayTrigger implements INodeType {
 					{ name: 'Timeout', value: 'execution.timeout' },
 				],
 				default: ['execution.completed', 'execution.failed', 'execution.timeout'],
-				description: 'Which news of your executions start the workflow',
+				description: 'Which events of your executions start the workflow',
 			},
 			{
 				displayName: 'Agent Name or ID',

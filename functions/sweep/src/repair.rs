@@ -1,0 +1,249 @@
+//! Looks after one overdue item: does or hurries exactly what it owes.
+
+use std::time::Duration;
+
+use relay::{
+    aws::{
+        failure,
+        queue::{DeliveryMessage, LaunchMessage},
+    },
+    domain::{
+        debt::DebtKind,
+        error::Error,
+        execution::Execution,
+        id::ExecutionId,
+        observation::Observation,
+        protocol::{Grounds, Poll},
+        status::Status,
+        time::Timestamp,
+    },
+    service::settle::Settled,
+    store::{
+        due::{DueItem, Found, Overdue},
+        write::Step,
+    },
+};
+use tracing::{info, warn};
+
+use crate::{
+    handler::Sweeper,
+    patience::{WELL_AFTER, hint_again, is_over, retry_again, silence},
+    report::{Reconciled, Repair},
+    round::Round,
+};
+
+impl Sweeper {
+    /// Looks after one item, if nobody else has. It is put off first, whatever it is: what cannot
+    /// be looked after stands in nobody's way.
+    pub(crate) async fn reconcile(
+        &self,
+        kind: DebtKind,
+        item: &DueItem,
+        Found { sweeps, overdue }: Found,
+        round: &Round,
+    ) -> Result<Reconciled, Error> {
+        let now = Timestamp::now();
+        if is_over(kind, sweeps, overdue.is_ok()) {
+            let reason = match &overdue {
+                Err(_) => "it cannot be read",
+                Ok(_) if kind == DebtKind::Poll => "checking it fails",
+                Ok(_) => "its messages are not processed",
+            };
+            warn!(execution.id = item.execution_id, part = item.part, "given up: {reason}");
+            self.due.bury(item, reason).await?;
+            return Ok(Reconciled::GivenUp);
+        }
+        let overdue = match overdue {
+            Ok(overdue) => overdue,
+            Err(error) => {
+                let until = now.plus(retry_again(self.settle.news_overdue, sweeps));
+                self.due.postpone(item, kind, until).await?;
+                warn!(execution.id = item.execution_id, part = item.part, "it cannot be read");
+                return Err(error);
+            }
+        };
+        match overdue {
+            Overdue::Run(run) => self.reconcile_run(kind, item, &run, sweeps, round).await,
+            Overdue::Question(question, user) => {
+                let until = now.plus(hint_again(self.launch_overdue, sweeps));
+                if self.due.postpone(item, kind, until).await? == Step::Stale {
+                    return Ok(Reconciled::Elsewhere);
+                }
+                let message = LaunchMessage::answering(id(item)?, question);
+                self.launch_queue.enqueue_hint(&message, &user, Duration::ZERO).await;
+                Ok(Reconciled::Repaired(Repair::Answer))
+            }
+            Overdue::Delivery { user, leased_until } => {
+                let held = leased_until.map_or(0, |until| until.millis_since(now));
+                let held = Duration::from_millis(held);
+                let until = now.plus(hint_again(self.settle.delivery_overdue, sweeps).max(held));
+                if self.due.postpone(item, kind, until).await? == Step::Stale {
+                    return Ok(Reconciled::Elsewhere);
+                }
+                let message = DeliveryMessage { execution_id: id(item)?, part: item.part.clone() };
+                self.settle.webhook_queue.enqueue_hint(&message, &user, held).await;
+                Ok(Reconciled::Repaired(Repair::Delivery))
+            }
+        }
+    }
+
+    async fn reconcile_run(
+        &self,
+        kind: DebtKind,
+        item: &DueItem,
+        run: &Execution,
+        sweeps: u32,
+        round: &Round,
+    ) -> Result<Reconciled, Error> {
+        let now = Timestamp::now();
+        let facts = run.facts();
+        let overdue = (self.launch_overdue, self.settle.news_overdue);
+        let silence = silence(overdue, sweeps, round.floor);
+        let mut poll = facts.poll(now, silence);
+        let until = facts.next_poll(now, silence);
+        let next = run.debt_kind_until(until);
+        // What cannot wait is among the launches, and comes first.
+        let reserve = if kind == DebtKind::Launch { 0 } else { self.reserve() };
+        let asks = matches!(poll, Poll::Ask | Poll::AskOrLaunch | Poll::Confirm);
+        let is_left_out = asks && !round.affords(reserve);
+        if is_left_out && poll == Poll::AskOrLaunch {
+            poll = Poll::Launch;
+        }
+        let waits = poll == Poll::Later || (is_left_out && poll != Poll::Launch);
+        let step = if waits {
+            self.due.put_off(item, next, until).await?
+        } else {
+            self.due.postpone(item, next, until).await?
+        };
+        if step == Step::Stale {
+            return Ok(Reconciled::Elsewhere);
+        }
+        if !run.status.is_end()
+            && let Err(error) = self.settle.keep(run, now).await
+        {
+            // It is tried again with the next poll, long before it is needed.
+            failure::log(&error);
+        }
+        match poll {
+            // It was launched while it stood among those that are to be, which its start has not
+            // moved it from, since that costs two writes of the index for each run, and most have
+            // ended by now.
+            Poll::Later => Ok(Reconciled::Elsewhere),
+            Poll::Launch => Ok(self.launch(run, now).await),
+            Poll::AskOrLaunch | Poll::Ask | Poll::Confirm if is_left_out => {
+                // A hint to stop it costs nothing of the budget.
+                if !run.status.is_end() && facts.to_stop(now).is_some() {
+                    self.hint_launch(run).await;
+                }
+                Ok(Reconciled::PutOff)
+            }
+            Poll::AskOrLaunch | Poll::Ask => {
+                let reconciled = self.ask(run, poll, now).await;
+                self.take_back(item, sweeps, reconciled).await
+            }
+            Poll::Confirm => {
+                let reconciled = self.confirm(run).await;
+                self.take_back(item, sweeps, reconciled).await
+            }
+        }
+    }
+
+    /// Takes back that a poll was counted, once it has ended well, or is nothing that this run is to
+    /// blame for.
+    async fn take_back(
+        &self,
+        item: &DueItem,
+        sweeps: u32,
+        reconciled: Result<Reconciled, Error>,
+    ) -> Result<Reconciled, Error> {
+        let is_well = match &reconciled {
+            Ok(_) => sweeps >= WELL_AFTER,
+            // It is Step Functions or DynamoDB that is not well.
+            Err(error) => error.may_pass(),
+        };
+        if is_well {
+            self.due.is_well(item).await?;
+        }
+        reconciled
+    }
+
+    /// Asks Step Functions how a run is, and settles it by the answer.
+    async fn ask(&self, run: &Execution, poll: Poll, now: Timestamp) -> Result<Reconciled, Error> {
+        let id = &run.execution_id;
+        let lost = |code, cause| {
+            Observation::never_ran(run, Grounds::Presumed, Status::Failed, code, cause)
+        };
+        let is_lost = run.facts().is_lost(now);
+        let observed = match self.step_functions.describe(id, &run.execution_arn()).await {
+            Ok(Some(observed)) => observed,
+            // Whoever may start it need not be able to look at it.
+            Ok(None) | Err(Error::Forbidden(_)) if poll == Poll::AskOrLaunch => {
+                return Ok(self.launch(run, now).await);
+            }
+            // It was never launched, nobody may start it any more, and we may not even ask.
+            Err(error @ Error::Forbidden(_)) if run.status == Status::Queued && is_lost => {
+                failure::log(&error);
+                lost(
+                    "launch_denied",
+                    "agent-relay may neither start nor describe this state machine",
+                )
+            }
+            Err(error) => return Err(error),
+            Ok(None) if is_lost => {
+                warn!(execution.id = %id, "Step Functions does not know {id}");
+                lost("execution_lost", "Step Functions does not know this execution")
+            }
+            // It answers eventually consistently: not known yet.
+            Ok(None) => return Ok(Reconciled::Looked),
+        };
+        let settled = self.settle.apply(&observed).await?;
+        if !observed.status.is_end() && run.facts().to_stop(now).is_some() {
+            self.hint_launch(run).await;
+            return Ok(Reconciled::Repaired(Repair::Stop));
+        }
+        match settled {
+            Settled::Applied(run) => {
+                info!(execution.id = %id, "execution {id} is {}, as reported by Step Functions", run.status);
+                Ok(Reconciled::Repaired(Repair::News))
+            }
+            Settled::Stale | Settled::Foreign | Settled::Unknown => Ok(Reconciled::Looked),
+        }
+    }
+
+    /// Asks Step Functions about a presumed end: that is corrected by what it says, stopped where
+    /// it runs, or the end.
+    async fn confirm(&self, run: &Execution) -> Result<Reconciled, Error> {
+        let id = &run.execution_id;
+        let observed = match self.step_functions.describe(id, &run.execution_arn()).await {
+            Ok(Some(observed)) => observed,
+            // Nobody who may not look at it learns any more of it.
+            Ok(None) | Err(Error::Forbidden(_)) => {
+                self.settle.confirm(run).await?;
+                return Ok(Reconciled::Looked);
+            }
+            Err(error) => return Err(error),
+        };
+        if observed.status.is_end() {
+            self.settle.apply(&observed).await?;
+            warn!(execution.id = %id, "{id} did not end as it was reported");
+            return Ok(Reconciled::Repaired(Repair::News));
+        }
+        warn!(execution.id = %id, "{id} is still running, but was reported as ended");
+        self.hint_launch(run).await;
+        Ok(Reconciled::Repaired(Repair::Stop))
+    }
+
+    async fn launch(&self, run: &Execution, now: Timestamp) -> Reconciled {
+        self.hint_launch(run).await;
+        Reconciled::Queued { age_ms: now.millis_since(run.created_at) }
+    }
+
+    async fn hint_launch(&self, run: &Execution) {
+        let message = LaunchMessage::of(run.execution_id.clone());
+        self.launch_queue.enqueue_hint(&message, &run.user_id, Duration::ZERO).await;
+    }
+}
+
+fn id(item: &DueItem) -> Result<ExecutionId, Error> {
+    item.execution_id.parse().map_err(|error| Error::corrupt("an overdue item's id", error))
+}

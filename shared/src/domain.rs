@@ -1,0 +1,34 @@
+//! Nouns and rules: no I/O, no type of AWS or of HTTP, and nothing from another room.
+
+pub mod agent;
+pub mod api_key;
+pub mod attempt;
+pub mod callback;
+pub mod callback_url;
+pub mod caller;
+pub mod debt;
+mod decimal;
+pub mod delivery;
+pub mod digest;
+pub mod error;
+pub mod execution;
+pub mod health;
+pub mod id;
+pub mod issuer;
+pub mod json;
+pub mod loops;
+pub mod network;
+pub mod news;
+pub mod observation;
+pub mod outcome;
+pub mod owed;
+pub mod protocol;
+pub mod question;
+pub mod request;
+pub mod rights;
+pub mod schedule;
+pub mod schema;
+pub mod signature;
+pub mod status;
+pub mod subscription;
+pub mod time;

@@ -1,0 +1,259 @@
+//! A callback: where the news of a run goes, and which news.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
+
+use schemars::{Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Serialize};
+
+use crate::domain::{callback_url::CallbackUrl, error::Error, news::NewsType, rights::Holder};
+
+/// The `callback` part of an execution. It stands apart because a resume URL and the headers are
+/// credentials: only `webhook` loads it, and neither is ever logged or returned.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Callback {
+    pub url: CallbackUrl,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub headers: BTreeMap<String, String>,
+    /// By whose right something is sent here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub holder: Option<Holder>,
+}
+
+impl fmt::Debug for Callback {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "Callback({})", self.url.host())
+    }
+}
+
+const HEADERS_FIELD: &str = "callback_headers";
+pub const MAX_HEADERS: usize = 20;
+const MAX_HEADER_BYTES: usize = 4096;
+
+/// Headers that the delivery sets itself, by which it is known again, or that would change how the request is framed or the
+/// answer encoded.
+const RESERVED_HEADERS: [&str; 13] = [
+    "accept-encoding",
+    "cdn-loop",
+    "connection",
+    "content-encoding",
+    "content-length",
+    "content-type",
+    "expect",
+    "host",
+    "keep-alive",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
+/// Accepts what can be sent as it is: known characters only, nothing that reframes the request.
+pub fn check_headers(headers: &BTreeMap<String, String>) -> Result<(), Error> {
+    let invalid = |reason: String| Err(Error::invalid(HEADERS_FIELD, reason));
+    if headers.len() > MAX_HEADERS {
+        return invalid(format!("has more than {MAX_HEADERS} headers"));
+    }
+    let size: usize = headers.iter().map(|(name, value)| name.len() + value.len()).sum();
+    if size > MAX_HEADER_BYTES {
+        return invalid(format!("is larger than {MAX_HEADER_BYTES} bytes"));
+    }
+    let mut seen = BTreeSet::new();
+    for (name, value) in headers {
+        let lower = name.to_ascii_lowercase();
+        if !is_token(name) {
+            return invalid("has a name that is no valid header name".to_owned());
+        }
+        if RESERVED_HEADERS.contains(&lower.as_str())
+            || ["webhook-", "proxy-"].iter().any(|prefix| lower.starts_with(prefix))
+        {
+            return invalid(format!("may not set `{lower}`"));
+        }
+        if !is_ascii_field_value(value) {
+            return invalid(format!("has a value of `{lower}` that is no valid header value"));
+        }
+        // Two spellings are one header, of which only one value would be sent.
+        if !seen.insert(lower) {
+            return invalid("names a header twice".to_owned());
+        }
+    }
+    Ok(())
+}
+
+/// A header's name (RFC 9110 §5.6.2).
+fn is_token(name: &str) -> bool {
+    let may = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    !name.is_empty() && name.bytes().all(may)
+}
+
+/// A header's value, without the bytes beyond ASCII that are obsolete (RFC 9110 §5.5).
+fn is_ascii_field_value(value: &str) -> bool {
+    value.bytes().all(|byte| byte == b'\t' || matches!(byte, b' '..=b'~'))
+}
+
+/// The schema of the events that a caller may name, or leave to us.
+pub(crate) fn wanted_news_schema(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "description": "The default is the events of all ends of a run. An n8n resume URL gets only these and questions.",
+        "type": ["array", "null"],
+        "items": {"type": "string", "enum": NewsType::OF_RUNS},
+        "minItems": 1,
+    })
+}
+
+/// The news that a callback gets: those asked for, else all ends. A resume URL, which any POST
+/// resumes, gets ends only, and questions where it asks for them.
+pub fn wanted_news(
+    url: &CallbackUrl,
+    asked: Option<Vec<NewsType>>,
+) -> Result<Vec<NewsType>, Error> {
+    let Some(mut asked) = asked else {
+        return Ok(NewsType::ENDS.to_vec());
+    };
+    if !asked.iter().all(|news| NewsType::OF_RUNS.contains(news)) {
+        return Err(Error::invalid("callback_events", "may name only events of runs"));
+    }
+    if url.resumes_n8n() {
+        asked.retain(|news| *news == NewsType::InputRequired || NewsType::ENDS.contains(news));
+    }
+    if asked.is_empty() {
+        return Err(Error::invalid(
+            "callback_events",
+            "must name at least one event that this URL may get",
+        ));
+    }
+    let mut wanted = Vec::with_capacity(asked.len());
+    for news in asked {
+        if !wanted.contains(&news) {
+            wanted.push(news);
+        }
+    }
+    Ok(wanted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::network::CallbackAllow;
+
+    #[test]
+    fn headers_that_reframe_the_request_are_refused() {
+        let check =
+            |name: &str, value: &str| check_headers(&[(name.to_owned(), value.to_owned())].into());
+
+        for (name, value) in [
+            ("Authorization", "Bearer abc"),
+            ("X-N8N-Key", "a b\tc"),
+            ("x-empty", ""),
+            ("x_odd~name!", "\"quoted\", {braces}; a=b"),
+            ("User-Agent", "mine"),
+            ("webhook", "not one of ours"),
+        ] {
+            assert!(check(name, value).is_ok(), "{name:?}: {value:?}");
+        }
+        for name in [
+            "",
+            " ",
+            "a b",
+            " a",
+            "a ",
+            "a:",
+            ":a",
+            ":authority",
+            "a:b",
+            "a\r\nb",
+            "a\nb",
+            "a\rb",
+            "a\0",
+            "a\tb",
+            "a\u{7f}",
+            "é",
+            "ａ",
+            "a/b",
+            "a(b)",
+            "a,b",
+            "a;b",
+            "a=b",
+            "a@b",
+            "a[b]",
+            "a{b}",
+            "a\"b\"",
+            "a\\b",
+            "a<b>",
+            "a?b",
+        ] {
+            assert!(check(name, "c").is_err(), "{name:?}");
+        }
+        for value in [
+            "b\r\nc: d",
+            "b\nc: d",
+            "b\rc: d",
+            "\r\n",
+            "\n",
+            "\r",
+            "b\r\n c",
+            "b\r\n\tc",
+            "b\n c",
+            "b\0",
+            "\0",
+            "b\u{b}",
+            "b\u{c}",
+            "b\u{1b}",
+            "b\u{7f}",
+            "b\u{85}c: d",
+            "é",
+            "b\u{2028}c",
+            "b\u{560d}\u{560a}c: d",
+        ] {
+            assert!(check("a", value).is_err(), "{value:?}");
+        }
+        let ours = ["webhook-id", "webhook-timestamp", "webhook-signature", "webhook-other"];
+        let hops = ["proxy-authorization", "proxy-connection"];
+        for name in RESERVED_HEADERS.into_iter().chain(ours).chain(hops) {
+            let capital = name[..1].to_uppercase() + &name[1..];
+            for name in [name, &name.to_uppercase(), &capital] {
+                assert!(check(name, "1").is_err(), "{name:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn headers_are_few_small_and_named_once() {
+        let headers = |names: &[&str]| -> BTreeMap<_, _> {
+            names.iter().map(|name| ((*name).to_owned(), "a".to_owned())).collect()
+        };
+        assert!(check_headers(&headers(&["X-A", "X-B"])).is_ok());
+        assert!(check_headers(&headers(&["X-A", "x-a"])).is_err());
+        assert!(check_headers(&headers(&["AUTHORIZATION", "Authorization"])).is_err());
+
+        let many = |count| (0..count).map(|n| (format!("x-{n}"), String::new())).collect();
+        assert!(check_headers(&many(20)).is_ok());
+        assert!(check_headers(&many(21)).is_err());
+        let large = |bytes: usize| [("a".to_owned(), "b".repeat(bytes - 1))].into();
+        assert!(check_headers(&large(4096)).is_ok());
+        assert!(check_headers(&large(4097)).is_err());
+    }
+
+    #[test]
+    fn a_resume_url_gets_ends_only() {
+        let resume = CallbackUrl::parse(
+            "https://n8n.example.com/webhook-waiting/1",
+            &CallbackAllow::default(),
+        )
+        .unwrap();
+        let other =
+            CallbackUrl::parse("https://example.com/hook", &CallbackAllow::default()).unwrap();
+        let asked = vec![NewsType::Running, NewsType::Completed, NewsType::Completed];
+
+        assert_eq!(wanted_news(&other, None).unwrap(), NewsType::ENDS);
+        assert_eq!(
+            wanted_news(&other, Some(asked.clone())).unwrap(),
+            [NewsType::Running, NewsType::Completed]
+        );
+        assert_eq!(wanted_news(&resume, Some(asked)).unwrap(), [NewsType::Completed]);
+        assert!(wanted_news(&resume, Some(vec![NewsType::Running])).is_err());
+        assert!(wanted_news(&other, Some(vec![])).is_err());
+    }
+}

@@ -1,0 +1,28 @@
+//! Anthropic Messages: <https://docs.claude.com/en/api/messages>.
+
+use crate::domain::{
+    json::Members,
+    outcome::dialect::{Block, Dialect, Message, kind},
+};
+
+pub(super) const DIALECT: Dialect = Dialect { message, block, ..Dialect::NONE };
+
+/// A raw answer is a message, too.
+fn message<'a>(members: &Members<'a>, message: &mut Message<'a>) {
+    message.by_role(members, "role", "content");
+    message.usage = message.usage.or(members.get("usage"));
+}
+
+fn block<'a>(members: &Members<'a>) -> Option<Block<'a>> {
+    let Some(kind) = kind(members) else {
+        // Some frameworks wrap the block: {"tool_use": {"name": …}}.
+        return members.get("tool_use").map(|tool| Block::tool(&tool.members()));
+    };
+    match &*kind {
+        "tool_use" | "server_tool_use" | "mcp_tool_use" => Some(Block::tool(members)),
+        "thinking" | "redacted_thinking" => Some(Block::Aside),
+        // tool_result, mcp_tool_result, web_search_tool_result and the others.
+        result if result.ends_with("tool_result") => Some(Block::Aside),
+        _ => None,
+    }
+}

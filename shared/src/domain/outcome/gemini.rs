@@ -1,0 +1,41 @@
+//! Google's Gemini: <https://ai.google.dev/api/generate-content>. Its Python SDK writes names in
+//! snake case.
+
+use crate::domain::{
+    json::{Members, Node},
+    outcome::dialect::{Answer, Block, Dialect, Message},
+};
+
+pub(super) const DIALECT: Dialect = Dialect { message, block, answer };
+
+fn message<'a>(members: &Members<'a>, message: &mut Message<'a>) {
+    message.by_role(members, "role", "parts");
+}
+
+/// What a tool has answered.
+const RESULTS: [&str; 4] =
+    ["functionResponse", "function_response", "codeExecutionResult", "code_execution_result"];
+
+fn block<'a>(members: &Members<'a>) -> Option<Block<'a>> {
+    if let Some(call) = either(members, "functionCall", "function_call") {
+        return Some(Block::tool(&call.members()));
+    }
+    if either(members, "executableCode", "executable_code").is_some() {
+        return Some(Block::Tool(Some("code_execution".to_owned())));
+    }
+    let is_thought = members.get("thought").is_some_and(|thought| thought.as_str() == "true");
+    let is_result = RESULTS.into_iter().any(|name| members.get(name).is_some());
+    (is_thought || is_result).then_some(Block::Aside)
+}
+
+/// Of the candidates, the first one is the best.
+fn answer<'a>(members: &Members<'a>) -> Option<Answer<'a>> {
+    let first = members.get("candidates")?.items().into_iter().next()?;
+    let content = first.members().get("content")?;
+    let usage = either(members, "usageMetadata", "usage_metadata");
+    content.members().has("parts").then(|| Answer { messages: vec![content], usage, is_sure: true })
+}
+
+fn either<'a>(members: &Members<'a>, camel: &str, snake: &str) -> Option<Node<'a>> {
+    members.get(camel).or_else(|| members.get(snake))
+}

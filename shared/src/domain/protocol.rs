@@ -1,0 +1,564 @@
+//! The rules of a run beside its order of positions, as functions of plain values: who may claim,
+//! move, stop, lease and ask, what a try to start it comes to, and what `sweep` owes it.
+//!
+//! `store` says the same in DynamoDB's words where a rule is a condition; `tests/tests/conditions.rs`
+//! holds the two against each other on all combinations.
+
+use std::time::Duration;
+
+use crate::domain::{
+    status::{Position, Rank, Status, StopReason},
+    time::Timestamp,
+};
+
+/// For how long after its `launch_before` a run that was claimed in time may still be started:
+/// longer than any function runs, so that a claimant can finish what it began. It is also more
+/// than the time by which Step Functions, which answers eventually consistently, knows of a run.
+pub const CLAIM_GRACE: Duration = Duration::from_mins(15);
+
+/// How much longer than the run the other parts are kept at first.
+const KEPT_LONGER: Duration = Duration::from_hours(24);
+
+/// What the rules ask of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Facts {
+    pub position: Position,
+    pub claimed_at: Option<Timestamp>,
+    pub launch_before: Timestamp,
+    pub is_cancelled: bool,
+    pub deadline: Option<Timestamp>,
+    pub sequence: u32,
+    pub started_at: Option<Timestamp>,
+    /// When the row was last changed by what was heard of the run.
+    pub heard_at: Timestamp,
+    pub due_at: Option<Timestamp>,
+}
+
+/// On what grounds a run is said to stand somewhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Grounds {
+    /// Step Functions says so, or its agent, who runs.
+    Told,
+    /// Nobody has claimed it. That is certain, if it is still so when the end is stored.
+    Unclaimed,
+    /// We conclude it, and may be wrong: another try may have started it.
+    Presumed,
+}
+
+impl Grounds {
+    pub const ALL: [Self; 3] = [Self::Told, Self::Unclaimed, Self::Presumed];
+
+    /// The rank of an end on these grounds.
+    #[must_use]
+    pub const fn end(self) -> Rank {
+        match self {
+            Self::Told => Rank::Ended,
+            Self::Unclaimed | Self::Presumed => Rank::Presumed,
+        }
+    }
+
+    /// The rank of a run that is said to be in this status.
+    #[must_use]
+    pub const fn rank(self, status: Status) -> Rank {
+        match status {
+            Status::Queued => Rank::Queued,
+            Status::Running | Status::InputRequired => Rank::Running,
+            Status::Completed | Status::Failed | Status::Timeout | Status::Cancelled => self.end(),
+        }
+    }
+}
+
+/// How a run ends that nobody has claimed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum UnclaimedEnd {
+    Stopped(StopReason),
+    /// It could not be launched in time.
+    QueueTimeout,
+}
+
+/// Where a run stands towards what its agent says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Relevance {
+    Current,
+    Superseded,
+    /// Who was claimed and speaks, runs, though nobody else has said so yet.
+    Starting,
+    /// An agent's word alone is no proof that it was started or redriven: Step Functions is to be
+    /// asked.
+    RowBehind,
+    /// It has ended, and nobody can tell whether its agent asks late, or in a redrive that was not
+    /// heard of: Step Functions is to be asked.
+    Unclear,
+}
+
+/// What `sweep` does about an overdue run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Poll {
+    /// Nothing: it was heard of lately, or owes nothing any more.
+    Later,
+    /// Has it launched, or ended because it may not be launched any more.
+    Launch,
+    /// Asks Step Functions, and has it launched if that does not know it.
+    AskOrLaunch,
+    /// Asks Step Functions.
+    Ask,
+    /// Asks Step Functions once more whether a presumed end is the end.
+    Confirm,
+}
+
+/// After which silence something is looked after again.
+#[derive(Debug, Clone, Copy)]
+pub struct Silence {
+    pub launch: Duration,
+    pub news: Duration,
+    /// A long run is looked at ever more seldom, but at least this often.
+    pub longest: Duration,
+}
+
+impl Facts {
+    /// Whether a run may be claimed for launching. It is claimed first before its `launch_before`
+    /// and its deadline, and while nobody wants its end; from then on only Step Functions settles
+    /// it, so it may be claimed again until its grace has passed.
+    #[must_use]
+    pub fn may_be_claimed(&self, now: Timestamp) -> bool {
+        self.position.rank == Rank::Queued
+            && if self.claimed_at.is_some() {
+                self.launch_before > now.minus(CLAIM_GRACE)
+            } else {
+                self.launch_before > now
+                    && !self.is_cancelled
+                    && self.deadline.is_none_or(|deadline| deadline > now)
+            }
+    }
+
+    /// Whether a run that stands so may move to where one who saw it at the sequence `seen` wants
+    /// it: what was decided on one read holds only while that is true.
+    #[must_use]
+    pub fn may_move(&self, to: Position, seen: u32, grounds: Grounds) -> bool {
+        to.may_follow(self.position)
+            && self.sequence == seen
+            && (grounds != Grounds::Unclaimed || self.claimed_at.is_none())
+    }
+
+    /// How a run ends that was refused to be claimed, and that nobody has claimed; `None` where the
+    /// clock that refused it is ahead of ours.
+    #[must_use]
+    pub fn unclaimed_end(&self, now: Timestamp) -> Option<UnclaimedEnd> {
+        match self.to_stop(now) {
+            Some(reason) => Some(UnclaimedEnd::Stopped(reason)),
+            None => (self.launch_before <= now).then_some(UnclaimedEnd::QueueTimeout),
+        }
+    }
+
+    /// Whether its end may still be asked for.
+    #[must_use]
+    pub fn may_be_cancelled(&self) -> bool {
+        self.position.rank < Rank::Presumed
+    }
+
+    /// Whether this redrive may still be stopped.
+    #[must_use]
+    pub fn may_be_stopped(&self, redrive_count: u32) -> bool {
+        self.may_be_cancelled() && self.position.redrive_count == redrive_count
+    }
+
+    /// Whether its agent is heard, who speaks in this redrive.
+    #[must_use]
+    pub fn is_heard(&self, redrive_count: u32) -> bool {
+        self.position == Position { redrive_count, rank: Rank::Running }
+    }
+
+    /// Whether a question may be opened or closed by one who saw the run at the sequence `seen`.
+    #[must_use]
+    pub fn may_take_a_turn(&self, redrive_count: u32, seen: u32) -> bool {
+        self.is_heard(redrive_count) && self.sequence == seen
+    }
+
+    /// Where it stands towards an agent that says in which redrive it is, perhaps, and perhaps
+    /// names this run's ARN.
+    #[must_use]
+    pub fn relevance(&self, says: Option<u32>, names_it: bool, is_question: bool) -> Relevance {
+        let redrive_count = says.unwrap_or(self.position.redrive_count);
+        let speaks = Position { redrive_count, rank: Rank::Running };
+        let is_claimed = self.claimed_at.is_some() && self.position.rank == Rank::Queued;
+        if self.is_heard(redrive_count) {
+            Relevance::Current
+        } else if !speaks.may_follow(self.position) {
+            if is_question && says.is_none() { Relevance::Unclear } else { Relevance::Superseded }
+        } else if is_claimed && names_it && redrive_count == self.position.redrive_count {
+            Relevance::Starting
+        } else {
+            Relevance::RowBehind
+        }
+    }
+
+    /// Why this run is to end now, if it is: because its caller wants that, or because its time
+    /// is up.
+    #[must_use]
+    pub fn to_stop(&self, now: Timestamp) -> Option<StopReason> {
+        if self.is_cancelled {
+            return Some(StopReason::Cancel);
+        }
+        self.deadline.filter(|deadline| *deadline <= now).map(|_| StopReason::Deadline)
+    }
+
+    /// Whether a run that Step Functions does not know will never be known: the last moment at
+    /// which somebody may have started it is longer ago than what eventual consistency explains.
+    #[must_use]
+    pub fn is_lost(&self, now: Timestamp) -> bool {
+        let last = match self.position.rank {
+            // A claimant may go on for so long.
+            Rank::Queued => self.launch_before.plus(CLAIM_GRACE),
+            // It was known then.
+            Rank::Running => self.started_at.map_or(self.heard_at, |at| at.max(self.heard_at)),
+            Rank::Presumed | Rank::Ended => return false,
+        };
+        last.plus(CLAIM_GRACE) <= now
+    }
+
+    /// What is to be done about a run that is overdue.
+    #[must_use]
+    pub fn poll(&self, now: Timestamp, silence: Silence) -> Poll {
+        match self.position.rank {
+            Rank::Queued if self.claimed_at.is_none() => Poll::Launch,
+            Rank::Queued if self.may_be_claimed(now) => Poll::AskOrLaunch,
+            // What it owes is still what its acceptance wrote.
+            Rank::Running if self.is_heard_of(now, silence) && self.to_stop(now).is_none() => {
+                Poll::Later
+            }
+            // Only Step Functions knows whether it runs.
+            Rank::Queued | Rank::Running => Poll::Ask,
+            Rank::Presumed => Poll::Confirm,
+            Rank::Ended => Poll::Later,
+        }
+    }
+
+    /// When `sweep` looks after it again, if nothing happens until then.
+    #[must_use]
+    pub fn next_poll(&self, now: Timestamp, silence: Silence) -> Timestamp {
+        let running_for = Duration::from_millis(now.millis_since(self.started_at.unwrap_or(now)));
+        match self.position.rank {
+            Rank::Queued if !self.may_be_claimed(now) && self.claimed_at.is_some() => {
+                now.plus(silence.news)
+            }
+            // An unclaimed run ends then, and its caller waits for that.
+            Rank::Queued if self.claimed_at.is_none() && self.launch_before > now => {
+                self.before_deadline(now, silence.launch).min(self.launch_before)
+            }
+            // The launch, or the stop, is to be hurried until it has come about.
+            Rank::Queued | Rank::Presumed => self.before_deadline(now, silence.launch),
+            Rank::Running if self.to_stop(now).is_some() => now.plus(silence.launch),
+            Rank::Running if self.is_heard_of(now, silence) => {
+                let next = self.heard_at.plus(silence.news);
+                self.before_deadline(now, Duration::from_millis(next.millis_since(now)))
+            }
+            Rank::Running | Rank::Ended => {
+                let longest = silence.longest.max(silence.news);
+                self.before_deadline(now, (running_for / 8).clamp(silence.news, longest))
+            }
+        }
+    }
+
+    /// When to look after a run that owes something from `now` on: `silence` later, but not later
+    /// than its deadline. An earlier time stays, since to move it costs two writes of the index.
+    #[must_use]
+    pub fn owes_from(&self, now: Timestamp, silence: Duration) -> Timestamp {
+        let next = self.before_deadline(now, silence);
+        self.due_at.map_or(next, |due_at| due_at.min(next))
+    }
+
+    fn is_heard_of(&self, now: Timestamp, silence: Silence) -> bool {
+        self.heard_at.plus(silence.news) > now
+    }
+
+    fn before_deadline(&self, now: Timestamp, pause: Duration) -> Timestamp {
+        let next = now.plus(pause);
+        match self.deadline {
+            Some(deadline) if deadline > now => deadline.min(next),
+            _ => next,
+        }
+    }
+}
+
+/// What is known of the tries to launch a run, each of which begins with a claim.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Tries {
+    /// How many have begun, with this one, and at least: a repeated claim counts twice.
+    pub made: u32,
+    /// All of the first so many were answered, and none of them by a start.
+    pub answered: u32,
+}
+
+/// What Step Functions says to a try to start a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Reply {
+    /// It runs.
+    Runs,
+    /// It was started before, and may have ended.
+    Exists,
+    /// It cannot be taken now; whether that was an answer, or none came.
+    Delayed { is_answer: bool },
+    /// We may not.
+    Denied,
+    /// It never will be.
+    Refused,
+}
+
+/// What a try to start a run leaves to be done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Next {
+    /// Nothing: Step Functions tells of it.
+    Nothing,
+    /// To settle the run as running, since an earlier try may have missed what was told.
+    Settle,
+    /// To settle it by what Step Functions says of it.
+    Ask,
+    /// The same, and to presume its end where it is not known.
+    AskOrPresume,
+    /// To try it again; so many tries are known not to have started it.
+    Again { answered: Option<u32> },
+}
+
+impl Tries {
+    /// Whether no try was made before.
+    #[must_use]
+    pub const fn is_first(self) -> bool {
+        self.made == 1
+    }
+
+    /// Whether no earlier try may have started the run, or may yet.
+    #[must_use]
+    pub const fn is_alone(self) -> bool {
+        self.made == self.answered + 1
+    }
+
+    #[must_use]
+    pub fn after(self, reply: Reply) -> Next {
+        match reply {
+            Reply::Runs if self.is_first() => Next::Nothing,
+            Reply::Runs => Next::Settle,
+            Reply::Exists => Next::Ask,
+            Reply::Delayed { is_answer } => {
+                Next::Again { answered: (is_answer && self.is_alone()).then_some(self.made) }
+            }
+            // An earlier try may still start it: only Step Functions knows, and `sweep` asks.
+            Reply::Denied if !self.is_alone() => Next::Again { answered: None },
+            // A later try, of which this one cannot know, may have started it before it was refused.
+            Reply::Denied | Reply::Refused => Next::AskOrPresume,
+        }
+    }
+}
+
+/// What the rules ask of a delivery.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct DeliveryFacts {
+    pub is_pending: bool,
+    pub attempt_count: u32,
+    /// Whether it has a place in a line, and waits for its turn.
+    pub stands_in_line: bool,
+    pub next_attempt_at: Timestamp,
+    pub leased_until: Option<Timestamp>,
+}
+
+impl DeliveryFacts {
+    /// Whether an attempt may begin. The first need not wait, unless for its turn: the clock that has
+    /// owed it may be ahead.
+    #[must_use]
+    pub fn may_be_leased(&self, now: Timestamp) -> bool {
+        self.is_pending
+            && (self.attempt_count == 0 && !self.stands_in_line || self.next_attempt_at <= now)
+            && self.leased_until.is_none_or(|until| until <= now)
+    }
+
+    /// How long its lease is still held: a hint before that would be in vain.
+    #[must_use]
+    pub fn held_for(&self, now: Timestamp) -> Duration {
+        Duration::from_millis(self.leased_until.map_or(0, |until| until.millis_since(now)))
+    }
+}
+
+/// Until when the other parts of a run are kept that goes on at `now`.
+#[must_use]
+pub fn kept_until(now: Timestamp, retention: Duration) -> Timestamp {
+    now.plus(retention + KEPT_LONGER)
+}
+
+/// Whether the other parts of a run that goes on are to be kept longer: else they might expire
+/// before it does.
+#[must_use]
+pub fn is_to_be_kept_longer(
+    kept_until: Option<Timestamp>,
+    now: Timestamp,
+    retention: Duration,
+) -> bool {
+    kept_until.is_some_and(|until| until < now.plus(retention + KEPT_LONGER / 2))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_millis(10_000_000_000);
+    const SILENCE: Silence = Silence {
+        launch: Duration::from_mins(1),
+        news: Duration::from_mins(5),
+        longest: Duration::from_hours(1),
+    };
+
+    fn ago(minutes: u64) -> Timestamp {
+        NOW.minus(Duration::from_mins(minutes))
+    }
+
+    fn minutes(minutes: u64) -> Timestamp {
+        NOW.plus(Duration::from_mins(minutes))
+    }
+
+    fn at(rank: Rank) -> Facts {
+        Facts {
+            position: Position { redrive_count: 0, rank },
+            claimed_at: Some(ago(600)),
+            launch_before: minutes(60),
+            is_cancelled: false,
+            deadline: None,
+            sequence: 0,
+            started_at: None,
+            heard_at: ago(600),
+            due_at: None,
+        }
+    }
+
+    #[test]
+    fn a_run_is_lost_only_when_nobody_may_have_started_it_lately() {
+        let queued = |launch_before| Facts { launch_before, ..at(Rank::Queued) };
+        assert!(!queued(minutes(60)).is_lost(NOW));
+        assert!(!queued(ago(29)).is_lost(NOW));
+        assert!(queued(ago(30)).is_lost(NOW));
+
+        // Claimed long ago, and launched late.
+        let running =
+            |started_at, heard_at| Facts { started_at, heard_at, ..at(Rank::Running) }.is_lost(NOW);
+        assert!(!running(Some(ago(14)), ago(20)));
+        assert!(!running(Some(ago(20)), ago(14)));
+        assert!(!running(None, ago(14)));
+        assert!(running(Some(ago(15)), ago(15)));
+        assert!(running(None, ago(15)));
+        for rank in [Rank::Presumed, Rank::Ended] {
+            assert!(!at(rank).is_lost(NOW));
+        }
+    }
+
+    #[test]
+    fn a_sweep_asks_about_claimed_runs_alone_and_not_about_those_just_heard_of() {
+        let poll = |facts: Facts| facts.poll(NOW, SILENCE);
+
+        assert_eq!(poll(Facts { claimed_at: None, ..at(Rank::Queued) }), Poll::Launch);
+        let late = Facts { claimed_at: None, launch_before: ago(600), ..at(Rank::Queued) };
+        assert_eq!(poll(late), Poll::Launch, "launch ends it itself");
+        let claimed = |launch_before| poll(Facts { launch_before, ..at(Rank::Queued) });
+        assert_eq!((claimed(ago(14)), claimed(ago(15))), (Poll::AskOrLaunch, Poll::Ask));
+        let heard = |heard_at| Facts { heard_at, ..at(Rank::Running) };
+        assert_eq!((poll(heard(ago(4))), poll(heard(ago(5)))), (Poll::Later, Poll::Ask));
+        assert_eq!(poll(Facts { is_cancelled: true, ..heard(ago(4)) }), Poll::Ask);
+        assert_eq!(poll(Facts { deadline: Some(NOW), ..heard(ago(4)) }), Poll::Ask);
+        assert_eq!((poll(at(Rank::Presumed)), poll(at(Rank::Ended))), (Poll::Confirm, Poll::Later));
+    }
+
+    #[test]
+    fn a_long_run_is_looked_at_ever_more_seldom_unless_it_is_to_be_stopped() {
+        let run = |age| Facts { started_at: Some(ago(age)), ..at(Rank::Running) };
+        let again = |facts: Facts| facts.next_poll(NOW, SILENCE);
+
+        assert_eq!([1, 240, 24_000].map(|age| again(run(age))), [5, 30, 60].map(minutes));
+        assert_eq!(again(Facts { deadline: Some(minutes(7)), ..run(240) }), minutes(7));
+        for stopped in
+            [Facts { deadline: Some(NOW), ..run(240) }, Facts { is_cancelled: true, ..run(240) }]
+        {
+            assert_eq!(again(stopped), minutes(1));
+        }
+        assert_eq!(again(Facts { heard_at: ago(3), ..run(240) }), minutes(2));
+        assert_eq!(again(at(Rank::Queued)), minutes(1));
+        assert_eq!(again(Facts { launch_before: ago(60), ..at(Rank::Queued) }), minutes(5));
+        assert_eq!(again(at(Rank::Presumed)), minutes(1));
+    }
+
+    #[test]
+    fn what_is_owed_early_enough_stays() {
+        let owes = |due_at, deadline| {
+            let run = Facts { deadline, due_at, ..at(Rank::Queued) };
+            run.owes_from(NOW, Duration::from_mins(5))
+        };
+
+        assert_eq!(owes(None, None), minutes(5));
+        assert_eq!(owes(Some(minutes(1)), None), minutes(1));
+        assert_eq!(owes(Some(ago(1)), None), ago(1), "whoever looks after it moves it");
+        assert_eq!(owes(Some(minutes(6)), None), minutes(5));
+        assert_eq!(owes(Some(minutes(6)), Some(minutes(2))), minutes(2));
+        assert_eq!(owes(None, Some(ago(1))), minutes(5), "a deadline that has passed is no look");
+    }
+
+    #[test]
+    fn a_try_that_may_not_be_the_only_one_never_ends_a_run_unasked() {
+        let first = Tries { made: 1, answered: 0 };
+        let answered = Tries { made: 3, answered: 2 };
+        let other = Tries { made: 3, answered: 1 };
+
+        assert!(first.is_alone() && answered.is_alone() && !other.is_alone());
+        for tries in [first, answered] {
+            assert_eq!(tries.after(Reply::Denied), Next::AskOrPresume);
+            let delayed = tries.after(Reply::Delayed { is_answer: true });
+            assert_eq!(delayed, Next::Again { answered: Some(tries.made) });
+        }
+        for tries in [first, answered, other] {
+            assert_eq!(tries.after(Reply::Refused), Next::AskOrPresume);
+        }
+        for reply in [Reply::Denied, Reply::Delayed { is_answer: true }] {
+            assert_eq!(other.after(reply), Next::Again { answered: None });
+        }
+        let unknown = Reply::Delayed { is_answer: false };
+        assert_eq!(first.after(unknown), Next::Again { answered: None });
+        assert_eq!(first.after(Reply::Runs), Next::Nothing);
+        assert_eq!(answered.after(Reply::Runs), Next::Settle);
+        assert_eq!(first.after(Reply::Exists), Next::Ask);
+    }
+
+    #[test]
+    fn an_agent_is_heard_or_asked_about_but_never_believed_against_its_row() {
+        let run = |redrive_count, rank| Facts {
+            position: Position { redrive_count, rank },
+            ..at(Rank::Queued)
+        };
+
+        for is_question in [false, true] {
+            let stands =
+                |facts: Facts, says, names_it| facts.relevance(says, names_it, is_question);
+            assert_eq!(stands(run(1, Rank::Running), Some(1), false), Relevance::Current);
+            assert_eq!(stands(run(1, Rank::Running), None, false), Relevance::Current);
+            assert_eq!(stands(run(1, Rank::Running), Some(0), true), Relevance::Superseded);
+            assert_eq!(stands(run(1, Rank::Running), Some(2), true), Relevance::RowBehind);
+            assert_eq!(stands(run(0, Rank::Queued), Some(0), true), Relevance::Starting);
+            assert_eq!(stands(run(0, Rank::Queued), None, true), Relevance::Starting);
+            assert_eq!(stands(run(0, Rank::Queued), None, false), Relevance::RowBehind);
+            assert_eq!(stands(run(0, Rank::Queued), Some(1), true), Relevance::RowBehind);
+            let unclaimed = Facts { claimed_at: None, ..run(0, Rank::Queued) };
+            assert_eq!(stands(unclaimed, Some(0), true), Relevance::RowBehind);
+            for end in [Rank::Presumed, Rank::Ended] {
+                assert_eq!(stands(run(0, end), Some(0), true), Relevance::Superseded);
+                assert_eq!(stands(run(0, end), Some(1), true), Relevance::RowBehind);
+                let unsaid = if is_question { Relevance::Unclear } else { Relevance::Superseded };
+                assert_eq!(stands(run(0, end), None, true), unsaid);
+            }
+        }
+    }
+
+    #[test]
+    fn what_belongs_to_a_run_is_kept_for_longer_than_it_goes_on() {
+        let (week, hour) = (Duration::from_hours(168), Duration::from_hours(1));
+        let until = kept_until(NOW, week);
+
+        assert!(!is_to_be_kept_longer(Some(until), NOW.plus(hour * 12), week));
+        assert!(is_to_be_kept_longer(Some(until), NOW.plus(hour * 13), week));
+        // What ends before the next look is still kept for its whole time.
+        assert!(until > NOW.plus(hour * 12 + Duration::from_hours(11) + week));
+        assert!(!is_to_be_kept_longer(None, NOW, week));
+    }
+}

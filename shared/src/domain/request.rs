@@ -1,0 +1,617 @@
+//! What a start asks for, checked so that everything after it can rely on it.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use schemars::JsonSchema;
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{DeserializeOwned, Error as _},
+};
+use serde_json::{Map, Number, Value, value::RawValue};
+use sha2::{Digest, Sha256};
+
+use crate::domain::{
+    callback::{self, Callback},
+    callback_url::{self, CallbackUrl},
+    digest::hex,
+    error::Error,
+    id::{AgentName, UserId},
+    json::{Json, MAX_BYTES, document, surrogate},
+    network::CallbackAllow,
+    news::NewsType,
+    time::Timestamp,
+};
+
+/// The longest that a standard execution runs: a year.
+const MAX_TIMEOUT: u32 = 365 * 24 * 60 * 60;
+/// The longest that a message stays in a queue: 14 days.
+const MAX_QUEUE_TIMEOUT: u32 = 14 * 24 * 60 * 60;
+const MAX_TAGS: usize = 10;
+const MAX_TAG_KEY: usize = 64;
+const MAX_TAG_VALUE: usize = 128;
+
+/// The body of `POST /v1/executions`, and the arguments of the tool `start_agent`.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StartBody {
+    #[schemars(with = "AgentName")]
+    pub agent_name: String,
+    /// The message to the agent. Must contain more than white space.
+    #[schemars(regex(pattern = r"\S"))]
+    pub input_message: String,
+    /// Settings for the agent, which gets them exactly as written, with all digits of numbers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Map<String, Value>>")]
+    pub parameters: Option<Json>,
+    /// A public https URL, or a URL of a host that the deployment allows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = callback_url::MAX_URL))]
+    pub callback_url: Option<String>,
+    /// Requires a `callback_url`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("maxProperties" = callback::MAX_HEADERS))]
+    pub callback_headers: Option<BTreeMap<String, String>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "callback::wanted_news_schema")]
+    pub callback_events: Option<Vec<NewsType>>,
+    /// Keys have 1 to 64 bytes, values at most 128.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("maxProperties" = MAX_TAGS))]
+    pub tags: Option<BTreeMap<String, String>>,
+    /// How many seconds after acceptance the run is stopped.
+    #[serde(default, deserialize_with = "whole", skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = MAX_TIMEOUT))]
+    pub timeout_seconds: Option<u32>,
+    /// How many seconds after acceptance the run may still be launched. Later it is not launched.
+    #[serde(default, deserialize_with = "whole", skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = MAX_QUEUE_TIMEOUT))]
+    pub queue_timeout_seconds: Option<u32>,
+}
+
+/// A start that can be accepted.
+#[derive(Debug, Clone)]
+pub struct StartRequest {
+    pub agent_name: AgentName,
+    pub input_message: String,
+    /// An object.
+    pub parameters: Json,
+    pub callback: Option<Callback>,
+    pub callback_events: Vec<NewsType>,
+    pub tags: BTreeMap<String, String>,
+    pub timeout: Option<Duration>,
+    pub queue_timeout: Option<Duration>,
+    /// SHA-256 of the request as it was understood: what tells a replay from another request.
+    pub hash: String,
+}
+
+impl StartBody {
+    /// A start with nothing but what it must have.
+    #[must_use]
+    pub fn new(agent_name: String, input_message: String) -> Self {
+        Self {
+            agent_name,
+            input_message,
+            parameters: None,
+            callback_url: None,
+            callback_headers: None,
+            callback_events: None,
+            tags: None,
+            timeout_seconds: None,
+            queue_timeout_seconds: None,
+        }
+    }
+
+    /// Checks all that can be checked without I/O.
+    pub fn check(self, allow: &CallbackAllow) -> Result<StartRequest, Error> {
+        let hash = self.hash();
+        let agent_name = self
+            .agent_name
+            .parse::<AgentName>()
+            .map_err(|error| Error::invalid("agent_name", error.to_string()))?;
+        if self.input_message.trim().is_empty() {
+            return Err(Error::invalid("input_message", "must not be empty"));
+        }
+        let parameters = self.parameters.unwrap_or_else(|| Json::of(&Map::new()));
+        if !parameters.node().is_object() {
+            return Err(Error::invalid("parameters", "must be an object"));
+        }
+        document::check_depth("parameters", &parameters)?;
+        let tags = self.tags.unwrap_or_default();
+        check_tags(&tags)?;
+
+        let headers = self.callback_headers.unwrap_or_default();
+        callback::check_headers(&headers)?;
+        let (callback, callback_events) = match self.callback_url {
+            Some(text) => {
+                let url = CallbackUrl::parse(&text, allow)?;
+                let events = callback::wanted_news(&url, self.callback_events)?;
+                (Some(Callback { url, headers, holder: None }), events)
+            }
+            None if !headers.is_empty() => {
+                return Err(Error::invalid("callback_headers", "needs a callback_url"));
+            }
+            None if self.callback_events.is_some() => {
+                return Err(Error::invalid("callback_events", "needs a callback_url"));
+            }
+            None => (None, Vec::new()),
+        };
+        Ok(StartRequest {
+            agent_name,
+            input_message: self.input_message,
+            parameters,
+            callback,
+            callback_events,
+            tags,
+            timeout: check_seconds("timeout_seconds", self.timeout_seconds, MAX_TIMEOUT)?,
+            queue_timeout: check_seconds(
+                "queue_timeout_seconds",
+                self.queue_timeout_seconds,
+                MAX_QUEUE_TIMEOUT,
+            )?,
+            hash,
+        })
+    }
+
+    /// Two spellings of one request have one hash.
+    fn hash(&self) -> String {
+        Json::of(self).digest()
+    }
+}
+
+/// A whole number, also one that is written as `3.0`: JSON Schema makes no difference (draft
+/// 2020-12, validation §6.1.1).
+fn whole<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
+    let Some(number) = Option::<Number>::deserialize(deserializer)? else {
+        return Ok(None);
+    };
+    let whole =
+        number.as_f64().filter(|it| it.fract() == 0.0 && (0.0..=f64::from(u32::MAX)).contains(it));
+    // Checked above.
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is in range")]
+    whole.map(|it| Some(it as u32)).ok_or_else(|| D::Error::custom("must be a whole number"))
+}
+
+fn check_seconds(
+    field: &'static str,
+    seconds: Option<u32>,
+    most: u32,
+) -> Result<Option<Duration>, Error> {
+    match seconds {
+        Some(seconds) if !(1..=most).contains(&seconds) => {
+            Err(Error::invalid(field, format!("must be a number of seconds from 1 to {most}")))
+        }
+        seconds => Ok(seconds.map(|seconds| Duration::from_secs(seconds.into()))),
+    }
+}
+
+fn check_tags(tags: &BTreeMap<String, String>) -> Result<(), Error> {
+    if tags.len() > MAX_TAGS {
+        return Err(Error::invalid("tags", format!("has more than {MAX_TAGS} entries")));
+    }
+    for (key, value) in tags {
+        if key.is_empty() || key.len() > MAX_TAG_KEY || value.len() > MAX_TAG_VALUE {
+            let reason = format!(
+                "must have keys of 1 to {MAX_TAG_KEY} and values of at most {MAX_TAG_VALUE} bytes"
+            );
+            return Err(Error::invalid("tags", reason));
+        }
+    }
+    Ok(())
+}
+
+impl StartRequest {
+    /// The bytes that the agent is started with, frozen when the start is accepted.
+    pub fn input(&self, user: &UserId, accepted_at: Timestamp) -> Result<String, Error> {
+        let input = Input {
+            messages: [Message { role: "user", content: &self.input_message }],
+            parameters: &self.parameters,
+            metadata: InputMetadata {
+                user_id: user,
+                source: "mcp_server",
+                timestamp: accepted_at.rfc3339(),
+            },
+        };
+        let input = Json::of(&input).as_str().to_owned();
+        if input.len() > MAX_BYTES {
+            return Err(Error::TooLarge { field: "input_message", limit: MAX_BYTES });
+        }
+        Ok(input)
+    }
+}
+
+/// What an agent is started with: see `docs/agents.md`.
+#[derive(Serialize)]
+struct Input<'a> {
+    messages: [Message<'a>; 1],
+    parameters: &'a Json,
+    metadata: InputMetadata<'a>,
+}
+
+#[derive(Serialize)]
+struct Message<'a> {
+    role: &'static str,
+    content: &'a str,
+}
+
+#[derive(Serialize)]
+struct InputMetadata<'a> {
+    user_id: &'a UserId,
+    source: &'static str,
+    timestamp: String,
+}
+
+/// An `Idempotency-Key`: 1 to 255 visible characters, not blanks alone.
+#[derive(Debug, Clone)]
+pub struct IdempotencyKey(String);
+
+impl IdempotencyKey {
+    pub const MAX_LENGTH: usize = 255;
+    /// The header that it comes in.
+    pub const FIELD: &str = "Idempotency-Key";
+
+    pub fn parse(text: &str) -> Result<Self, Error> {
+        if text.trim().is_empty() {
+            return Err(Error::invalid(Self::FIELD, "must not be blank"));
+        }
+        if text.len() > Self::MAX_LENGTH
+            || !text.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ')
+        {
+            return Err(Error::invalid(Self::FIELD, "must be 1 to 255 visible ASCII characters"));
+        }
+        Ok(Self(text.to_owned()))
+    }
+
+    /// The primary key of its item: each user has keys of their own.
+    #[must_use]
+    pub fn item(&self, user: &UserId) -> String {
+        format!("idem#{user}#{}", hex(&Sha256::digest(&self.0)))
+    }
+}
+
+/// Reads a JSON object: 413 when too large, 400 when it is none, 422 with the field's name when
+/// it does not fit. A byte order mark before it is ignored.
+pub fn parse_object<T: DeserializeOwned>(body: &[u8]) -> Result<T, Error> {
+    if body.len() > MAX_BYTES {
+        return Err(Error::TooLarge { field: "body", limit: MAX_BYTES });
+    }
+    let text = std::str::from_utf8(document::without_mark(body)).map_err(|error| {
+        Error::Malformed(format!("not UTF-8 from byte {} on", error.valid_up_to()))
+    })?;
+    let body: &RawValue =
+        serde_json::from_str(text).map_err(|error| Error::Malformed(error.to_string()))?;
+    if !body.get().starts_with('{') {
+        return Err(Error::Malformed("the body must be a JSON object".to_owned()));
+    }
+    if let Some(place) = surrogate::lone_surrogate(text) {
+        let place = document::line_and_column(text, place);
+        return Err(Error::Malformed(format!(
+            "half a character at {place}: a surrogate without the other one of its pair"
+        )));
+    }
+    from_text(text)
+}
+
+/// The same for what is known to be JSON, without bounds.
+pub fn from_text<T: DeserializeOwned>(text: &str) -> Result<T, Error> {
+    let mut deserializer = serde_json::Deserializer::from_str(text);
+    serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
+        let path = error.path().to_string();
+        let reason = error.into_inner().to_string();
+        // The field says it better.
+        let reason = reason.rsplit_once(" at line ").map_or(reason.as_str(), |(reason, _)| reason);
+        misfit(&path, reason)
+    })
+}
+
+/// What serde says, but for the value, which it quotes, and which may be a secret.
+fn misfit(path: &str, reason: &str) -> Error {
+    let (what, expected) = reason.rsplit_once(", expected ").unwrap_or((reason, ""));
+    let expected = words(expected);
+    let known = if expected.is_empty() { String::new() } else { format!(", expected {expected}") };
+    for (start, said) in
+        [("missing", "is missing"), ("duplicate", "is given twice"), ("unknown", "is unknown")]
+    {
+        let name = what.strip_prefix(start).and_then(|it| it.strip_prefix(" field `"));
+        let Some(name) = name.and_then(|name| name.strip_suffix('`')) else { continue };
+        let field = match (path, start) {
+            (".", _) => name.to_owned(),
+            // The path leads to it already.
+            (path, "unknown") => path.to_owned(),
+            (path, _) => format!("{path}.{name}"),
+        };
+        return Error::invalid(field, format!("{said}{known}"));
+    }
+    let field = if path == "." { "body" } else { path }.to_owned();
+    if !expected.is_empty() {
+        return Error::invalid(field, format!("must be {expected}"));
+    }
+    // What our own types say. Serde itself says no more than that it has tried several.
+    let ours = if what.starts_with("data did not match") { "" } else { what };
+    let separator = if ours.is_empty() { "" } else { ": " };
+    Error::invalid(field, format!("is not valid{separator}{ours}"))
+}
+
+/// What serde expects, in words of JSON.
+fn words(expected: &str) -> String {
+    let kind = expected.split(' ').next().unwrap_or_default();
+    match (kind, expected) {
+        ("struct" | "map" | "internally", _) | (_, "a map") => "an object".to_owned(),
+        ("u8" | "u16" | "u32" | "u64" | "usize" | "i8" | "i16" | "i32" | "i64", _) => {
+            "a whole number".to_owned()
+        }
+        (_, "a sequence") => "a list".to_owned(),
+        (_, "a boolean") => "true or false".to_owned(),
+        (_, "a JSON number") => "a number".to_owned(),
+        // Names, between backticks.
+        _ => expected.replace('`', ""),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::domain::json::MAX_DEPTH;
+
+    fn check(body: &Value) -> Result<StartRequest, Error> {
+        from_text::<StartBody>(&body.to_string())?.check(&"127.0.0.1".parse().unwrap())
+    }
+
+    fn refused_field(body: &Value) -> String {
+        match check(body) {
+            Err(Error::Invalid { field, .. }) => field.into_owned(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn each_wrong_field_is_named() {
+        let with = |field: &str, value: Value| {
+            let mut body = json!({"agent_name": "echo", "input_message": "hello"});
+            body[field] = value;
+            refused_field(&body)
+        };
+
+        assert_eq!(refused_field(&json!({"input_message": "hello"})), "agent_name");
+        assert_eq!(refused_field(&json!({"agent_name": "echo"})), "input_message");
+        assert_eq!(with("agent_name", json!("a b")), "agent_name");
+        assert_eq!(with("agent_name", json!(7)), "agent_name");
+        assert_eq!(with("input_message", json!(" \n")), "input_message");
+        assert_eq!(with("surprise", json!(1)), "surprise");
+        for seconds in [json!(0), json!(-1), json!(1.5), json!("1"), json!(4_000_000_000_u32)] {
+            assert_eq!(with("timeout_seconds", seconds.clone()), "timeout_seconds");
+            assert_eq!(with("queue_timeout_seconds", seconds), "queue_timeout_seconds");
+        }
+        assert_eq!(with("parameters", json!([1])), "parameters");
+        assert_eq!(with("tags", json!({"a": 1})), "tags.a");
+        assert_eq!(with("tags", json!({"": "x"})), "tags");
+        assert_eq!(with("callback_url", json!("http://example.com")), "callback_url");
+        assert_eq!(with("callback_headers", json!({"a": "b"})), "callback_headers");
+        assert_eq!(with("callback_events", json!(["execution.completed"])), "callback_events");
+    }
+
+    #[test]
+    fn a_refusal_says_what_must_be_there_and_never_quotes_what_is() {
+        #[derive(Debug, Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Odd {
+            #[expect(dead_code, reason = "it is only read")]
+            number: u32,
+            #[serde(default)]
+            #[expect(dead_code, reason = "it is only read")]
+            either: Option<Either>,
+        }
+        #[derive(Debug, Deserialize)]
+        #[serde(untagged)]
+        enum Either {
+            Flag(#[expect(dead_code, reason = "it is only read")] bool),
+            List(#[expect(dead_code, reason = "it is only read")] Vec<u8>),
+        }
+        let odd = |text: &str| from_text::<Odd>(text).unwrap_err().to_string();
+        let start = |rest: &str| {
+            let text = format!(r#"{{"agent_name":"echo","input_message":"hello"{rest}}}"#);
+            let refused =
+                from_text::<StartBody>(&text).and_then(|it| it.check(&CallbackAllow::default()));
+            refused.unwrap_err().to_string()
+        };
+        for (told, said) in [
+            (odd(r#"{"number": "SECRET at line 1, expected x"}"#), "number must be a whole number"),
+            (odd(r#"{"number": -7777}"#), "number must be a whole number"),
+            (odd(r#"{"number": 1, "either": "SECRET"}"#), "either is not valid"),
+            (odd(r#"{"number": 1, "number": 7777}"#), "number is given twice"),
+            (
+                odd(r#"{"number": 1, "a`, expected b": 1}"#),
+                "a`, expected b is unknown, expected number or either",
+            ),
+            (odd("{}"), "number is missing"),
+            (odd("7777"), "body must be an object"),
+            (odd(r#""SECRET""#), "body must be an object"),
+            (start(r#","callback_headers":"SECRET""#), "callback_headers must be an object"),
+            (
+                start(r#","callback_headers":{"authorization":7777}"#),
+                "callback_headers.authorization must be a string",
+            ),
+            (start(r#","callback_events":"SECRET""#), "callback_events must be a list"),
+            (start(r#","tags":{"a":["SECRET"]}"#), "tags.a must be a string"),
+            (start(r#","input_message":"SECRET""#), "input_message is given twice"),
+            (start(r#","timeout_seconds":"SECRET""#), "timeout_seconds must be a number"),
+            (
+                start(r#","timeout_seconds":7777.5"#),
+                "timeout_seconds is not valid: must be a whole number",
+            ),
+            (
+                start(r#","callback_url":"//SECRET""#),
+                "callback_url must be an absolute URL, such as https://example.com/hook",
+            ),
+        ] {
+            assert_eq!(told, said);
+        }
+        let event = start(r#","callback_events":["SECRET"]"#);
+        assert!(
+            event.starts_with("callback_events[0] must be one of execution.running, "),
+            "{event}"
+        );
+        let unknown = start(&format!(r#","{}":1"#, "é".repeat(100_000)));
+        assert!(
+            unknown.len() < 1_100 && unknown.contains("is unknown, expected one of agent_name")
+        );
+    }
+
+    #[test]
+    fn an_unknown_event_is_refused() {
+        let field = refused_field(&json!({
+            "agent_name": "echo", "input_message": "hello",
+            "callback_url": "http://127.0.0.1/", "callback_events": ["execution.done"],
+        }));
+        assert_eq!(field, "callback_events[0]");
+    }
+
+    #[test]
+    fn the_hash_ignores_spelling_and_sees_every_field() {
+        let hash = |text: &str| parse_object::<StartBody>(text.as_bytes()).unwrap().hash();
+        let first =
+            hash(r#"{"agent_name":"echo","input_message":"hello","parameters":{"a":1,"b":2}}"#);
+
+        assert_eq!(
+            first,
+            hash(
+                r#"{ "parameters": {"b": 2, "a": 1}, "input_message": "hello", "agent_name": "echo" }"#
+            )
+        );
+        assert_ne!(
+            first,
+            hash(r#"{"agent_name":"echo","input_message":"hello","parameters":{"a":1,"b":3}}"#)
+        );
+        assert_ne!(first, hash(r#"{"agent_name":"echo","input_message":"hello"}"#));
+    }
+
+    fn parse(text: &str) -> Result<StartRequest, Error> {
+        parse_object::<StartBody>(text.as_bytes())?.check(&CallbackAllow::default())
+    }
+
+    fn with_parameters(parameters: &str) -> String {
+        format!(r#"{{"agent_name":"echo","input_message":"x","parameters":{parameters}}}"#)
+    }
+
+    #[test]
+    fn parameters_reach_the_agent_and_the_hash_as_they_are_written() {
+        let mut hashes = std::collections::BTreeSet::new();
+        for number in [
+            "18446744073709551616",
+            "18446744073709551617",
+            "-9223372036854775809",
+            "1000000000000000000001",
+            "0.30000000000000004441",
+            "0.30000000000000004442",
+            "123456789.10",
+            "123456789.1",
+            "1e400",
+            "1E+2",
+            "-0.0",
+        ] {
+            for parameters in
+                [format!(r#"{{"id":{number}}}"#), format!(r#"{{"a":[{{"b":{number}}}]}}"#)]
+            {
+                let request = parse(&with_parameters(&parameters)).unwrap();
+                let input = request.input(&"someone".to_owned().into(), Timestamp::now()).unwrap();
+                assert!(input.contains(&format!(r#""parameters":{parameters},"#)), "{input}");
+                assert!(hashes.insert(request.hash), "{parameters}");
+            }
+        }
+    }
+
+    #[test]
+    fn parameters_may_be_nested_a_thousand_levels_deep() {
+        let nested = |levels| {
+            let inner = levels - 1;
+            parse(&with_parameters(&format!(
+                "{{\"a\":{}{}}}",
+                "[".repeat(inner),
+                "]".repeat(inner)
+            )))
+        };
+        assert!(nested(200).is_ok() && nested(MAX_DEPTH).is_ok());
+        for levels in [MAX_DEPTH + 1, 100_000] {
+            let Err(Error::Invalid { field, .. }) = nested(levels) else { panic!("{levels}") };
+            assert_eq!(field, "parameters");
+        }
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_ignored_and_half_a_character_is_told_by_its_place() {
+        let body = |text: &str| format!(r#"{{"agent_name":"echo","input_message":"{text}"}}"#);
+
+        assert!(parse(&format!("\u{feff}{}", body("x"))).is_ok());
+        assert!(parse(&body(r"\ud83d\ude00 \\ud83d")).is_ok());
+        for (text, column) in [(r"cut \ud83d", 43), (r"\ude00", 39), (r"\ud83d\ud83d\ude00", 39)] {
+            let Err(Error::Malformed(reason)) = parse(&body(text)) else { panic!("{text}") };
+            assert!(reason.contains(&format!("at line 1 column {column}:")), "{reason}");
+        }
+        let raw = [b"{\"agent_name\":\"".as_slice(), b"\xed\xa0\xbd\"}"].concat();
+        let refused = parse_object::<StartBody>(&raw).unwrap_err().to_string();
+        assert!(refused.contains("from byte 15"), "{refused}");
+    }
+
+    #[test]
+    fn a_whole_number_may_be_written_as_a_float() {
+        let timeout = |number: &str| {
+            let body = format!(
+                r#"{{"agent_name":"echo","input_message":"x","timeout_seconds":{number}}}"#
+            );
+            parse(&body).map(|request| request.timeout.map(|it| it.as_secs()))
+        };
+        for number in ["3", "3.0", "3.00", "0.3e1", "30e-1"] {
+            assert_eq!(timeout(number).unwrap(), Some(3), "{number}");
+        }
+        assert_eq!(timeout("null").unwrap(), None);
+        for number in ["3.5", "-1.0", "1e10", "1e400", "\"3\"", "true", "[3]", "{}", "0.0"] {
+            let Err(Error::Invalid { field, .. }) = timeout(number) else { panic!("{number}") };
+            assert_eq!(field, "timeout_seconds");
+        }
+    }
+
+    #[test]
+    fn bodies_that_are_no_object_are_malformed_and_large_ones_too_large() {
+        let deep = "[".repeat(100_000);
+        for body in ["", "nonsense", "[]", "1", "null", "{\"a\":01}", "{\"a\":\"\u{0}\"}", &deep] {
+            assert!(
+                matches!(parse_object::<StartBody>(body.as_bytes()), Err(Error::Malformed(_))),
+                "{body:.20}"
+            );
+        }
+        assert!(matches!(parse_object::<StartBody>(b"{\"a\":\"\xff\"}"), Err(Error::Malformed(_))));
+        let large = vec![b' '; MAX_BYTES + 1];
+        assert!(matches!(parse_object::<StartBody>(&large), Err(Error::TooLarge { .. })));
+    }
+
+    #[test]
+    fn an_input_that_step_functions_would_refuse_is_too_large() {
+        let request = |length| {
+            check(&json!({"agent_name": "echo", "input_message": "\u{1}".repeat(length)})).unwrap()
+        };
+        let user: UserId = "someone".to_owned().into();
+
+        // Escaping makes six bytes of each.
+        assert!(request(43_000).input(&user, Timestamp::now()).is_ok());
+        assert!(matches!(
+            request(44_000).input(&user, Timestamp::now()),
+            Err(Error::TooLarge { .. })
+        ));
+    }
+
+    #[test]
+    fn idempotency_keys_are_visible_text_and_each_users_own() {
+        let key = IdempotencyKey::parse("12-0-0").unwrap();
+
+        assert_ne!(key.item(&"a".to_owned().into()), key.item(&"b".to_owned().into()));
+        for text in ["a\n", "é", &"a".repeat(256)] {
+            let refused = IdempotencyKey::parse(text).unwrap_err().to_string();
+            assert_eq!(refused, "Idempotency-Key must be 1 to 255 visible ASCII characters");
+        }
+        for blank in ["", " ", "  \t"] {
+            let refused = IdempotencyKey::parse(blank).unwrap_err().to_string();
+            assert_eq!(refused, "Idempotency-Key must not be blank");
+        }
+    }
+}

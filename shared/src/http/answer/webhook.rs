@@ -1,0 +1,94 @@
+//! What a webhook is: the body of a callback, and of what is sent to a subscription.
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::{
+    domain::{
+        delivery::Delivery,
+        id::{AgentName, ExecutionId},
+        news::NewsType,
+        outcome::Outcome,
+        question::QuestionView,
+        status::Status,
+        subscription::DisabledView,
+        time::Timestamp,
+    },
+    http::answer::{monitor::shown_progress, results::Results},
+};
+
+/// The body. It is written as it stands here, and never as a tree, which would round the numbers of an
+/// agent's answer.
+#[derive(Debug, Serialize)]
+pub struct Webhook {
+    #[serde(rename = "type")]
+    pub news: NewsType,
+    /// When the event occurred.
+    #[serde(serialize_with = "Timestamp::as_rfc3339")]
+    pub timestamp: Timestamp,
+    pub data: WebhookData,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub enum WebhookData {
+    /// Of the run.
+    Results(Box<Results>),
+    Report(AgentReportView),
+    Disabled(DisabledView),
+    Test(TestData),
+}
+
+/// The data of a test event.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct TestData {
+    pub message: &'static str,
+}
+
+impl Webhook {
+    /// The news of a delivery; `outcome` is how its run ended, if it has.
+    #[must_use]
+    pub fn of(delivery: &Delivery, outcome: Option<&Outcome>) -> Self {
+        let data = match (delivery.news, &delivery.disabled) {
+            (NewsType::Progress | NewsType::InputRequired, _) => {
+                WebhookData::Report(AgentReportView::delivered(delivery))
+            }
+            (NewsType::Disabled, Some(disabled)) => WebhookData::Disabled(disabled.clone().into()),
+            _ => match Results::delivered(delivery, outcome) {
+                Some(results) => WebhookData::Results(Box::new(results)),
+                None => {
+                    WebhookData::Test(TestData { message: "This is a test of your subscription." })
+                }
+            },
+        };
+        Self { news: delivery.news, timestamp: delivery.occurred_at, data }
+    }
+}
+
+/// What an agent reports while it runs: its progress, or a question.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct AgentReportView {
+    pub execution_id: ExecutionId,
+    pub agent_name: AgentName,
+    pub status: Option<Status>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub progress: Option<u8>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub questions: Vec<QuestionView>,
+}
+
+impl AgentReportView {
+    #[must_use]
+    pub fn delivered(delivery: &Delivery) -> Self {
+        Self {
+            execution_id: delivery.execution_id.clone(),
+            agent_name: delivery.agent_name.clone(),
+            status: delivery.news.status(),
+            progress: delivery.progress.map(shown_progress),
+            message: delivery.message.clone(),
+            questions: delivery.question.iter().map(QuestionView::from).collect(),
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! A user's runs, newest first: the index by user, and the rows that it names.
+
+use std::collections::HashMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    domain::{
+        error::Error,
+        execution::Execution,
+        id::{AgentName, ExecutionId, UserId},
+        time::Timestamp,
+    },
+    store::{
+        batch::Consistency,
+        executions::{Executions, is_live},
+        item::{from_item, number, text},
+        key::{STATE, key},
+        projection::Projection,
+    },
+};
+
+/// Which of a user's runs to list.
+#[derive(Debug)]
+pub struct Filter {
+    pub user_id: UserId,
+    pub agent_name: Option<AgentName>,
+}
+
+/// What the index of a user's runs has of one: what never changes, so that it is written once.
+#[derive(Debug, Deserialize)]
+pub struct Listed {
+    pub execution_id: ExecutionId,
+    pub agent_name: AgentName,
+}
+
+/// Where a page ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PageKey {
+    pub execution_id: ExecutionId,
+    pub created_at: Timestamp,
+}
+
+/// From where a list goes on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum After {
+    /// Behind this run.
+    Run(PageKey),
+    /// With the runs of this time.
+    Time { until: Timestamp },
+}
+
+impl After {
+    #[must_use]
+    pub const fn created_at(&self) -> Timestamp {
+        match self {
+            Self::Run(key) => key.created_at,
+            Self::Time { until } => *until,
+        }
+    }
+}
+
+impl Executions {
+    /// One page of the index of a user's runs, newest first, from behind `after`. It may hold fewer
+    /// than `limit`, even none, and still not be the last: the second value says where to go on.
+    pub async fn list(
+        &self,
+        filter: &Filter,
+        limit: i32,
+        after: Option<&After>,
+    ) -> Result<(Vec<Listed>, Option<PageKey>), Error> {
+        let Projection { expression, names } = Projection::of::<Listed>();
+        let mut query = self
+            .client
+            .query()
+            .table_name(&self.table)
+            .index_name("user")
+            .projection_expression(expression)
+            .set_expression_attribute_names(Some(names))
+            .expression_attribute_values(":user_id", text(filter.user_id.as_str()))
+            .scan_index_forward(false)
+            .limit(limit);
+        if let Some(agent) = &filter.agent_name {
+            query = query
+                .filter_expression("agent_name = :agent_name")
+                .expression_attribute_values(":agent_name", text(agent.as_str()));
+        }
+        let mut which = "user_id = :user_id";
+        if let Some(After::Time { until }) = after {
+            which = "user_id = :user_id AND created_at <= :until";
+            query = query.expression_attribute_values(":until", number(until.millis()));
+        }
+        query = query.key_condition_expression(which);
+        if let Some(After::Run(after)) = after {
+            let mut start = key(after.execution_id.as_str(), STATE);
+            start.insert("user_id".to_owned(), text(filter.user_id.as_str()));
+            start.insert("created_at".to_owned(), number(after.created_at.millis()));
+            query = query.set_exclusive_start_key(Some(start));
+        }
+        let page = query.send().await.map_err(Error::aws("list executions"))?;
+        let listed = page.items.unwrap_or_default().into_iter().map(from_item);
+        Ok((listed.collect::<Result<_, _>>()?, page.last_evaluated_key.map(from_item).transpose()?))
+    }
+
+    /// Those of the listed runs that are there, in their order, as they stand.
+    pub async fn find_listed(&self, listed: Vec<Listed>) -> Result<Vec<Execution>, Error> {
+        if listed.is_empty() {
+            return Ok(Vec::new());
+        }
+        let keys = listed.iter().map(|it| key(it.execution_id.as_str(), STATE)).collect();
+        let projection = Some(Projection::of::<Execution>());
+        let items = self.batch(keys, projection, Consistency::Eventual, "read executions").await?;
+        let mut found = HashMap::new();
+        for item in items {
+            let execution: Execution = from_item(item)?;
+            if is_live(execution.ttl) {
+                found.insert(execution.execution_id.clone(), execution);
+            }
+        }
+        Ok(listed.iter().filter_map(|it| found.remove(&it.execution_id)).collect())
+    }
+}
