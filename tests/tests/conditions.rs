@@ -446,17 +446,17 @@ async fn what_is_overdue_is_postponed_by_one_and_by_the_same_again() {
 
     let until = now.plus(HOUR);
     let kind = DebtKind::Poll;
-    assert_eq!(due.postpone(&item, kind, until).await.unwrap(), Step::Applied);
+    assert_eq!(due.postpone(&item, kind, until, 0).await.unwrap(), Step::Applied);
     // The same again is what a lost reply makes of it; another finds it postponed.
-    assert_eq!(due.postpone(&item, kind, until).await.unwrap(), Step::Applied);
-    assert_eq!(due.postpone(&item, kind, until.plus(HOUR)).await.unwrap(), Step::Stale);
+    assert_eq!(due.postpone(&item, kind, until, 0).await.unwrap(), Step::Applied);
+    assert_eq!(due.postpone(&item, kind, until.plus(HOUR), 0).await.unwrap(), Step::Stale);
     assert_eq!(due.bury(&item, "x").await.unwrap(), Step::Stale);
     let stored = stack.parts(&item.execution_id).await["state"].clone();
     assert_eq!((&stored["sweeps"], &stored["due_at"]), (&json!(1), &json!(until)));
     assert_eq!(stored["debt"], json!(Debt::of(kind, &id(&item.execution_id))));
     let gone = json!({"execution_id": new_id(), "part": "state", "due_at": now});
     let gone = DueItem::of(&to_item(&gone).unwrap()).unwrap();
-    assert_eq!(due.postpone(&gone, kind, until).await.unwrap(), Step::Stale);
+    assert_eq!(due.postpone(&gone, kind, until, 0).await.unwrap(), Step::Stale);
     assert_eq!(due.bury(&gone, "x").await.unwrap(), Step::Stale);
     due.is_well(&gone).await.unwrap();
 }

@@ -281,7 +281,17 @@ async fn a_run_that_was_told_to_have_ended_is_stopped_and_keeps_that_end() {
         (&json!("failed"), &json!("execution_lost"))
     );
     user.wait_for_parts(id).await;
-    assert_eq!(receiver.received().await.len(), 1, "it was told already");
+    let told = receiver.received().await;
+    assert_eq!(told.len(), 1, "it was told already");
+
+    // It is true still, and can be told again.
+    let delivery = told[0].header("webhook-id");
+    let path = format!("/v1/executions/{id}/deliveries/{delivery}/redeliver");
+    assert_eq!(user.send(reqwest::Method::POST, &path, &[], "").await.status, 202);
+    let again = receiver.wait_for(2).await.swap_remove(1);
+    assert_eq!(again.header("webhook-id"), delivery);
+    assert_eq!(again.body()["data"], told[0].body()["data"]);
+    assert_eq!(again.body()["data"]["error"]["code"], "execution_lost");
 }
 
 #[tokio::test]

@@ -122,3 +122,27 @@ async fn what_is_put_right_is_no_trouble_any_more() {
     }
     assert!(trouble(&user.get(PATH).await).is_empty());
 }
+
+#[tokio::test]
+async fn a_run_that_cannot_be_read_hides_none_of_the_others() {
+    let stack = Stack::connect().await;
+    let user = stack.user(&["execute:*", "view:*"]).await;
+    let body = json!({"agent_name": "fail", "input_message": "x"});
+    let (broken, other) = (user.start(&body).await, user.start(&body).await);
+    for run in [&broken, &other] {
+        user.wait_for(run, "failed").await;
+        user.wait_for_parts(run).await;
+    }
+    // As a version after this one might write it.
+    let mut state = stack.parts(&broken).await.remove("state").unwrap();
+    state["callback_events"] = json!(["execution.paused"]);
+    stack.put("ExecutionsTable", state).await;
+
+    assert_eq!(trouble(&user.get(PATH).await), [(other.clone(), said("failed"))]);
+    let list = user.get("/v1/executions").await;
+    assert_eq!(list.status, 200);
+    let listed: Vec<_> = list.body["executions"].as_array().unwrap().iter().collect();
+    assert_eq!(listed.len(), 1);
+    assert_eq!(listed[0]["execution_id"], json!(other));
+    assert_eq!(user.monitor(&broken).await.status, 500, "whoever asks for it is told");
+}

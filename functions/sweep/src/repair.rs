@@ -14,7 +14,7 @@ use relay::{
         id::ExecutionId,
         observation::Observation,
         protocol::{Grounds, Poll},
-        status::Status,
+        status::{LONGEST_RUN, Rank, Status},
         time::Timestamp,
     },
     service::settle::Settled,
@@ -50,6 +50,12 @@ impl Sweeper {
                 Ok(_) => "its messages are not processed",
             };
             warn!(execution.id = item.execution_id, part = item.part, "given up: {reason}");
+            if let Ok(Overdue::Run(run)) = &overdue
+                && !run.status.is_end()
+            {
+                // It may run on, and nobody keeps its parts any more.
+                self.settle.executions.keep_longer(run, now.plus(LONGEST_RUN)).await?;
+            }
             self.due.bury(item, reason).await?;
             return Ok(Reconciled::GivenUp);
         }
@@ -57,7 +63,7 @@ impl Sweeper {
             Ok(overdue) => overdue,
             Err(error) => {
                 let until = now.plus(retry_again(self.settle.news_overdue, sweeps));
-                self.due.postpone(item, kind, until).await?;
+                self.due.postpone(item, kind, until, sweeps).await?;
                 warn!(execution.id = item.execution_id, part = item.part, "it cannot be read");
                 return Err(error);
             }
@@ -66,7 +72,7 @@ impl Sweeper {
             Overdue::Run(run) => self.reconcile_run(kind, item, &run, sweeps, round).await,
             Overdue::Question(question, user) => {
                 let until = now.plus(hint_again(self.launch_overdue, sweeps));
-                if self.due.postpone(item, kind, until).await? == Step::Stale {
+                if self.due.postpone(item, kind, until, sweeps).await? == Step::Stale {
                     return Ok(Reconciled::Elsewhere);
                 }
                 let message = LaunchMessage::answering(id(item)?, question);
@@ -77,7 +83,7 @@ impl Sweeper {
                 let held = leased_until.map_or(0, |until| until.millis_since(now));
                 let held = Duration::from_millis(held);
                 let until = now.plus(hint_again(self.settle.delivery_overdue, sweeps).max(held));
-                if self.due.postpone(item, kind, until).await? == Step::Stale {
+                if self.due.postpone(item, kind, until, sweeps).await? == Step::Stale {
                     return Ok(Reconciled::Elsewhere);
                 }
                 let message = DeliveryMessage { execution_id: id(item)?, part: item.part.clone() };
@@ -110,10 +116,12 @@ impl Sweeper {
             poll = Poll::Launch;
         }
         let waits = poll == Poll::Later || (is_left_out && poll != Poll::Launch);
-        let step = if waits {
+        // Nothing is owed of a run that has ended for good: what stands here all the same is given up.
+        let is_done = run.position().rank == Rank::Ended;
+        let step = if waits && !is_done {
             self.due.put_off(item, next, until).await?
         } else {
-            self.due.postpone(item, next, until).await?
+            self.due.postpone(item, next, until, sweeps).await?
         };
         if step == Step::Stale {
             return Ok(Reconciled::Elsewhere);

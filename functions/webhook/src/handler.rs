@@ -131,7 +131,7 @@ impl DeliveryWorker {
         if outcome.as_ref().is_some_and(|outcome| delivery.is_refuted_by(outcome)) {
             let reason =
                 "Step Functions has told another end since, which has a delivery of its own";
-            return self.give_up(&delivery, reason).await;
+            return self.end(&delivery, reason, Verdict::Dropped).await;
         }
         // At the time at which it leaves, whatever was so when it was owed.
         if !self.rights.may_be_told(callback.holder.as_ref(), delivery.about()).await? {
@@ -194,6 +194,7 @@ impl DeliveryWorker {
             }
             // Who has asked for a test sees what comes of it.
             Verdict::Undelivered if delivery.news == NewsType::Test => {}
+            Verdict::Dropped => {}
             Verdict::Undelivered => drop(self.undelivered.fetch_add(1, Ordering::Relaxed)),
             Verdict::Again { next_attempt_at, .. } => {
                 self.enqueue_hint(&delivery, next_attempt_at).await;
@@ -246,7 +247,7 @@ impl DeliveryWorker {
             Verdict::Undelivered if status == Some(410) => Attempted::Gone,
             // A test is attempted once by its nature: it was not given up after many.
             Verdict::Undelivered if delivery.news == NewsType::Test => Attempted::Failed,
-            Verdict::Undelivered => Attempted::GivenUp,
+            Verdict::Undelivered | Verdict::Dropped => Attempted::GivenUp,
         };
         let taken = self.endpoints.take_in(&delivery.user_id, &id, &health, attempted);
         match Box::pin(taken).await {
@@ -257,6 +258,10 @@ impl DeliveryWorker {
 
     /// Ends a delivery without a POST: not because of its receiver, so this is no alarm.
     async fn give_up(&self, delivery: &Delivery, reason: &str) -> Result<(), Error> {
+        self.end(delivery, reason, Verdict::Undelivered).await
+    }
+
+    async fn end(&self, delivery: &Delivery, reason: &str, verdict: Verdict) -> Result<(), Error> {
         info!("not delivered: {reason}");
         let attempt = Attempt {
             at: Timestamp::now(),
@@ -265,7 +270,7 @@ impl DeliveryWorker {
             may_have_arrived: false,
             detail: reason.to_owned(),
         };
-        self.deliveries.record(delivery, &attempt, Verdict::Undelivered).await?;
+        self.deliveries.record(delivery, &attempt, verdict).await?;
         Ok(())
     }
 

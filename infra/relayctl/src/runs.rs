@@ -152,6 +152,7 @@ async fn pages(stack: &Stack, list: &List, user: Option<UserId>) -> anyhow::Resu
     let limit = usize::from(list.limit);
     let mut runs = Vec::new();
     let mut cursor = None;
+    let since = list.since.map(|ago| Timestamp::now().minus(ago));
     loop {
         let request = ListRequest {
             agent_name: list.agent.clone(),
@@ -160,7 +161,7 @@ async fn pages(stack: &Stack, list: &List, user: Option<UserId>) -> anyhow::Resu
             cursor,
             owner: user.clone(),
             trouble: list.trouble,
-            since: list.since.map(|ago| Timestamp::now().minus(ago)),
+            since,
         };
         let page = reader.list(&operator(), request).await?;
         runs.extend(page.executions);

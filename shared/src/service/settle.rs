@@ -122,7 +122,7 @@ impl Settle {
     ) -> Result<Moved, Error> {
         let change = StatusChange::between(before, after);
         let (stored, published, owed) = tokio::join!(
-            self.store_outcome(after, observed),
+            self.store_outcome(before, after, observed),
             self.bus.publish(&change),
             self.owed_for_move(before, after),
         );
@@ -147,7 +147,7 @@ impl Settle {
         observed: &Observation,
     ) -> Result<Moved, Error> {
         let owed = self.owed_for_move(before, after).await?;
-        let outcome = outcome(after, observed);
+        let outcome = outcome(before, after, observed);
         let step =
             self.executions.advance(before, after, observed.grounds, Some(&outcome), &owed).await?;
         if step == Step::Stale {
@@ -241,22 +241,24 @@ impl Settle {
     /// Stores how the run ended, if it has.
     async fn store_outcome(
         &self,
+        before: &Execution,
         after: &Execution,
         observed: &Observation,
     ) -> Result<Step, Error> {
         let Some(ttl) = after.ttl else { return Ok(Step::Applied) };
-        let outcome = outcome(after, observed);
+        let outcome = outcome(before, after, observed);
         self.executions.put_outcome(&after.execution_id, &outcome, ttl).await
     }
 }
 
-fn outcome(after: &Execution, observed: &Observation) -> Outcome {
+fn outcome(before: &Execution, after: &Execution, observed: &Observation) -> Outcome {
     Outcome {
         output: observed.output.clone(),
         error: said(observed.error.as_ref()).or(after.error_code.as_ref()).cloned(),
         cause: said(observed.cause.as_ref()).cloned(),
         redrive_count: after.redrive_count,
         rank: after.rank,
+        is_confirmed: is_confirmed(before, after),
     }
 }
 
@@ -269,11 +271,14 @@ fn is_correction(before: &Execution, after: &Execution) -> bool {
 #[must_use]
 pub fn news_of_move(before: &Execution, after: &Execution) -> Option<(NewsType, bool)> {
     let news = NewsType::of(after.status)?;
-    let is_correction = is_correction(before, after);
-    // A presumed end that was the end is told already.
-    let is_told =
-        is_correction && (before.status, &before.error_code) == (after.status, &after.error_code);
-    (!is_told).then_some((news, is_correction))
+    // It is told already.
+    (!is_confirmed(before, after)).then_some((news, is_correction(before, after)))
+}
+
+/// Whether a presumed end was the end.
+fn is_confirmed(before: &Execution, after: &Execution) -> bool {
+    is_correction(before, after)
+        && (before.status, &before.error_code) == (after.status, &after.error_code)
 }
 
 /// The row after `observed`, which may follow it.
@@ -590,7 +595,7 @@ mod tests {
             };
             let told = large.storable();
             let after = moved(&claimed(None), &told, NOW, Duration::from_mins(5), Duration::from_hours(48));
-            let outcome = outcome(&after, &told);
+            let outcome = outcome(&claimed(None), &after, &told);
             let mut item = crate::store::item::to_item(&outcome).unwrap();
             item.extend(crate::store::item::to_item(&json!({
                 "execution_id": "x".repeat(80), "part": "output", "ttl": i64::MAX,

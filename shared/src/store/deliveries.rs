@@ -60,6 +60,8 @@ pub enum Verdict {
         due_at: Timestamp,
     },
     Undelivered,
+    /// What it tells is not so any more, or it tells of no run: it is over, and no trouble.
+    Dropped,
 }
 
 impl Deliveries {
@@ -315,7 +317,10 @@ impl Deliveries {
             .table_name(&self.table)
             .key("execution_id", text(delivery.execution_id.as_str()))
             .key("part", text(&delivery.part));
+        let is_of_a_run = delivery.news.status().is_some();
         let update = match verdict {
+            Verdict::Dropped => over(update, DeliveryState::Undelivered, ""),
+            Verdict::Undelivered if !is_of_a_run => over(update, DeliveryState::Undelivered, ""),
             Verdict::Again { next_attempt_at, due_at } => update
                 .update_expression(
                     "SET attempts = :attempts, earlier = :earlier, next_attempt_at = :next, due_at = :due_at, \

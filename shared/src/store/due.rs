@@ -18,7 +18,7 @@ use crate::{
         delivery,
         error::Error,
         execution::Execution,
-        id::{QUESTION_PREFIX, QuestionId, UserId},
+        id::{ExecutionId, QUESTION_PREFIX, QuestionId, UserId},
         time::Timestamp,
     },
     store::{
@@ -232,15 +232,17 @@ impl Due {
         Ok(named.collect())
     }
 
-    /// Moves an item on before it is looked after, which this counts: to be looked after again at
-    /// `until` as this kind, unless somebody else has: then it is theirs to look after.
+    /// Moves an item on before it is looked after, which this counts after the `sweeps` before: to be
+    /// looked after again at `until` as this kind, unless somebody else has: then it is theirs to look
+    /// after. The count is written as it is then, so that one of another type is put right.
     pub async fn postpone(
         &self,
         item: &DueItem,
         kind: DebtKind,
         until: Timestamp,
+        sweeps: u32,
     ) -> Result<Step, Error> {
-        self.move_to(item, kind, until, 1).await
+        self.move_to(item, kind, until, Some(sweeps.saturating_add(1))).await
     }
 
     /// The same of an item that is not looked after now.
@@ -250,7 +252,7 @@ impl Due {
         kind: DebtKind,
         until: Timestamp,
     ) -> Result<Step, Error> {
-        self.move_to(item, kind, until, 0).await
+        self.move_to(item, kind, until, None).await
     }
 
     async fn move_to(
@@ -258,15 +260,17 @@ impl Due {
         item: &DueItem,
         kind: DebtKind,
         until: Timestamp,
-        sweeps: u32,
+        sweeps: Option<u32>,
     ) -> Result<Step, Error> {
+        let counted = if sweeps.is_some() { ", sweeps = :sweeps" } else { "" };
+        let values = sweeps.map(|sweeps| HashMap::from([(":sweeps".to_owned(), number(sweeps))]));
         let updated = self
             .update(item)
-            .update_expression("SET due_at = :until, debt = :debt ADD sweeps :sweeps")
+            .update_expression(format!("SET due_at = :until, debt = :debt{counted}"))
+            .set_expression_attribute_values(values)
             .condition_expression("due_at = :due_at")
             .expression_attribute_values(":until", number(until.millis()))
             .expression_attribute_values(":debt", text(item.debt(kind).as_str()))
-            .expression_attribute_values(":sweeps", number(sweeps))
             .expression_attribute_values(":due_at", item.due_at.clone())
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .write()
@@ -327,6 +331,10 @@ impl Found {
         }
 
         let sweeps = sweeps(&row);
+        if item.execution_id.parse::<ExecutionId>().is_err() {
+            let overdue = Err(Error::corrupt("an overdue item's id", "it is none of ours"));
+            return Self { sweeps, overdue };
+        }
         let overdue = match item.kind() {
             DebtKind::Delivery => from_item(row).map(|Delivery { user_id, leased_until }| {
                 Overdue::Delivery { user: user_id, leased_until }

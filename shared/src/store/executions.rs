@@ -24,7 +24,7 @@ use crate::{
     },
     store::{
         batch::{Consistency, MAX_BATCH, read_batch},
-        item::{Item, from_item, number, text, to_item},
+        item::{Item, from_item, from_item_of_list, number, text, to_item},
         key::{
             CALLBACK, GENERATION, IDEMPOTENCY, INPUT, OUTPUT, STATE, generation_key, key,
             subscription_key,
@@ -270,9 +270,8 @@ impl Executions {
             let keys = ids.iter().map(|id| key(id.as_str(), STATE)).collect();
             let projection = Some(Projection::of::<Execution>());
             let (eventual, action) = (Consistency::Eventual, "read executions");
-            for item in self.batch(keys, projection, eventual, action).await? {
-                executions.push(from_item(item)?);
-            }
+            let items = self.batch(keys, projection, eventual, action).await?;
+            executions.extend(items.into_iter().filter_map(from_item_of_list));
         }
         executions.retain(|run: &Execution| is_live(run.ttl));
         Ok(executions)

@@ -7,6 +7,7 @@ use std::{
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use serde::{Serialize, de::DeserializeOwned};
+use tracing::warn;
 
 use crate::domain::{error::Error, json::Json};
 
@@ -27,6 +28,15 @@ pub(super) fn to_attribute(value: &impl Serialize) -> Result<AttributeValue, Err
 /// Maps an item to a value.
 pub fn from_item<T: DeserializeOwned>(item: Item) -> Result<T, Error> {
     serde_dynamo::from_item(item).map_err(|error| Error::corrupt("a stored item", error))
+}
+
+/// The same for one of a list: what cannot be read is left out, so that it hides none of the others.
+/// Whoever asks for it alone gets the error.
+pub(super) fn from_item_of_list<T: DeserializeOwned>(item: Item) -> Option<T> {
+    let id = item.get("execution_id").and_then(|id| id.as_s().ok()).cloned();
+    from_item(item)
+        .inspect_err(|_| warn!(execution.id = id, "left out of a list: it cannot be read"))
+        .ok()
 }
 
 /// A value as JSON, with its numbers as they are stored; `None` for one that is no JSON, as bytes are

@@ -14,7 +14,7 @@ use crate::{
     store::{
         batch::Consistency,
         executions::{Executions, is_live},
-        item::{from_item, number, text},
+        item::{from_item, from_item_of_list, number, text},
         key::{STATE, key},
         projection::Projection,
     },
@@ -112,8 +112,7 @@ impl Executions {
         let projection = Some(Projection::of::<Execution>());
         let items = self.batch(keys, projection, Consistency::Eventual, "read executions").await?;
         let mut found = HashMap::new();
-        for item in items {
-            let execution: Execution = from_item(item)?;
+        for execution in items.into_iter().filter_map(from_item_of_list::<Execution>) {
             if is_live(execution.ttl) {
                 found.insert(execution.execution_id.clone(), execution);
             }

@@ -144,7 +144,8 @@ impl Executions {
             .update(id)
             .update_expression(
                 "SET cancel_requested_at = if_not_exists(cancel_requested_at, :now), \
-                 cancelled_by = if_not_exists(cancelled_by, :by), due_at = :due_at, debt = :debt",
+                 cancelled_by = if_not_exists(cancelled_by, :by), due_at = :due_at, debt = :debt \
+                 REMOVE sweeps, dead_reason",
             )
             .condition_expression("#rank < :presumed")
             .expression_attribute_names("#rank", "rank")
@@ -183,7 +184,8 @@ impl Executions {
             .expression_attribute_values(":presumed", number(Rank::Presumed as u8))
             .expression_attribute_values(":redrive_count", number(redrive_count))
             .expression_attribute_values(":reason", text(reason.as_str()))
-            .return_values(ReturnValue::UpdatedNew)
+            // Whether an attribute that keeps its value is an updated one, AWS does not say.
+            .return_values(ReturnValue::AllNew)
             .write()
             .await;
         match updated {

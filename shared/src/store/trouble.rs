@@ -65,7 +65,12 @@ impl Executions {
             Some(user) => ("own_trouble", "user_id", text(user.as_str())),
             None => ("trouble", "trouble", text(TROUBLE)),
         };
+        let since = since.unwrap_or(Timestamp::from_millis(0));
         let until = after.map_or(Timestamp::from_millis(i64::MAX), TroubleAfter::at);
+        // DynamoDB takes no empty range.
+        if until < since {
+            return Ok((Vec::new(), None));
+        }
         let mut query = self
             .client
             .query()
@@ -74,7 +79,7 @@ impl Executions {
             .key_condition_expression("#whose = :whose AND troubled_at BETWEEN :since AND :until")
             .expression_attribute_names("#whose", name)
             .expression_attribute_values(":whose", whose.clone())
-            .expression_attribute_values(":since", number(since.map_or(0, Timestamp::millis)))
+            .expression_attribute_values(":since", number(since.millis()))
             .expression_attribute_values(":until", number(until.millis()))
             .projection_expression("execution_id, part, troubled_at")
             .scan_index_forward(false)

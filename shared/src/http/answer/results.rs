@@ -155,8 +155,9 @@ impl Results {
         results.execution_time_ms =
             facts.completed_at.zip(facts.started_at).map(|(end, start)| end.millis_since(start));
         // The outcome of another redrive is not this one's, nor a true end's a presumed one's.
-        let is_its =
-            |it: &&Outcome| it.redrive_count == facts.redrive_count && it.rank == facts.rank;
+        let is_its = |it: &&Outcome| {
+            it.redrive_count == facts.redrive_count && (it.rank == facts.rank || it.is_confirmed)
+        };
         let outcome = outcome.filter(is_its);
         match (facts.status, outcome) {
             (Status::Completed, Some(outcome)) => {
