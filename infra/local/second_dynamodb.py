@@ -25,9 +25,9 @@ TABLES = ("ExecutionsTable", "AgentsTable", "ApiKeysTable")
 
 # The tests whose expressions are wanted. What is left out: faults (their proxy is not there), load (moto copies
 # a whole table for each transaction), and what types the commands of the docs or breaks the engine's stack.
-PACKAGES = ("--package", "e2e", "--package", "relayctl")
+# Of the whole workspace, as they are built for `make test`: its parts alone would be built anew.
 TESTS = (
-    "kind(test) & not (binary(commands) | binary(doctor) | binary(faults) | binary(fuzz)"
+    "(package(e2e) | package(relayctl)) & kind(test) & not (binary(commands) | binary(doctor) | binary(faults) | binary(fuzz)"
     " | binary(load) | binary(thousand))"
 )
 # What is kept of a table's description to create it once more.
@@ -105,7 +105,7 @@ def check(engine: Engine, stack: Stack, python: pathlib.Path, more: dict[str, st
         environment = stack.deploy()
         outputs = json.loads(environment["RELAY_TEST_OUTPUTS"])
         moto.copy_tables([outputs[table] for table in TABLES])
-        command = ["cargo", "nextest", "run", *PACKAGES, "-E", TESTS, "--test-threads", "2"]
+        command = ["cargo", "nextest", "run", "--workspace", "-E", TESTS, "--test-threads", "2"]
         command += ["--no-fail-fast", *os.environ.get("TEST_ARGS", "").split()]
         with step("Running the tests on moto's DynamoDB"):
             if keeper.run(command, env=os.environ | environment | more | {VARIABLE: moto.endpoint}, cwd=ROOT):
