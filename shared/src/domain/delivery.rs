@@ -184,7 +184,6 @@ impl Delivery {
         self.rank == Rank::Presumed as u8
             && outcome.redrive_count == self.redrive_count
             && outcome.rank > self.rank
-            && !outcome.is_confirmed
     }
 
     /// How many attempts there were, with those that are no longer kept.

@@ -43,14 +43,6 @@ pub struct Outcome {
     /// And of which end of that, a presumed one or Step Functions' own: a
     /// [`Rank`](crate::domain::status::Rank) as a number.
     pub rank: u8,
-    /// Whether it is the very end that was presumed before: what tells that one tells this.
-    #[serde(default, skip_serializing_if = "is_false")]
-    pub is_confirmed: bool,
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives it so")]
-const fn is_false(value: &bool) -> bool {
-    !*value
 }
 
 /// Reads the forms that agents in the field answer in, which `docs/agents.md` lists. Anything else

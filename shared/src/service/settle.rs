@@ -147,7 +147,7 @@ impl Settle {
         observed: &Observation,
     ) -> Result<Moved, Error> {
         let owed = self.owed_for_move(before, after).await?;
-        let outcome = outcome(before, after, observed);
+        let outcome = outcome(after, observed);
         let step =
             self.executions.advance(before, after, observed.grounds, Some(&outcome), &owed).await?;
         if step == Step::Stale {
@@ -246,19 +246,22 @@ impl Settle {
         observed: &Observation,
     ) -> Result<Step, Error> {
         let Some(ttl) = after.ttl else { return Ok(Step::Applied) };
-        let outcome = outcome(before, after, observed);
+        // What tells it, and may not have told it yet, tells it as it was presumed.
+        if is_confirmed(before, after) {
+            return Ok(Step::Applied);
+        }
+        let outcome = outcome(after, observed);
         self.executions.put_outcome(&after.execution_id, &outcome, ttl).await
     }
 }
 
-fn outcome(before: &Execution, after: &Execution, observed: &Observation) -> Outcome {
+fn outcome(after: &Execution, observed: &Observation) -> Outcome {
     Outcome {
         output: observed.output.clone(),
         error: said(observed.error.as_ref()).or(after.error_code.as_ref()).cloned(),
         cause: said(observed.cause.as_ref()).cloned(),
         redrive_count: after.redrive_count,
         rank: after.rank,
-        is_confirmed: is_confirmed(before, after),
     }
 }
 
@@ -595,7 +598,7 @@ mod tests {
             };
             let told = large.storable();
             let after = moved(&claimed(None), &told, NOW, Duration::from_mins(5), Duration::from_hours(48));
-            let outcome = outcome(&claimed(None), &after, &told);
+            let outcome = outcome(&after, &told);
             let mut item = crate::store::item::to_item(&outcome).unwrap();
             item.extend(crate::store::item::to_item(&json!({
                 "execution_id": "x".repeat(80), "part": "output", "ttl": i64::MAX,

@@ -83,10 +83,7 @@ mod tests {
     fn a_projection_names_each_field_of_its_type() {
         let outcome = Projection::of::<Outcome>();
 
-        assert_eq!(
-            outcome.expression,
-            "#output, #error, #cause, #redrive_count, #rank, #is_confirmed"
-        );
+        assert_eq!(outcome.expression, "#output, #error, #cause, #redrive_count, #rank");
         assert_eq!(outcome.names["#cause"], "cause");
         for some in [Projection::of::<Execution>(), Projection::of::<Delivery>()] {
             assert!(some.names.contains_key("#execution_id"));

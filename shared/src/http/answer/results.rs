@@ -12,7 +12,7 @@ use crate::domain::{
     id::{AgentName, ExecutionId, QuestionId, UserId},
     json::Json,
     outcome::{self, Outcome},
-    status::{Status, default_code},
+    status::{Rank, Status, default_code},
     time::Timestamp,
 };
 
@@ -155,8 +155,11 @@ impl Results {
         results.execution_time_ms =
             facts.completed_at.zip(facts.started_at).map(|(end, start)| end.millis_since(start));
         // The outcome of another redrive is not this one's, nor a true end's a presumed one's.
+        // But one that was presumed and proved true is kept as it was.
+        let is_kept =
+            |it: &Outcome| it.rank == Rank::Presumed as u8 && facts.rank == Rank::Ended as u8;
         let is_its = |it: &&Outcome| {
-            it.redrive_count == facts.redrive_count && (it.rank == facts.rank || it.is_confirmed)
+            it.redrive_count == facts.redrive_count && (it.rank == facts.rank || is_kept(it))
         };
         let outcome = outcome.filter(is_its);
         match (facts.status, outcome) {

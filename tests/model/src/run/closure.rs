@@ -120,7 +120,7 @@ fn is_settled(world: &World) -> bool {
         Rank::Ended => agent.at == (redrive + 1) * 2,
     };
     has_ended
-        && outcome.is_some_and(|it| it.position() == row.position() && it.end == end)
+        && outcome.is_some_and(|it| it.is_of(row))
         && world.is_told(redrive, end)
         && world.is_published(redrive, row.rank, end)
         && world.questions.iter().all(|it| it.state != Some(QuestionState::Open))

@@ -428,7 +428,8 @@ impl Calls {
             return Step::Commit(it).into();
         }
         world.publish(it.after.redrive, it.after.rank, it.after.end());
-        if self.put_outcome(world, &it.after) {
+        // An end that was presumed rightly owes nothing more, and keeps its outcome.
+        if it.owed.is_none() || self.put_outcome(world, &it.after) {
             Step::Commit(it).into()
         } else {
             stale(it.apply.then)

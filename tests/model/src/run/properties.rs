@@ -122,7 +122,5 @@ fn has_outcome(world: &World) -> bool {
         return true;
     }
     // That of a later end is stored ahead of it.
-    outcome.is_some_and(|it| {
-        it.position() > row.position() || (it.position() == row.position() && it.end == row.end())
-    })
+    outcome.is_some_and(|it| it.position() > row.position() || it.is_of(row))
 }

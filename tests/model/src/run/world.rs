@@ -94,6 +94,13 @@ impl Outcome {
     pub fn position(&self) -> Position {
         Position { redrive_count: self.redrive.into(), rank: self.rank }
     }
+
+    /// Whether it is what the row ended by. One that was presumed and proved true is kept as it was.
+    #[must_use]
+    pub fn is_of(&self, row: &Row) -> bool {
+        let is_kept = self.rank == Rank::Presumed && row.rank == Rank::Ended;
+        self.redrive == row.redrive && (self.rank == row.rank || is_kept) && self.end == row.end()
+    }
 }
 
 /// What was seen to go wrong in a step.
