@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use aws_config::{BehaviorVersion, SdkConfig};
+use aws_config::{BehaviorVersion, SdkConfig, timeout::TimeoutConfig};
 use aws_sdk_dynamodb::types::AttributeValue;
 use aws_sdk_lambda::types::{InvocationType, LogType};
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -32,7 +32,7 @@ use serde_json::{Value, json};
 use ulid::Ulid;
 
 /// How long anything may take that the stack does by itself. It bounds a failing test; a passing
-/// one never waits for it.
+/// one never waits for it. Longer than any function runs.
 const PATIENCE: Duration = Duration::from_mins(2);
 
 /// The deployed stack.
@@ -51,7 +51,10 @@ impl Stack {
     pub async fn connect() -> Self {
         let outputs =
             env::var("RELAY_TEST_OUTPUTS").expect("no stack: run the tests by `make test`");
-        let aws = aws_config::load_defaults(BehaviorVersion::v2026_01_12()).await;
+        // The engine may lose whoever waits for a function that is killed.
+        let timeouts = TimeoutConfig::builder().operation_attempt_timeout(PATIENCE).build();
+        let aws = aws_config::defaults(BehaviorVersion::v2026_01_12()).timeout_config(timeouts);
+        let aws = aws.load().await;
         Self {
             url: env::var("RELAY_URL").expect("no RELAY_URL: run the tests by `make test`"),
             outputs: serde_json::from_str(&outputs).unwrap(),
@@ -59,7 +62,7 @@ impl Stack {
             step_functions: aws_sdk_sfn::Client::new(&aws),
             sqs: aws_sdk_sqs::Client::new(&aws),
             aws,
-            http: reqwest::Client::new(),
+            http: reqwest::Client::builder().timeout(PATIENCE).build().unwrap(),
         }
     }
 
@@ -320,7 +323,13 @@ impl Stack {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let response = request.send().await.unwrap();
+        let response = match request.send().await {
+            // As API Gateway answers for a function that takes too long.
+            Err(error) if error.is_timeout() => {
+                return Answer { status: 504, headers: HeaderMap::new(), body: Value::Null };
+            }
+            response => response.unwrap(),
+        };
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         let text = response.text().await.unwrap();
         Answer { status, headers, body: serde_json::from_str(&text).unwrap_or(Value::String(text)) }
