@@ -3,7 +3,7 @@
 .NOTPARALLEL:
 .PHONY: help tools build up demo test test-all conformance test-openapi test-dynamodb test-n8n bench down lint clean
 
-# It installs in seconds what takes pip more than a minute.
+# It installs in seconds what takes pip more than a minute. Where only pip knows the way to an index, pip does.
 UV = uv==0.13.9
 RUN = @exec .venv/bin/python infra/local
 # Tools whose needs differ from those of the others, each in a folder of its own.
@@ -22,8 +22,9 @@ tools:
 	@cmp -s infra/requirements.txt .venv/requirements.txt || { \
 	    echo "Installing the Python tools into .venv ..." && \
 	    python3 -m venv --clear .venv && \
-	    .venv/bin/pip install --quiet --disable-pip-version-check $(UV) && \
-	    .venv/bin/uv pip install --quiet --python .venv/bin/python -r infra/requirements.txt && \
+	    { { .venv/bin/pip install --quiet --disable-pip-version-check $(UV) && \
+	        .venv/bin/uv pip install --quiet --python .venv/bin/python -r infra/requirements.txt; } || \
+	      .venv/bin/pip install --quiet --disable-pip-version-check -r infra/requirements.txt; } && \
 	    cp infra/requirements.txt .venv/requirements.txt; }
 
 build: tools ## Build the Lambda functions.
