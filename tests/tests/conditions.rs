@@ -34,6 +34,7 @@ use relay::{
         questions::QuestionWrite,
         subscriptions::Subscriptions,
         transitions::Claim,
+        trouble::TroubleAfter,
         write::Step,
     },
 };
@@ -138,6 +139,58 @@ async fn store(stack: &Stack, run: &Execution) {
     let mut row = json!(run);
     row["part"] = json!("state");
     stack.put("ExecutionsTable", row).await;
+}
+
+#[tokio::test]
+async fn a_cancellation_brings_back_what_was_given_up() {
+    let stack = Stack::connect().await;
+    let run = queued(&new_id());
+    let mut row = json!(run);
+    row["part"] = json!("state");
+    row["sweeps"] = json!(200);
+    row["dead_reason"] = json!("x");
+    row["debt"] = json!(Debt::dead());
+    stack.put("ExecutionsTable", row).await;
+
+    let due_at = Timestamp::now().plus(HOUR);
+    let (id, executions) = (&run.execution_id, stack.executions());
+    assert_eq!(executions.request_cancel(id, &actor(), due_at).await.unwrap(), Step::Applied);
+
+    let state = stack.parts(id.as_str()).await["state"].clone();
+    assert_eq!(state["debt"], json!(Debt::of(DebtKind::Launch, id)));
+    assert_eq!((state.get("sweeps"), state.get("dead_reason")), (None, None));
+}
+
+#[tokio::test]
+async fn a_count_of_another_type_is_put_right_by_the_next() {
+    let stack = Stack::connect().await;
+    let due = Due::new(stack.dynamodb.clone(), stack.output("ExecutionsTable").to_owned());
+    let now = Timestamp::now();
+    // Without a debt it is not in the index, so that no other test's sweep postpones it.
+    let row = json!({"execution_id": new_id(), "part": "state", "due_at": now, "sweeps": "many"});
+    stack.put("ExecutionsTable", row.clone()).await;
+    let item = DueItem::of(&to_item(&row).unwrap()).unwrap();
+
+    let [found] = &due.read(std::slice::from_ref(&item)).await.unwrap()[..] else { panic!() };
+    assert_eq!(found.as_ref().unwrap().sweeps, 0);
+    let postponed = due.postpone(&item, DebtKind::Poll, now.plus(HOUR), 0).await.unwrap();
+    assert_eq!(postponed, Step::Applied);
+    assert_eq!(stack.parts(&item.execution_id).await["state"]["sweeps"], json!(1));
+}
+
+#[tokio::test]
+async fn trouble_of_no_time_at_all_is_none() {
+    let stack = Stack::connect().await;
+    let user = stack.user(&[]).await.id.into();
+    for (since, until) in [(None, -5), (Some(9), 8)] {
+        let (since, after) = (
+            since.map(Timestamp::from_millis),
+            TroubleAfter::Time { until: Timestamp::from_millis(until) },
+        );
+        let listed = stack.executions().list_trouble(Some(&user), since, 10, Some(&after)).await;
+        let (entries, next) = listed.unwrap();
+        assert!(entries.is_empty() && next.is_none());
+    }
 }
 
 #[tokio::test]

@@ -127,13 +127,19 @@ async fn what_is_put_right_is_no_trouble_any_more() {
 async fn a_run_that_cannot_be_read_hides_none_of_the_others() {
     let stack = Stack::connect().await;
     let user = stack.user(&["execute:*", "view:*"]).await;
+    // All of these as a version after this one might write them.
+    let subscription = json!({
+        "execution_id": format!("subscriptions#{}", user.id), "part": "sub_01m82fnbk6he8p6hq9b40e0c0s",
+        "id": "sub_01m82fnbk6he8p6hq9b40e0c0s", "url": "https://example.com/", "created_at": 0,
+        "events": ["execution.paused"],
+    });
+    stack.put("ExecutionsTable", subscription).await;
     let body = json!({"agent_name": "fail", "input_message": "x"});
     let (broken, other) = (user.start(&body).await, user.start(&body).await);
     for run in [&broken, &other] {
         user.wait_for(run, "failed").await;
         user.wait_for_parts(run).await;
     }
-    // As a version after this one might write it.
     let mut state = stack.parts(&broken).await.remove("state").unwrap();
     state["callback_events"] = json!(["execution.paused"]);
     stack.put("ExecutionsTable", state).await;
@@ -144,5 +150,7 @@ async fn a_run_that_cannot_be_read_hides_none_of_the_others() {
     let listed: Vec<_> = list.body["executions"].as_array().unwrap().iter().collect();
     assert_eq!(listed.len(), 1);
     assert_eq!(listed[0]["execution_id"], json!(other));
+    let subscriptions = user.get("/v1/subscriptions").await;
+    assert_eq!((subscriptions.status, &subscriptions.body["subscriptions"]), (200, &json!([])));
     assert_eq!(user.monitor(&broken).await.status, 500, "whoever asks for it is told");
 }

@@ -53,8 +53,10 @@ impl Sweeper {
             if let Ok(Overdue::Run(run)) = &overdue
                 && !run.status.is_end()
             {
-                // It may run on, and nobody keeps its parts any more.
-                self.settle.executions.keep_longer(run, now.plus(LONGEST_RUN)).await?;
+                // It may run on, and nobody keeps its parts any more. What cannot be kept is given up all
+                // the same.
+                let kept = self.settle.executions.keep_longer(run, now.plus(LONGEST_RUN)).await;
+                kept.unwrap_or_else(|error| failure::log(&error));
             }
             self.due.bury(item, reason).await?;
             return Ok(Reconciled::GivenUp);

@@ -22,7 +22,7 @@ use crate::{
         time::Timestamp,
     },
     store::{
-        item::{Item, from_item, number, text, to_item},
+        item::{Item, from_item, from_item_of_list, number, text, to_item},
         key::{TROUBLE, key},
         projection::Projection,
         write::{Write, is_refused, is_written},
@@ -86,9 +86,8 @@ impl Deliveries {
             .send()
             .await
             .map_err(Error::aws("list deliveries"))?;
-        let deliveries: Result<Vec<_>, _> =
-            page.items.unwrap_or_default().into_iter().map(from_item).collect();
-        Ok((deliveries?, part_of(page.last_evaluated_key)))
+        let deliveries = page.items.unwrap_or_default().into_iter().filter_map(from_item_of_list);
+        Ok((deliveries.collect(), part_of(page.last_evaluated_key)))
     }
 
     /// The delivery of a run that has this `webhook-id`. There may be thousands, of which only the

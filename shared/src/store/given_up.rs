@@ -11,7 +11,7 @@ use crate::{
     },
     store::{
         deliveries::Deliveries,
-        item::{from_item, text, to_item},
+        item::{from_item_of_list, text, to_item},
         projection::Projection,
         write::Write,
     },
@@ -79,7 +79,7 @@ impl Deliveries {
             .map_err(Error::aws("list what was given up"))?;
         let is_cut = page.last_evaluated_key.is_some();
         let items = page.items.unwrap_or_default().into_iter();
-        Ok((items.map(from_item).collect::<Result<_, _>>()?, is_cut))
+        Ok((items.filter_map(from_item_of_list).collect(), is_cut))
     }
 
     /// Notes that a delivery to a subscription is given up, so that it can be found.

@@ -9,7 +9,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use serde::{Serialize, de::DeserializeOwned};
 use tracing::warn;
 
-use crate::domain::{error::Error, json::Json};
+use crate::domain::{error::Error, id::ExecutionId, json::Json};
 
 /// An item as DynamoDB has it.
 pub type Item = HashMap<String, AttributeValue>;
@@ -33,9 +33,12 @@ pub fn from_item<T: DeserializeOwned>(item: Item) -> Result<T, Error> {
 /// The same for one of a list: what cannot be read is left out, so that it hides none of the others.
 /// Whoever asks for it alone gets the error.
 pub(super) fn from_item_of_list<T: DeserializeOwned>(item: Item) -> Option<T> {
-    let id = item.get("execution_id").and_then(|id| id.as_s().ok()).cloned();
+    let text = |name: &str| item.get(name).and_then(|it| it.as_s().ok()).cloned();
+    // What is no run's may be named after a user.
+    let id = text("execution_id").filter(|id| id.parse::<ExecutionId>().is_ok());
+    let part = text("part");
     from_item(item)
-        .inspect_err(|_| warn!(execution.id = id, "left out of a list: it cannot be read"))
+        .inspect_err(|_| warn!(execution.id = id, part, "left out of a list: it cannot be read"))
         .ok()
 }
 

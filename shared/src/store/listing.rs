@@ -99,8 +99,8 @@ impl Executions {
             query = query.set_exclusive_start_key(Some(start));
         }
         let page = query.send().await.map_err(Error::aws("list executions"))?;
-        let listed = page.items.unwrap_or_default().into_iter().map(from_item);
-        Ok((listed.collect::<Result<_, _>>()?, page.last_evaluated_key.map(from_item).transpose()?))
+        let listed = page.items.unwrap_or_default().into_iter().filter_map(from_item_of_list);
+        Ok((listed.collect(), page.last_evaluated_key.map(from_item).transpose()?))
     }
 
     /// Those of the listed runs that are there, in their order, as they stand.

@@ -20,7 +20,7 @@ use crate::{
         time::Timestamp,
     },
     store::{
-        item::{Item, from_item, number, text, to_item},
+        item::{Item, from_item, from_item_of_list, number, text, to_item},
         key::{key, owner_key, subscription_key},
         projection::Projection,
         write::{Step, Transaction, Write, is_refused, transact},
@@ -99,17 +99,18 @@ impl Subscriptions {
 
     /// All of a user's, oldest first, without the headers they are sent with.
     pub async fn list(&self, user: &UserId) -> Result<Vec<Listed>, Error> {
-        let listed = |item: Item| -> Result<_, Error> {
-            let health = from_item(item.clone())?;
-            Ok(Listed { health, ..from_item(item)? })
+        let listed = |item: Item| {
+            let health = from_item_of_list(item.clone())?;
+            Some(Listed { health, ..from_item_of_list(item)? })
         };
-        self.query(user, listed_projection()).await?.into_iter().map(listed).collect()
+        let items = self.query(user, listed_projection()).await?;
+        Ok(items.into_iter().filter_map(listed).collect())
     }
 
     /// What a user's subscriptions are interested in, without where they go.
     pub async fn interests(&self, user: &UserId) -> Result<Vec<Interest>, Error> {
         let items = self.query(user, Projection::of::<Interest>()).await?;
-        items.into_iter().map(from_item).collect()
+        Ok(items.into_iter().filter_map(from_item_of_list).collect())
     }
 
     async fn query(

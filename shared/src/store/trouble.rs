@@ -11,7 +11,7 @@ use crate::{
     },
     store::{
         executions::Executions,
-        item::{from_item, number, text},
+        item::{from_item, from_item_of_list, number, text},
         key::{STATE, TROUBLE, key},
     },
 };
@@ -91,8 +91,7 @@ impl Executions {
             query = query.set_exclusive_start_key(Some(start));
         }
         let page = query.send().await.map_err(Error::aws("list trouble"))?;
-        let entries: Result<Vec<Trouble>, Error> =
-            page.items.unwrap_or_default().into_iter().map(from_item).collect();
-        Ok((entries?, page.last_evaluated_key.map(from_item).transpose()?))
+        let entries = page.items.unwrap_or_default().into_iter().filter_map(from_item_of_list);
+        Ok((entries.collect(), page.last_evaluated_key.map(from_item).transpose()?))
     }
 }
