@@ -429,14 +429,17 @@ async fn a_run_is_claimed_when_the_rule_says_so() {
             for launch_before in [now.plus(HOUR), now, now.minus(CLAIM_GRACE)] {
                 for cancel_requested_at in [None, Some(now)] {
                     for deadline in [None, Some(now), Some(now.plus(HOUR))] {
-                        runs.push(Execution {
-                            claimed_at,
-                            launch_before,
-                            cancel_requested_at,
-                            deadline,
-                            debt: None,
-                            ..at(&queued(&new_id()), Position { redrive_count: 0, rank })
-                        });
+                        for start_at in [None, Some(now), Some(now.plus(HOUR))] {
+                            runs.push(Execution {
+                                claimed_at,
+                                start_at,
+                                launch_before,
+                                cancel_requested_at,
+                                deadline,
+                                debt: None,
+                                ..at(&queued(&new_id()), Position { redrive_count: 0, rank })
+                            });
+                        }
                     }
                 }
             }

@@ -141,7 +141,7 @@ impl Launcher {
             let now = Timestamp::now();
             let started_at = execution.believed(told, now);
             let started_at = started_at.unwrap_or(now.max(execution.created_at));
-            let after_ms = started_at.millis_since(execution.created_at);
+            let after_ms = started_at.millis_since(execution.wanted_at());
             telemetry::record(id, &execution.agent_name, RunNews::Launched { after_ms });
         }
         match tries.after(started.reply()) {
@@ -251,8 +251,15 @@ impl Launcher {
             Some(UnclaimedEnd::QueueTimeout) => {
                 (Status::Failed, "queue_timeout", "it could not be launched in time")
             }
-            // The clock that refused the claim is ahead of ours: later, by `sweep`.
-            None => return Ok(()),
+            // It is too early, or the clock that refused the claim is ahead of ours. Where no message can
+            // wait for so long, `sweep` sends it.
+            None => {
+                if let Some(wait) = execution.facts().message_delay(Timestamp::now()) {
+                    let message = LaunchMessage::of(id.clone());
+                    self.queue.enqueue_hint(&message, &execution.user_id, wait).await;
+                }
+                return Ok(());
+            }
         };
         info!("execution {id} ends before its launch: {code}");
         let observed = Observation::never_ran(execution, Grounds::Unclaimed, status, code, cause);

@@ -44,6 +44,13 @@ pub(crate) struct StartArguments {
     #[serde(default)]
     #[schemars(range(max = MAX_WAIT))]
     pub(crate) wait_seconds: Option<u32>,
+    /// How many seconds from now the agent is started, at most 30 days.
+    #[serde(default)]
+    pub(crate) delay_seconds: Option<u32>,
+    /// When the agent is started, in the format of RFC 3339, at most 30 days ahead. Not together with
+    /// `delay_seconds`.
+    #[serde(default)]
+    pub(crate) start_at: Option<String>,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -86,6 +93,15 @@ pub(crate) struct ListArguments {
     /// Only executions with this status.
     #[serde(default)]
     pub(crate) status: Option<Status>,
+    /// Only executions with this tag, as `key=value`.
+    #[serde(default)]
+    pub(crate) tag: Option<String>,
+    /// Only executions created at this time or later, in the format of RFC 3339.
+    #[serde(default)]
+    pub(crate) created_after: Option<String>,
+    /// Only executions created before this time, in the format of RFC 3339.
+    #[serde(default)]
+    pub(crate) created_before: Option<String>,
     /// Only executions that failed or timed out, or that have an event that could not be delivered.
     #[serde(default)]
     pub(crate) trouble: bool,

@@ -54,10 +54,12 @@ pub(crate) async fn get(
     let results = Results::of(&execution, stored.as_ref());
     let questions = reader.asked(&execution).await?;
     let payload = match execution.status {
-        Status::Queued | Status::Running | Status::InputRequired if questions.is_empty() => {
+        Status::Scheduled | Status::Queued | Status::Running | Status::InputRequired
+            if questions.is_empty() =>
+        {
             TaskPayload::Working
         }
-        Status::Queued | Status::Running | Status::InputRequired => {
+        Status::Scheduled | Status::Queued | Status::Running | Status::InputRequired => {
             let requests =
                 questions.iter().map(|it| Ok((it.id.to_string(), Form::of(it).request(it)?)));
             TaskPayload::InputRequired { input_requests: requests.collect::<Result<_, Error>>()? }

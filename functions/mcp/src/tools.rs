@@ -10,6 +10,7 @@ use relay::{
         id::ExecutionId,
         json::{Json, surrogate},
         request::{IdempotencyKey, StartBody, from_text},
+        time::Timestamp,
     },
     http::{
         answer::lists::AgentList,
@@ -117,11 +118,19 @@ async fn start(
         callback_url,
         client_token,
         wait_seconds,
+        delay_seconds,
+        start_at,
     } = arguments;
     let wait = wait_seconds.unwrap_or_default();
     let key = client_token.as_deref().map(IdempotencyKey::parse).transpose();
     let key = key.map_err(|error| error.at("client_token"))?;
-    let body = StartBody { parameters, callback_url, ..StartBody::new(agent_name, input_message) };
+    let body = StartBody {
+        parameters,
+        callback_url,
+        delay_seconds,
+        start_at,
+        ..StartBody::new(agent_name, input_message)
+    };
     let accepted = services.start.start(caller, body, key.as_ref()).await;
     let accepted = accepted.map_err(|error| match &error {
         // Another request had it.
@@ -153,6 +162,9 @@ async fn start(
 }
 
 fn list_request(arguments: ListArguments) -> Result<ListRequest, Error> {
+    let time = |field, text: Option<String>| {
+        text.map(|text| Timestamp::of_field(field, &text)).transpose()
+    };
     Ok(ListRequest {
         agent_name: arguments.agent_name,
         status: arguments.status,
@@ -161,6 +173,9 @@ fn list_request(arguments: ListArguments) -> Result<ListRequest, Error> {
         owner: None,
         trouble: arguments.trouble,
         since: None,
+        created_after: time("created_after", arguments.created_after)?,
+        created_before: time("created_before", arguments.created_before)?,
+        tag: arguments.tag,
     })
 }
 

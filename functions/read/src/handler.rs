@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use lambda_http::{Request, RequestExt, Response};
 use relay::{
-    domain::{error::Error, loops::Home},
+    domain::{error::Error, loops::Home, time::Timestamp},
     http::{
         answer::lists::{AgentList, SubscriptionList},
         body::ListRequest,
@@ -98,14 +98,24 @@ fn list_request(request: &Request) -> Result<ListRequest, Error> {
         status: parameter(
             request,
             "status",
-            "must be queued, running, input_required, completed, failed, timeout or cancelled",
+            "must be scheduled, queued, running, input_required, completed, failed, timeout or cancelled",
         )?,
         limit: ListRequest::limit(limit)?,
         cursor: parameter(request, "cursor", "must be text")?,
         owner: owner.map(Into::into),
         trouble: parameter(request, "trouble", "must be true or false")?.unwrap_or(false),
         since: None,
+        created_after: time(request, "created_after")?,
+        created_before: time(request, "created_before")?,
+        tag: parameter(request, "tag", "must be text")?,
     })
+}
+
+/// A time as a query parameter.
+fn time(request: &Request, name: &'static str) -> Result<Option<Timestamp>, Error> {
+    let text: Option<String> = parameter(request, name, "must be text")?;
+    // In a query a plus is a blank, and RFC 3339 has no other.
+    text.map(|text| Timestamp::of_field(name, &text.replace(' ', "+"))).transpose()
 }
 
 /// A query parameter; one that is there but cannot be read is refused by its name.

@@ -8,17 +8,18 @@ use relay::{
         caller::Caller,
         error::Error,
         loops::Home,
-        request::{StartBody, parse_object},
+        request::{RerunBody, StartBody, parse_object},
         subscription::SubscribeBody,
     },
     http::{
         body::{AnswerBody, RecoverBody},
         gateway, reply,
     },
-    service::{Services, change::Change, read::Started, subscribe::Subscribe},
+    service::{Services, change::Change, read::Started, start::Accepted, subscribe::Subscribe},
 };
 
 const START: &str = "/v1/executions";
+const RERUN: &str = "/v1/executions/{execution_id}/rerun";
 const CANCEL: &str = "/v1/executions/{execution_id}/cancel";
 const INPUT: &str = "/v1/executions/{execution_id}/input";
 const REDELIVER: &str = "/v1/executions/{execution_id}/deliveries/{delivery_id}/redeliver";
@@ -46,6 +47,7 @@ pub(crate) struct Api {
 pub(crate) fn operation(request: &Request) -> &'static str {
     match gateway::route(request) {
         START => "start_agent",
+        RERUN => "rerun_agent",
         CANCEL => "stop_agent",
         INPUT => "answer_agent",
         REDELIVER => "redeliver",
@@ -65,6 +67,7 @@ impl Api {
         let caller = gateway::caller(request, &self.home)?;
         match gateway::route(request) {
             START => self.start(&caller, request).await,
+            RERUN => self.rerun(&caller, request).await,
             CANCEL => {
                 let id = gateway::execution_id(request)?;
                 Ok(reply::reply(202, &self.change.cancel(&caller, &id).await?))
@@ -126,31 +129,45 @@ impl Api {
     }
 
     async fn start(&self, caller: &Caller, request: &Request) -> Result<Response<String>, Error> {
-        let Self { services, public_url, .. } = self;
         let key = gateway::idempotency_key(request.headers())?;
         let body: StartBody = parse_object(request.body())?;
-        let mut accepted = services.start.start(caller, body, key.as_ref()).await?;
+        let accepted = self.services.start.start(caller, body, key.as_ref()).await?;
+        Ok(self.accepted(caller, request, accepted).await)
+    }
 
+    async fn rerun(&self, caller: &Caller, request: &Request) -> Result<Response<String>, Error> {
+        let id = gateway::execution_id(request)?;
+        let key = gateway::idempotency_key(request.headers())?;
+        let body = request.body();
+        let body: RerunBody =
+            if body.is_empty() { RerunBody::default() } else { parse_object(body)? };
+        let accepted = self.services.start.rerun(caller, &id, body, key.as_ref()).await?;
+        Ok(self.accepted(caller, request, accepted).await)
+    }
+
+    /// The response to a start that is accepted, after the wait that its caller prefers.
+    async fn accepted(
+        &self,
+        caller: &Caller,
+        request: &Request,
+        mut accepted: Accepted,
+    ) -> Response<String> {
+        let Self { services, public_url, .. } = self;
         let Some(wait) = gateway::preferred_wait(request.headers()) else {
-            return Ok(gateway::accepted(
-                request,
-                public_url,
-                &accepted.receipt,
-                accepted.replayed,
-            ));
+            return gateway::accepted(request, public_url, &accepted.receipt, accepted.replayed);
         };
         let receipt = accepted.receipt.clone();
         match services.reader.started(caller, receipt, wait).await {
             Started::Ended(results) => {
                 let receipt = &accepted.receipt;
-                Ok(gateway::waited(gateway::ended(request, public_url, receipt, &results), wait))
+                gateway::waited(gateway::ended(request, public_url, receipt, &results), wait)
             }
             Started::Goes(receipt) => {
                 let asks = !receipt.questions.is_empty();
                 accepted.receipt = receipt;
                 let response =
                     gateway::accepted(request, public_url, &accepted.receipt, accepted.replayed);
-                Ok(if asks { gateway::waited(response, wait) } else { response })
+                if asks { gateway::waited(response, wait) } else { response }
             }
         }
     }

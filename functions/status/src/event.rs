@@ -40,7 +40,7 @@ pub(crate) fn read(event: Node<'_>) -> Result<Option<Observed>, Error> {
         Status::Completed => output.is_none(),
         // A machine with a key of its customer's says nothing at all; one without one, its input.
         Status::Failed | Status::Timeout | Status::Cancelled => !is_told,
-        Status::Queued | Status::Running | Status::InputRequired => false,
+        Status::Scheduled | Status::Queued | Status::Running | Status::InputRequired => false,
     };
     Ok(Some(Observed {
         is_truncated,

@@ -143,7 +143,7 @@ impl Sweeper {
             Poll::AskOrLaunch | Poll::Ask | Poll::Confirm if is_left_out => {
                 // A hint to stop it costs nothing of the budget.
                 if !run.status.is_end() && facts.to_stop(now).is_some() {
-                    self.hint_launch(run).await;
+                    self.hint_launch(run, Duration::ZERO).await;
                 }
                 Ok(Reconciled::PutOff)
             }
@@ -208,7 +208,7 @@ impl Sweeper {
         };
         let settled = self.settle.apply(&observed).await?;
         if !observed.status.is_end() && run.facts().to_stop(now).is_some() {
-            self.hint_launch(run).await;
+            self.hint_launch(run, Duration::ZERO).await;
             return Ok(Reconciled::Repaired(Repair::Stop));
         }
         match settled {
@@ -239,18 +239,28 @@ impl Sweeper {
             return Ok(Reconciled::Repaired(Repair::News));
         }
         warn!(execution.id = %id, "{id} is still running, but was reported as ended");
-        self.hint_launch(run).await;
+        self.hint_launch(run, Duration::ZERO).await;
         Ok(Reconciled::Repaired(Repair::Stop))
     }
 
     async fn launch(&self, run: &Execution, now: Timestamp) -> Reconciled {
-        self.hint_launch(run).await;
-        Reconciled::Queued { age_ms: now.millis_since(run.created_at) }
+        match run.facts().message_delay(now) {
+            Some(Duration::ZERO) => {
+                self.hint_launch(run, Duration::ZERO).await;
+                Reconciled::Queued { age_ms: now.millis_since(run.wanted_at()) }
+            }
+            // It is early, and not overdue.
+            Some(wait) => {
+                self.hint_launch(run, wait).await;
+                Reconciled::Elsewhere
+            }
+            None => Reconciled::Elsewhere,
+        }
     }
 
-    async fn hint_launch(&self, run: &Execution) {
+    async fn hint_launch(&self, run: &Execution, wait: Duration) {
         let message = LaunchMessage::of(run.execution_id.clone());
-        self.launch_queue.enqueue_hint(&message, &run.user_id, Duration::ZERO).await;
+        self.launch_queue.enqueue_hint(&message, &run.user_id, wait).await;
     }
 }
 

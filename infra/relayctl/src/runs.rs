@@ -1,10 +1,13 @@
 //! `runs`: what was started, and what became of it.
 
+mod many;
+
 use std::{
     io::{self, IsTerminal as _},
     time::Duration,
 };
 
+use anyhow::bail;
 use clap::{Args, Subcommand, value_parser};
 use relay::{
     aws::env,
@@ -14,7 +17,7 @@ use relay::{
         execution::Execution,
         id::{AgentName, ExecutionId, UserId},
         json::Json,
-        request::StartBody,
+        request::{RerunBody, StartBody},
         status::Status,
         time::Timestamp,
     },
@@ -31,6 +34,7 @@ use relay::{
 use serde::Serialize;
 use serde_json::json;
 
+use self::many::Many;
 use crate::{
     output::{Reply, minute, note, overwrite, plain, say, span, start, table},
     stack::{Stack, operator},
@@ -53,14 +57,26 @@ pub(crate) enum Command {
     Show { id: ExecutionId },
     /// Watch a run until it ends, and show its results.
     Watch { id: ExecutionId },
-    /// Cancel a run.
-    Cancel { id: ExecutionId },
+    /// Cancel runs, named by their ids or selected by the filters.
+    Cancel(Many),
+    /// Start runs again, named by their ids or selected by the filters: each as a new run with the same
+    /// input, on the agent as it is now, and without a callback.
+    Rerun(Many),
     /// Redeliver an event whose delivery has ended. `show` lists the delivery ids.
     Redeliver { id: ExecutionId, delivery_id: String },
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct List {
+    #[command(flatten)]
+    filter: Filter,
+    /// The maximum number of runs to list.
+    #[arg(long, default_value_t = 20, value_parser = value_parser!(u16).range(1..=1000))]
+    limit: u16,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Filter {
     #[arg(long)]
     user: Option<String>,
     #[arg(long)]
@@ -71,17 +87,48 @@ pub(crate) struct List {
     /// all users, unless --user is given.
     #[arg(long)]
     trouble: bool,
-    /// With --trouble: how far back to search, such as 90m, 24h or 7d.
-    #[arg(long, requires = "trouble", value_parser = ago)]
+    /// Only runs created, or with --trouble gone wrong, not longer ago than this, such as 90m, 24h
+    /// or 7d.
+    #[arg(long, value_parser = ago)]
     since: Option<Duration>,
-    /// The maximum number of runs to list.
-    #[arg(long, default_value_t = 20, value_parser = value_parser!(u16).range(1..=1000))]
-    limit: u16,
+    /// Only runs with this tag, as key=value.
+    #[arg(long)]
+    tag: Option<String>,
+}
+
+impl Filter {
+    /// The same as a request asks for it.
+    fn request(&self) -> ListRequest {
+        let since = self.since.map(|ago| Timestamp::now().minus(ago));
+        ListRequest {
+            agent_name: self.agent.clone(),
+            status: self.status,
+            trouble: self.is_of_trouble(),
+            since,
+            created_after: since.filter(|_| !self.is_of_trouble()),
+            tag: self.tag.clone(),
+            ..ListRequest::default()
+        }
+    }
+
+    /// Whether it selects nothing, which would be everything.
+    fn is_empty(&self) -> bool {
+        let Self { user, agent, status, trouble, since, tag } = self;
+        let given =
+            [user.is_some(), agent.is_some(), status.is_some(), since.is_some(), tag.is_some()];
+        !trouble && given.iter().all(|given| !given)
+    }
+
+    /// Whether it is the index of trouble that has them: of all users, no other knows runs that have
+    /// ended.
+    fn is_of_trouble(&self) -> bool {
+        self.trouble || (self.user.is_none() && self.status.is_some_and(Status::is_trouble))
+    }
 }
 
 fn status(text: &str) -> Result<Status, &'static str> {
     text.parse().map_err(
-        |()| "must be queued, running, input_required, completed, failed, timeout or cancelled",
+        |()| "must be scheduled, queued, running, input_required, completed, failed, timeout or cancelled",
     )
 }
 
@@ -107,12 +154,24 @@ pub(crate) async fn run(stack: &Stack, command: Command, as_json: bool) -> anyho
             let id = stack.api()?.start(&key, &body).await?;
             Reply::new(&json!({"execution_id": id}), plain(&id))
         }
-        Command::List(arguments) => list(stack, arguments).await,
+        Command::List(List { filter, limit }) => list(stack, &filter, limit.into()).await,
         Command::Show { id } => show(stack, &id).await,
         Command::Watch { id } => watch(stack, &id, as_json).await,
-        Command::Cancel { id } => {
-            let cancelling = stack.change()?.cancel(&operator(), &id).await?;
-            Reply::new(&cancelling, format!("Run {id} is being cancelled."))
+        Command::Cancel(many) => {
+            let change = stack.change()?;
+            many::each(stack, many, "cancel", async |id| {
+                change.cancel(&operator(), id).await?;
+                Ok("being cancelled".to_owned())
+            })
+            .await
+        }
+        Command::Rerun(many) => {
+            let start = stack.start()?;
+            many::each(stack, many, "start again", async |id| {
+                let accepted = start.rerun(&operator(), id, RerunBody::default(), None).await?;
+                Ok(accepted.receipt.execution_id.into())
+            })
+            .await
         }
         Command::Redeliver { id, delivery_id } => {
             let change = stack.change()?;
@@ -122,11 +181,23 @@ pub(crate) async fn run(stack: &Stack, command: Command, as_json: bool) -> anyho
     }
 }
 
-async fn list(stack: &Stack, list: List) -> anyhow::Result<Reply> {
-    let runs = match list.user.clone() {
-        None if !list.trouble => open(stack, &list).await?,
-        user => pages(stack, &list, user.map(Into::into)).await?,
-    };
+async fn list(stack: &Stack, filter: &Filter, limit: usize) -> anyhow::Result<Reply> {
+    let runs = selected(stack, filter, limit).await?;
+    Reply::new(&json!({"executions": runs}), listed(&runs))
+}
+
+/// The runs that a filter selects, newest first.
+async fn selected(stack: &Stack, filter: &Filter, limit: usize) -> anyhow::Result<Vec<Monitor>> {
+    if filter.user.is_some() || filter.is_of_trouble() {
+        return pages(stack, filter, limit).await;
+    }
+    if filter.status.is_some_and(Status::is_end) {
+        bail!("the runs of all users that ended well are in no list: name a --user");
+    }
+    open(stack, filter, limit).await
+}
+
+fn listed(runs: &[Monitor]) -> String {
     let now = Timestamp::now();
     let rows: Vec<_> = runs
         .iter()
@@ -142,26 +213,22 @@ async fn list(stack: &Stack, list: List) -> anyhow::Result<Reply> {
             ]
         })
         .collect();
-    let titles = ["RUN", "STATUS", "PROGRESS", "CREATED", "TOOK", "MESSAGE"];
-    Reply::new(&json!({"executions": runs}), table(titles, &rows))
+    table(["RUN", "STATUS", "PROGRESS", "CREATED", "TOOK", "MESSAGE"], &rows)
 }
 
 /// As a user's list has them, or, of trouble, everybody's.
-async fn pages(stack: &Stack, list: &List, user: Option<UserId>) -> anyhow::Result<Vec<Monitor>> {
+async fn pages(stack: &Stack, filter: &Filter, limit: usize) -> anyhow::Result<Vec<Monitor>> {
     let reader = stack.reader()?;
-    let limit = usize::from(list.limit);
+    let wanted = filter.request();
+    let owner: Option<UserId> = filter.user.clone().map(Into::into);
     let mut runs = Vec::new();
     let mut cursor = None;
-    let since = list.since.map(|ago| Timestamp::now().minus(ago));
     loop {
         let request = ListRequest {
-            agent_name: list.agent.clone(),
-            status: list.status,
             limit: (limit - runs.len()).min(ListRequest::MAX_LIMIT),
             cursor,
-            owner: user.clone(),
-            trouble: list.trouble,
-            since,
+            owner: owner.clone(),
+            ..wanted.clone()
         };
         let page = reader.list(&operator(), request).await?;
         runs.extend(page.executions);
@@ -173,15 +240,12 @@ async fn pages(stack: &Stack, list: &List, user: Option<UserId>) -> anyhow::Resu
 }
 
 /// The runs that have not ended, as the index has them that `sweep` pays from.
-async fn open(stack: &Stack, list: &List) -> anyhow::Result<Vec<Monitor>> {
-    let is_wanted = |run: &Execution| {
-        list.agent.as_ref().is_none_or(|agent| *agent == run.agent_name)
-            && list.status.is_none_or(|status| status == run.shown_status())
-    };
-    let runs = open_where(stack, is_wanted).await?.into_iter();
+async fn open(stack: &Stack, filter: &Filter, limit: usize) -> anyhow::Result<Vec<Monitor>> {
+    let wanted = filter.request();
+    let runs = open_where(stack, |run| wanted.wants(run)).await?.into_iter();
     let mut runs: Vec<_> = runs.map(|run| Monitor::of(run, Timestamp::now())).collect();
     runs.sort_by_key(|run| std::cmp::Reverse(run.created_at));
-    runs.truncate(list.limit.into());
+    runs.truncate(limit);
     Ok(runs)
 }
 

@@ -11,8 +11,10 @@ use relay::{
         caller::{Caller, Credential, Permissions},
         id::UserId,
         loops::Arrival,
+        network::CallbackAllow,
+        owed::MIN_RETENTION,
     },
-    service::{change::Change, read::Reader},
+    service::{change::Change, read::Reader, start::Start},
     store::{
         agents::Agents, api_keys::ApiKeys, deliveries::Deliveries, due::Due,
         executions::Executions, limits::Limits, subscriptions::Subscriptions,
@@ -119,6 +121,22 @@ impl Stack {
 
     pub(crate) fn due(&self) -> anyhow::Result<Due> {
         Ok(Due::new(self.dynamodb(), self.output("ExecutionsTable")?.to_owned()))
+    }
+
+    pub(crate) fn start(&self) -> anyhow::Result<Start> {
+        let table = self.output("ExecutionsTable")?.to_owned();
+        let sqs = on_demand(&self.aws, aws_sdk_sqs::Client::new);
+        let days = Duration::from_hours(24).saturating_mul(self.number("RetentionDays")?);
+        Ok(Start {
+            executions: Executions::new(self.dynamodb(), table.clone()),
+            agents: self.agents()?,
+            limits: Limits::new(self.dynamodb(), table),
+            launch_queue: Queue::new(sqs, self.output("LaunchQueueUrl")?.to_owned()),
+            callback_allow: CallbackAllow::default(),
+            launch_overdue: self.seconds("LaunchOverdueSeconds")?,
+            queue_timeout: self.seconds("QueueTimeoutSeconds")?,
+            retention: days.max(MIN_RETENTION),
+        })
     }
 
     pub(crate) fn change(&self) -> anyhow::Result<Change> {

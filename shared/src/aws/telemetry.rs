@@ -226,7 +226,11 @@ pub fn record_end(execution: &Execution) {
     match execution.status {
         Status::Completed => record.agent_execution_completed = Some(1),
         Status::Failed | Status::Timeout => record.agent_execution_failed = Some(1),
-        Status::Queued | Status::Running | Status::InputRequired | Status::Cancelled => return,
+        Status::Scheduled
+        | Status::Queued
+        | Status::Running
+        | Status::InputRequired
+        | Status::Cancelled => return,
     }
     let times = execution.completed_at.zip(execution.started_at);
     record.agent_execution_duration = times.map(|(end, start)| end.millis_since(start));

@@ -8,7 +8,9 @@ use std::{
 use schemars::{Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
-use crate::domain::{callback_url::CallbackUrl, error::Error, news::NewsType, rights::Holder};
+use crate::domain::{
+    callback_url::CallbackUrl, error::Error, network::CallbackAllow, news::NewsType, rights::Holder,
+};
 
 /// The `callback` part of an execution. It stands apart because a resume URL and the headers are
 /// credentials: only `webhook` loads it, and neither is ever logged or returned.
@@ -29,6 +31,7 @@ impl fmt::Debug for Callback {
 }
 
 const HEADERS_FIELD: &str = "callback_headers";
+const EVENTS_FIELD: &str = "callback_events";
 pub const MAX_HEADERS: usize = 20;
 const MAX_HEADER_BYTES: usize = 4096;
 
@@ -113,14 +116,14 @@ pub fn wanted_news(
         return Ok(NewsType::ENDS.to_vec());
     };
     if !asked.iter().all(|news| NewsType::OF_RUNS.contains(news)) {
-        return Err(Error::invalid("callback_events", "may name only events of runs"));
+        return Err(Error::invalid(EVENTS_FIELD, "may name only events of runs"));
     }
     if url.resumes_n8n() {
         asked.retain(|news| *news == NewsType::InputRequired || NewsType::ENDS.contains(news));
     }
     if asked.is_empty() {
         return Err(Error::invalid(
-            "callback_events",
+            EVENTS_FIELD,
             "must name at least one event that this URL may get",
         ));
     }
@@ -133,10 +136,30 @@ pub fn wanted_news(
     Ok(wanted)
 }
 
+/// What a request says of its callback: nothing, or all that one needs, and what it gets.
+pub fn check(
+    url: Option<String>,
+    headers: Option<BTreeMap<String, String>>,
+    events: Option<Vec<NewsType>>,
+    allow: &CallbackAllow,
+) -> Result<(Option<Callback>, Vec<NewsType>), Error> {
+    let headers = headers.unwrap_or_default();
+    check_headers(&headers)?;
+    match url {
+        Some(text) => {
+            let url = CallbackUrl::parse(&text, allow)?;
+            let events = wanted_news(&url, events)?;
+            Ok((Some(Callback { url, headers, holder: None }), events))
+        }
+        None if !headers.is_empty() => Err(Error::invalid(HEADERS_FIELD, "needs a callback_url")),
+        None if events.is_some() => Err(Error::invalid(EVENTS_FIELD, "needs a callback_url")),
+        None => Ok((None, Vec::new())),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::network::CallbackAllow;
 
     #[test]
     fn headers_that_reframe_the_request_are_refused() {

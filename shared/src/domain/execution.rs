@@ -72,6 +72,9 @@ pub struct Execution {
     /// When `launch` first claimed the run: from then on only Step Functions settles it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub claimed_at: Option<Timestamp>,
+    /// It is not started before this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_at: Option<Timestamp>,
     /// An unclaimed run is not started after this.
     pub launch_before: Timestamp,
     /// How often Step Functions could not take the launch yet.
@@ -86,6 +89,9 @@ pub struct Execution {
     /// Who has started it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_by: Option<Actor>,
+    /// The run whose input it was started with again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rerun_of: Option<ExecutionId>,
     /// The stacks whose callbacks have led to its start.
     #[serde(default, skip_serializing_if = "Hops::is_empty")]
     pub hops: Hops,
@@ -123,11 +129,18 @@ impl Execution {
     /// What callers are told.
     #[must_use]
     pub fn shown_status(&self) -> Status {
-        if self.status.is_end() || self.open_questions.is_empty() {
-            self.status
-        } else {
-            Status::InputRequired
+        let is_scheduled = self.start_at.is_some() && self.claimed_at.is_none();
+        match self.status {
+            Status::Queued if is_scheduled => Status::Scheduled,
+            status if status.is_end() || self.open_questions.is_empty() => status,
+            _ => Status::InputRequired,
         }
+    }
+
+    /// When it was to be started.
+    #[must_use]
+    pub fn wanted_at(&self) -> Timestamp {
+        self.start_at.unwrap_or(self.created_at)
     }
 
     /// What the rules of [`crate::domain::protocol`] ask of it.
@@ -136,6 +149,7 @@ impl Execution {
         Facts {
             position: self.position(),
             claimed_at: self.claimed_at,
+            start_at: self.start_at,
             launch_before: self.launch_before,
             is_cancelled: self.cancel_requested_at.is_some(),
             deadline: self.deadline,

@@ -63,7 +63,7 @@ impl NewsType {
     #[must_use]
     pub const fn of(status: Status) -> Option<Self> {
         match status {
-            Status::Queued => None,
+            Status::Scheduled | Status::Queued => None,
             Status::Running => Some(Self::Running),
             Status::InputRequired => Some(Self::InputRequired),
             Status::Completed => Some(Self::Completed),

@@ -19,11 +19,18 @@ pub const CLAIM_GRACE: Duration = Duration::from_mins(15);
 /// How much longer than the run the other parts are kept at first.
 const KEPT_LONGER: Duration = Duration::from_hours(24);
 
+/// How long before its `start_at` the message is sent that launches a run then: it waits in the queue, to
+/// the second. It is less than a message can wait there (15 minutes), and more than `sweep`, which sends
+/// it, may be late.
+const SENT_AHEAD: Duration = Duration::from_mins(10);
+
 /// What the rules ask of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Facts {
     pub position: Position,
     pub claimed_at: Option<Timestamp>,
+    /// It is not launched earlier.
+    pub start_at: Option<Timestamp>,
     pub launch_before: Timestamp,
     pub is_cancelled: bool,
     pub deadline: Option<Timestamp>,
@@ -61,7 +68,7 @@ impl Grounds {
     #[must_use]
     pub const fn rank(self, status: Status) -> Rank {
         match status {
-            Status::Queued => Rank::Queued,
+            Status::Scheduled | Status::Queued => Rank::Queued,
             Status::Running | Status::InputRequired => Rank::Running,
             Status::Completed | Status::Failed | Status::Timeout | Status::Cancelled => self.end(),
         }
@@ -116,8 +123,8 @@ pub struct Silence {
 }
 
 impl Facts {
-    /// Whether a run may be claimed for launching. It is claimed first before its `launch_before`
-    /// and its deadline, and while nobody wants its end; from then on only Step Functions settles
+    /// Whether a run may be claimed for launching. It is claimed first from its `start_at` on, before its
+    /// `launch_before` and its deadline, and while nobody wants its end; from then on only Step Functions settles
     /// it, so it may be claimed again until its grace has passed.
     #[must_use]
     pub fn may_be_claimed(&self, now: Timestamp) -> bool {
@@ -126,6 +133,7 @@ impl Facts {
                 self.launch_before > now.minus(CLAIM_GRACE)
             } else {
                 self.launch_before > now
+                    && self.start_at.is_none_or(|at| at <= now)
                     && !self.is_cancelled
                     && self.deadline.is_none_or(|deadline| deadline > now)
             }
@@ -148,6 +156,28 @@ impl Facts {
             Some(reason) => Some(UnclaimedEnd::Stopped(reason)),
             None => (self.launch_before <= now).then_some(UnclaimedEnd::QueueTimeout),
         }
+    }
+
+    /// For how long the message that has it launched, or ended, is to wait; `None` where that is longer
+    /// than a message can.
+    #[must_use]
+    pub fn message_delay(&self, now: Timestamp) -> Option<Duration> {
+        let wait = match self.start_at {
+            Some(at) if self.to_stop(now).is_none() => Duration::from_millis(at.millis_since(now)),
+            _ => Duration::ZERO,
+        };
+        (wait <= SENT_AHEAD).then_some(wait)
+    }
+
+    /// When `sweep` looks after a run that nobody has claimed: `silence` after its message arrives, or
+    /// when that can be sent.
+    #[must_use]
+    pub fn launch_due(&self, now: Timestamp, silence: Duration) -> Timestamp {
+        let due = match (self.message_delay(now), self.start_at) {
+            (Some(wait), _) => self.before_deadline(now.plus(wait), silence),
+            (None, start_at) => start_at.unwrap_or(now).minus(SENT_AHEAD),
+        };
+        due.min(self.launch_before)
     }
 
     /// Whether its end may still be asked for.
@@ -243,7 +273,7 @@ impl Facts {
             }
             // An unclaimed run ends then, and its caller waits for that.
             Rank::Queued if self.claimed_at.is_none() && self.launch_before > now => {
-                self.before_deadline(now, silence.launch).min(self.launch_before)
+                self.launch_due(now, silence.launch)
             }
             // The launch, or the stop, is to be hurried until it has come about.
             Rank::Queued | Rank::Presumed => self.before_deadline(now, silence.launch),
@@ -417,6 +447,7 @@ mod tests {
         Facts {
             position: Position { redrive_count: 0, rank },
             claimed_at: Some(ago(600)),
+            start_at: None,
             launch_before: minutes(60),
             is_cancelled: false,
             deadline: None,

@@ -12,11 +12,14 @@ use sha2::{Digest, Sha256};
 
 use crate::domain::{
     callback::{self, Callback},
-    callback_url::{self, CallbackUrl},
+    callback_url,
+    caller::Caller,
     digest::hex,
     error::Error,
-    id::{AgentName, UserId},
-    json::{Json, MAX_BYTES, document, surrogate},
+    execution::Execution,
+    id::{AgentName, ExecutionId, UserId},
+    json::{Json, MAX_BYTES, Node, document, surrogate},
+    loops::Hops,
     network::CallbackAllow,
     news::NewsType,
     time::Timestamp,
@@ -26,6 +29,8 @@ use crate::domain::{
 const MAX_TIMEOUT: u32 = 365 * 24 * 60 * 60;
 /// The longest that a message stays in a queue: 14 days.
 const MAX_QUEUE_TIMEOUT: u32 = 14 * 24 * 60 * 60;
+/// How far ahead a start may be scheduled: 30 days.
+const MAX_DELAY: u32 = 30 * 24 * 60 * 60;
 const MAX_TAGS: usize = 10;
 const MAX_TAG_KEY: usize = 64;
 const MAX_TAG_VALUE: usize = 128;
@@ -58,26 +63,134 @@ pub struct StartBody {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("maxProperties" = MAX_TAGS))]
     pub tags: Option<BTreeMap<String, String>>,
-    /// How many seconds after acceptance the run is stopped.
+    /// How many seconds after acceptance the run is started, at most 30 days.
+    #[serde(default, deserialize_with = "whole", skip_serializing_if = "Option::is_none")]
+    #[schemars(range(max = MAX_DELAY))]
+    pub delay_seconds: Option<u32>,
+    /// When the run is started, at most 30 days ahead; immediately if that time has passed. Not together
+    /// with `delay_seconds`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "date-time"))]
+    pub start_at: Option<String>,
+    /// How many seconds after acceptance, or after the time that the start was delayed to, the run is
+    /// stopped.
     #[serde(default, deserialize_with = "whole", skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = MAX_TIMEOUT))]
     pub timeout_seconds: Option<u32>,
-    /// How many seconds after acceptance the run may still be launched. Later it is not launched.
+    /// How many seconds after that time the run may still be launched. Later it is not launched.
     #[serde(default, deserialize_with = "whole", skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = MAX_QUEUE_TIMEOUT))]
     pub queue_timeout_seconds: Option<u32>,
+}
+
+/// What the agent is given.
+#[derive(Debug, Clone)]
+pub enum Work {
+    New {
+        input_message: String,
+        /// An object.
+        parameters: Json,
+    },
+    /// What an earlier run was given, whose user has the new one, too.
+    Again { input: String, first: Box<Execution> },
+}
+
+impl Work {
+    /// The run that is repeated.
+    #[must_use]
+    pub const fn rerun_of(&self) -> Option<&ExecutionId> {
+        match self {
+            Self::New { .. } => None,
+            Self::Again { first, .. } => Some(&first.execution_id),
+        }
+    }
+
+    /// Whose run it is, if this caller starts it.
+    #[must_use]
+    pub const fn user<'a>(&'a self, caller: &'a Caller) -> &'a UserId {
+        match self {
+            Self::New { .. } => &caller.user_id,
+            Self::Again { first, .. } => &first.user_id,
+        }
+    }
+
+    /// The stacks whose callbacks have led to it, if this caller starts it.
+    #[must_use]
+    pub fn hops(&self, caller: &Caller) -> Hops {
+        let hops = caller.arrival.hops.clone();
+        match self {
+            Self::New { .. } => hops,
+            Self::Again { first, .. } => first.hops.clone().and(&hops),
+        }
+    }
+
+    /// The parameters, to be held against the agent's schema.
+    #[must_use]
+    pub fn parameters(&self) -> Json {
+        match self {
+            Self::New { parameters, .. } => parameters.clone(),
+            Self::Again { input, .. } => Json::parse(input)
+                .and_then(|input| input.node().members().get("parameters").map(Node::to_json))
+                .unwrap_or_else(Json::null),
+        }
+    }
+}
+
+/// The body of `POST /v1/executions/{execution_id}/rerun`, if it has one: where the new run's events are
+/// sent, since what the first was given is secret.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RerunBody {
+    /// A public https URL, or a URL of a host that the deployment allows. Without it the new run has no
+    /// callback.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = callback_url::MAX_URL))]
+    pub callback_url: Option<String>,
+    /// Requires a `callback_url`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("maxProperties" = callback::MAX_HEADERS))]
+    pub callback_headers: Option<BTreeMap<String, String>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "callback::wanted_news_schema")]
+    pub callback_events: Option<Vec<NewsType>>,
+}
+
+impl RerunBody {
+    /// The start of a run like `first` with its `input`.
+    pub fn check(
+        self,
+        first: &Execution,
+        input: String,
+        allow: &CallbackAllow,
+    ) -> Result<StartRequest, Error> {
+        let hash = Json::of(&(&first.execution_id, &self)).digest();
+        let (callback, callback_events) =
+            callback::check(self.callback_url, self.callback_headers, self.callback_events, allow)?;
+        let span = |until: Timestamp| Duration::from_millis(until.millis_since(first.wanted_at()));
+        Ok(StartRequest {
+            agent_name: first.agent_name.clone(),
+            work: Work::Again { input, first: Box::new(first.clone()) },
+            callback,
+            callback_events,
+            tags: first.tags.clone(),
+            start_at: None,
+            timeout: first.deadline.map(span),
+            queue_timeout: Some(span(first.launch_before)),
+            hash,
+        })
+    }
 }
 
 /// A start that can be accepted.
 #[derive(Debug, Clone)]
 pub struct StartRequest {
     pub agent_name: AgentName,
-    pub input_message: String,
-    /// An object.
-    pub parameters: Json,
+    pub work: Work,
     pub callback: Option<Callback>,
     pub callback_events: Vec<NewsType>,
     pub tags: BTreeMap<String, String>,
+    /// Not earlier than this.
+    pub start_at: Option<Timestamp>,
     pub timeout: Option<Duration>,
     pub queue_timeout: Option<Duration>,
     /// SHA-256 of the request as it was understood: what tells a replay from another request.
@@ -96,6 +209,8 @@ impl StartBody {
             callback_headers: None,
             callback_events: None,
             tags: None,
+            delay_seconds: None,
+            start_at: None,
             timeout_seconds: None,
             queue_timeout_seconds: None,
         }
@@ -119,26 +234,13 @@ impl StartBody {
         let tags = self.tags.unwrap_or_default();
         check_tags(&tags)?;
 
-        let headers = self.callback_headers.unwrap_or_default();
-        callback::check_headers(&headers)?;
-        let (callback, callback_events) = match self.callback_url {
-            Some(text) => {
-                let url = CallbackUrl::parse(&text, allow)?;
-                let events = callback::wanted_news(&url, self.callback_events)?;
-                (Some(Callback { url, headers, holder: None }), events)
-            }
-            None if !headers.is_empty() => {
-                return Err(Error::invalid("callback_headers", "needs a callback_url"));
-            }
-            None if self.callback_events.is_some() => {
-                return Err(Error::invalid("callback_events", "needs a callback_url"));
-            }
-            None => (None, Vec::new()),
-        };
+        let (callback, callback_events) =
+            callback::check(self.callback_url, self.callback_headers, self.callback_events, allow)?;
+        let start_at = check_start(self.delay_seconds, self.start_at.as_deref(), Timestamp::now())?;
         Ok(StartRequest {
             agent_name,
-            input_message: self.input_message,
-            parameters,
+            work: Work::New { input_message: self.input_message, parameters },
+            start_at,
             callback,
             callback_events,
             tags,
@@ -184,6 +286,27 @@ fn check_seconds(
     }
 }
 
+/// When a run is to be started, if that is later than now.
+fn check_start(
+    delay: Option<u32>,
+    start_at: Option<&str>,
+    now: Timestamp,
+) -> Result<Option<Timestamp>, Error> {
+    let latest = now.plus(Duration::from_secs(MAX_DELAY.into()));
+    let (field, at) = match (delay, start_at) {
+        (Some(_), Some(_)) => {
+            return Err(Error::invalid("start_at", "cannot be combined with delay_seconds"));
+        }
+        (Some(delay), None) => ("delay_seconds", now.plus(Duration::from_secs(delay.into()))),
+        (None, Some(text)) => ("start_at", Timestamp::of_field("start_at", text)?),
+        (None, None) => return Ok(None),
+    };
+    if at > latest {
+        return Err(Error::invalid(field, "must not be more than 30 days ahead"));
+    }
+    Ok(Some(at).filter(|at| *at > now))
+}
+
 fn check_tags(tags: &BTreeMap<String, String>) -> Result<(), Error> {
     if tags.len() > MAX_TAGS {
         return Err(Error::invalid("tags", format!("has more than {MAX_TAGS} entries")));
@@ -202,13 +325,18 @@ fn check_tags(tags: &BTreeMap<String, String>) -> Result<(), Error> {
 impl StartRequest {
     /// The bytes that the agent is started with, frozen when the start is accepted.
     pub fn input(&self, user: &UserId, accepted_at: Timestamp) -> Result<String, Error> {
+        let (content, parameters) = match &self.work {
+            Work::New { input_message, parameters } => (input_message, parameters),
+            Work::Again { input, .. } => return Ok(input.clone()),
+        };
         let input = Input {
-            messages: [Message { role: "user", content: &self.input_message }],
-            parameters: &self.parameters,
+            messages: [Message { role: "user", content }],
+            parameters,
             metadata: InputMetadata {
                 user_id: user,
                 source: "mcp_server",
                 timestamp: accepted_at.rfc3339(),
+                tags: &self.tags,
             },
         };
         let input = Json::of(&input).as_str().to_owned();
@@ -238,6 +366,8 @@ struct InputMetadata<'a> {
     user_id: &'a UserId,
     source: &'static str,
     timestamp: String,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    tags: &'a BTreeMap<String, String>,
 }
 
 /// An `Idempotency-Key`: 1 to 255 visible characters, not blanks alone.

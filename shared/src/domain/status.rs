@@ -9,6 +9,9 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
+    /// The run waits for its `start_at`.
+    // Never stored: it follows from the time, and from whether the run is claimed.
+    Scheduled,
     Queued,
     Running,
     /// The agent is running and waits for the answer to a question.
@@ -22,7 +25,8 @@ pub enum Status {
 }
 
 impl Status {
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
+        Self::Scheduled,
         Self::Queued,
         Self::Running,
         Self::InputRequired,
@@ -35,6 +39,7 @@ impl Status {
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::Scheduled => "scheduled",
             Self::Queued => "queued",
             Self::Running => "running",
             Self::InputRequired => "input_required",
@@ -49,7 +54,7 @@ impl Status {
     #[must_use]
     pub const fn is_end(self) -> bool {
         match self {
-            Self::Queued | Self::Running | Self::InputRequired => false,
+            Self::Scheduled | Self::Queued | Self::Running | Self::InputRequired => false,
             Self::Completed | Self::Failed | Self::Timeout | Self::Cancelled => true,
         }
     }
@@ -59,7 +64,8 @@ impl Status {
     pub const fn is_trouble(self) -> bool {
         match self {
             Self::Failed | Self::Timeout => true,
-            Self::Queued
+            Self::Scheduled
+            | Self::Queued
             | Self::Running
             | Self::InputRequired
             | Self::Completed
@@ -166,7 +172,8 @@ pub const fn default_code(status: Status) -> &'static str {
     match status {
         Status::Timeout => "States.Timeout",
         Status::Cancelled => "Cancelled",
-        Status::Queued
+        Status::Scheduled
+        | Status::Queued
         | Status::Running
         | Status::InputRequired
         | Status::Completed

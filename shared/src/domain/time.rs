@@ -9,6 +9,8 @@ use aws_sdk_dynamodb::primitives::{DateTime, DateTimeFormat};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize, Serializer};
 
+use crate::domain::error::Error;
+
 /// Milliseconds since 1970-01-01 UTC: the form that is stored, and that EventBridge sends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -48,6 +50,12 @@ impl Timestamp {
     pub fn parse_rfc3339(text: &str) -> Option<Self> {
         let time = DateTime::from_str(text, DateTimeFormat::DateTimeWithOffset).ok()?;
         time.to_millis().ok().map(Self)
+    }
+
+    /// What the caller gives as this field, as RFC 3339 has it.
+    pub fn of_field(field: &'static str, text: &str) -> Result<Self, Error> {
+        Self::parse_rfc3339(text)
+            .ok_or_else(|| Error::invalid(field, "must be a time in the format of RFC 3339"))
     }
 
     #[must_use]

@@ -1,10 +1,13 @@
 //! The bodies of requests about what exists, and their short answers.
 
+use std::{collections::BTreeMap, ops::RangeInclusive, time::Duration};
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::{
     error::Error,
+    execution::Execution,
     id::{AgentName, ExecutionId, QuestionId, UserId},
     json::Json,
     status::Status,
@@ -94,7 +97,7 @@ pub struct TestView {
 }
 
 /// What `GET /v1/executions` asks for.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct ListRequest {
     pub agent_name: Option<AgentName>,
     pub status: Option<Status>,
@@ -107,6 +110,11 @@ pub struct ListRequest {
     pub trouble: bool,
     /// With `trouble`: since when.
     pub since: Option<Timestamp>,
+    /// Only runs that were created at this time or later, and before that one.
+    pub created_after: Option<Timestamp>,
+    pub created_before: Option<Timestamp>,
+    /// Only runs with this tag, as `key=value`.
+    pub tag: Option<String>,
 }
 
 impl ListRequest {
@@ -115,6 +123,30 @@ impl ListRequest {
     /// The longest user's id, in bytes: what DynamoDB takes as a key.
     pub const MAX_OWNER: usize = 1024;
     pub const WRONG_LIMIT: &str = "must be a number from 1 to 100";
+
+    /// Whether it asks for this run, whoever's it is and whatever went wrong with it.
+    #[must_use]
+    pub fn wants(&self, run: &Execution) -> bool {
+        self.agent_name.as_ref().is_none_or(|agent| *agent == run.agent_name)
+            && self.status.is_none_or(|status| status == run.shown_status())
+            && self.created().contains(&run.created_at)
+            && self.wants_tags(&run.tags)
+    }
+
+    /// When the runs may have been created.
+    #[must_use]
+    pub fn created(&self) -> RangeInclusive<Timestamp> {
+        let after = self.created_after.unwrap_or(Timestamp::from_millis(0));
+        let before = self.created_before.map(|before| before.minus(Duration::from_millis(1)));
+        after..=before.unwrap_or(Timestamp::from_millis(i64::MAX))
+    }
+
+    /// Whether these tags have the one that is asked for, if any is.
+    #[must_use]
+    pub fn wants_tags(&self, tags: &BTreeMap<String, String>) -> bool {
+        let Some(wanted) = &self.tag else { return true };
+        tags.iter().any(|(key, value)| format!("{key}={value}") == *wanted)
+    }
 
     /// How many are asked for, where that is said.
     pub fn limit(asked: Option<usize>) -> Result<usize, Error> {

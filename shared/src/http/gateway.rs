@@ -30,6 +30,9 @@ use crate::{
 /// API Gateway answers for a function that takes longer than 29 s, so nobody is held longer.
 const MAX_WAIT: Duration = Duration::from_secs(25);
 
+/// The route under which each execution has its own.
+const EXECUTIONS: &str = "/v1/executions";
+
 /// Serves the requests that API Gateway hands over.
 pub async fn run<'a, S>(handler: S) -> Result<(), lambda_http::Error>
 where
@@ -306,12 +309,14 @@ fn locate(response: &mut Response<String>, request: &Request, public_url: &str, 
         return;
     };
     let id = &receipt.execution_id;
-    let path = context.path.as_deref().unwrap_or("/v1/executions");
-    let location = match &context.domain_name {
-        _ if !public_url.is_empty() => format!("{public_url}/v1/executions/{id}"),
-        Some(domain) => format!("https://{domain}{path}/{id}"),
-        None => format!("{path}/{id}"),
+    let path = context.path.as_deref().unwrap_or_default();
+    let stage = path.rfind(EXECUTIONS).and_then(|at| path.get(..at)).unwrap_or_default();
+    let base = match &context.domain_name {
+        _ if !public_url.is_empty() => public_url.to_owned(),
+        Some(domain) => format!("https://{domain}{stage}"),
+        None => stage.to_owned(),
     };
+    let location = format!("{base}{EXECUTIONS}/{id}");
     if let Ok(value) = HeaderValue::try_from(location) {
         response.headers_mut().insert(header::LOCATION, value);
     }

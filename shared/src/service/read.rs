@@ -276,15 +276,20 @@ impl Reader {
         if request.trouble {
             return self.trouble(caller, request).await;
         }
-        let owner = request.owner.unwrap_or_else(|| caller.user_id.clone());
+        let owner = request.owner.clone().unwrap_or_else(|| caller.user_id.clone());
         if !caller.may_know(&owner) {
             return Err(Error::Forbidden("*:*".to_owned()));
         }
         let start: Option<After> = request.cursor.as_deref().map(decode_cursor).transpose()?;
-        let filter = Filter { user_id: owner, agent_name: request.agent_name };
+        let filter = Filter {
+            user_id: owner,
+            agent_name: request.agent_name.clone(),
+            created: request.created(),
+        };
         let limit = request.limit.clamp(1, ListRequest::MAX_LIMIT);
         let filtered = filter.agent_name.is_some()
             || request.status.is_some()
+            || request.tag.is_some()
             || !caller.permissions.allow_all(Action::View);
         let page_size = if filtered { ListRequest::MAX_LIMIT } else { limit };
 
@@ -294,11 +299,11 @@ impl Reader {
             let page_size = i32::try_from(page_size).unwrap_or(i32::MAX);
             let (page, next) = self.executions.list(&filter, page_size, after.as_ref()).await?;
             let permissions = &caller.permissions;
-            let seen = page.into_iter().filter(|it| rights::may_view(permissions, &it.agent_name));
+            let seen = page.into_iter().filter(|it| {
+                rights::may_view(permissions, &it.agent_name) && request.wants_tags(&it.tags)
+            });
             let found = self.executions.find_listed(seen.collect()).await?.into_iter();
-            let is_asked_for =
-                |it: &Execution| request.status.is_none_or(|status| it.shown_status() == status);
-            executions.extend(found.filter(is_asked_for));
+            executions.extend(found.filter(|it| request.wants(it)));
             after = next.map(After::Run);
             let Some(reached) = &after else { break };
             // A cursor that may not name its run names its time, which must be another one than

@@ -18,8 +18,8 @@ use crate::{
         id::ExecutionId,
         network::CallbackAllow,
         protocol,
-        request::{IdempotencyKey, StartBody, StartRequest},
-        rights::Holder,
+        request::{IdempotencyKey, RerunBody, StartBody, StartRequest},
+        rights::{Holder, permitted},
         schema::{Schema, violation::Violation},
         status::{Rank, Status},
         time::Timestamp,
@@ -27,6 +27,7 @@ use crate::{
     http::answer::monitor::Receipt,
     store::{
         agents::Agents,
+        batch::Consistency,
         executions::{Accept, Executions, NewExecution},
         limits::Limits,
     },
@@ -80,11 +81,40 @@ impl Start {
         }
         // Permission first, so that nobody can probe for agents, or for what others have started.
         caller.require(Action::Execute, &request.agent_name)?;
+        self.start_checked(caller, &request, key).await
+    }
+
+    /// Starts a run again: a new one of the same user with the same input, on the agent as it is now.
+    pub async fn rerun(
+        &self,
+        caller: &Caller,
+        id: &ExecutionId,
+        body: RerunBody,
+        key: Option<&IdempotencyKey>,
+    ) -> Result<Accepted, Error> {
+        caller.arrival.refuse_loop()?;
+        let found = self.executions.find(id, Consistency::Strong).await?;
+        let first = permitted(caller, Action::Execute, found)?;
+        let input = self.executions.find_input(id).await?.ok_or(Error::NotFound("execution"))?;
+        let request = body.check(&first, input.input, &self.callback_allow)?;
+        if let Some(callback) = &request.callback {
+            caller.arrival.refuse_own(&callback.url)?;
+        }
+        self.start_checked(caller, &request, key).await
+    }
+
+    /// Accepts a start that its caller may ask for, or answers a replay.
+    async fn start_checked(
+        &self,
+        caller: &Caller,
+        request: &StartRequest,
+        key: Option<&IdempotencyKey>,
+    ) -> Result<Accepted, Error> {
         let item = key.map(|key| key.item(&caller.user_id));
         // What was accepted before stays accepted, whatever speaks against a new start: a replay
         // does not fail because of a limit of starts or an agent that has changed since.
         if let Some(item) = &item
-            && let Some(replayed) = self.replay(caller, item, &request).await?
+            && let Some(replayed) = self.replay(caller, item, request).await?
         {
             return Ok(replayed);
         }
@@ -92,7 +122,7 @@ impl Start {
         if request.callback.is_some() {
             caller.require(Action::View, &request.agent_name)?;
         }
-        let refusal = match self.accept(caller, &request, item.as_deref()).await {
+        let refusal = match self.accept(caller, request, item.as_deref()).await {
             Ok(Some(accepted)) => return Ok(accepted),
             // The key is taken.
             Ok(None) => Error::Busy("store an execution"),
@@ -100,7 +130,7 @@ impl Start {
         };
         // Another request with this key may have been first since.
         if let Some(item) = item
-            && let Ok(Some(replayed)) = self.replay(caller, &item, &request).await
+            && let Ok(Some(replayed)) = self.replay(caller, &item, request).await
         {
             return Ok(replayed);
         }
@@ -146,9 +176,12 @@ impl Start {
             return Ok(None);
         }
         telemetry::record(&execution.execution_id, &execution.agent_name, RunNews::Started);
+        let wait = execution.facts().message_delay(now);
         let Execution { execution_id, agent_name, estimated_ms, user_id, .. } = execution;
-        let message = LaunchMessage::of(execution_id.clone());
-        self.launch_queue.enqueue_hint(&message, &user_id, Duration::ZERO).await;
+        if let Some(wait) = wait {
+            let message = LaunchMessage::of(execution_id.clone());
+            self.launch_queue.enqueue_hint(&message, &user_id, wait).await;
+        }
         info!(execution.id = %execution_id, key.id = caller.key_id(), "accepted execution {execution_id}");
         let receipt = Receipt::new(execution_id, agent_name, estimated_ms);
         Ok(Some(Accepted { receipt, created_at: now, replayed: false }))
@@ -163,9 +196,10 @@ impl Start {
         now: Timestamp,
     ) -> Execution {
         let execution_id = ExecutionId::generate(&agent.agent_name);
+        let from = request.start_at.unwrap_or(now);
         let mut execution = Execution {
             execution_id,
-            user_id: caller.user_id.clone(),
+            user_id: request.work.user(caller).clone(),
             agent_name: agent.agent_name.clone(),
             state_machine_arn: agent.state_machine_arn.clone(),
             status: Status::Queued,
@@ -185,22 +219,23 @@ impl Start {
             callback_events: request.callback_events.clone(),
             idempotency_item: idempotency_item.map(str::to_owned),
             claimed_at: None,
-            launch_before: now.plus(request.queue_timeout.unwrap_or(self.queue_timeout)),
+            start_at: request.start_at,
+            launch_before: from.plus(request.queue_timeout.unwrap_or(self.queue_timeout)),
             launch_delays: 0,
             cancel_requested_at: None,
             cancelled_by: None,
             started_by: Some(caller.actor()),
-            hops: caller.arrival.hops.clone(),
-            deadline: request.timeout.map(|timeout| now.plus(timeout)),
+            rerun_of: request.work.rerun_of().cloned(),
+            hops: request.work.hops(caller),
+            deadline: request.timeout.map(|timeout| from.plus(timeout)),
             stop_reason: None,
             due_at: None,
             debt: None,
             troubled_at: None,
-            kept_until: Some(protocol::kept_until(now, self.retention)),
+            kept_until: Some(protocol::kept_until(from, self.retention)),
             ttl: None,
         };
-        let due_at = execution.facts().owes_from(now, self.launch_overdue);
-        let due_at = due_at.min(execution.launch_before);
+        let due_at = execution.facts().launch_due(now, self.launch_overdue);
         execution.due_at = Some(due_at);
         execution.debt = Some(execution.debt_until(due_at));
         execution
@@ -241,7 +276,7 @@ fn check_parameters(agent: &Agent, request: &StartRequest) -> Result<(), Error> 
         let detail = format!("agent {} has an invalid parameters_schema", agent.agent_name);
         Error::Conflict(Cow::Owned(detail))
     })?;
-    schema.check(request.parameters.clone()).map_err(|Violation { path, reason }| {
+    schema.check(request.work.parameters()).map_err(|Violation { path, reason }| {
         Error::invalid(format!("parameters{path}"), format!("does not fit the agent: {reason}"))
     })
 }

@@ -142,8 +142,7 @@ impl Subscribe {
     ) -> Result<Recovered, Error> {
         caller.arrival.refuse_loop()?;
         caller.require_all(Action::Manage)?;
-        let since = Timestamp::parse_rfc3339(&body.since)
-            .ok_or_else(|| Error::invalid("since", "must be a time in the format of RFC 3339"))?;
+        let since = Timestamp::of_field("since", &body.since)?;
         let after = body.cursor.as_deref().map(GivenUp::check_part).transpose()?;
         self.enabled(caller, id).await?;
         // As one request: each of its attempts counts besides, where it is made.

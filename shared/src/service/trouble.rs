@@ -118,9 +118,7 @@ fn whose(caller: &Caller, owner: Option<UserId>) -> Result<Option<UserId>, Error
 }
 
 fn is_wanted(run: &Execution, caller: &Caller, request: &ListRequest) -> bool {
-    rights::may_view(&caller.permissions, &run.agent_name)
-        && request.agent_name.as_ref().is_none_or(|agent| *agent == run.agent_name)
-        && request.status.is_none_or(|status| status == run.shown_status())
+    rights::may_view(&caller.permissions, &run.agent_name) && request.wants(run)
 }
 
 /// What is wrong with a run by this entry; `None` when that is so no more.
@@ -131,7 +129,8 @@ fn kind(run: &Execution, entry: &Trouble) -> Option<TroubleKind> {
     match run.status {
         Status::Failed => Some(TroubleKind::Failed),
         Status::Timeout => Some(TroubleKind::Timeout),
-        Status::Queued
+        Status::Scheduled
+        | Status::Queued
         | Status::Running
         | Status::InputRequired
         | Status::Completed

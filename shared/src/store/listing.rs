@@ -1,6 +1,9 @@
 //! A user's runs, newest first: the index by user, and the rows that it names.
 
-use std::collections::HashMap;
+use std::{
+    collections::{BTreeMap, HashMap},
+    ops::RangeInclusive,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -25,6 +28,8 @@ use crate::{
 pub struct Filter {
     pub user_id: UserId,
     pub agent_name: Option<AgentName>,
+    /// Only what was created from the first of these times to the last.
+    pub created: RangeInclusive<Timestamp>,
 }
 
 /// What the index of a user's runs has of one: what never changes, so that it is written once.
@@ -32,6 +37,8 @@ pub struct Filter {
 pub struct Listed {
     pub execution_id: ExecutionId,
     pub agent_name: AgentName,
+    #[serde(default)]
+    pub tags: BTreeMap<String, String>,
 }
 
 /// Where a page ended.
@@ -70,6 +77,12 @@ impl Executions {
         limit: i32,
         after: Option<&After>,
     ) -> Result<(Vec<Listed>, Option<PageKey>), Error> {
+        let (from, to) = (*filter.created.start(), *filter.created.end());
+        let until = after.map_or(to, |after| after.created_at().min(to));
+        // DynamoDB takes no empty range.
+        if until < from {
+            return Ok((Vec::new(), None));
+        }
         let Projection { expression, names } = Projection::of::<Listed>();
         let mut query = self
             .client
@@ -78,7 +91,10 @@ impl Executions {
             .index_name("user")
             .projection_expression(expression)
             .set_expression_attribute_names(Some(names))
+            .key_condition_expression("user_id = :user_id AND created_at BETWEEN :from AND :until")
             .expression_attribute_values(":user_id", text(filter.user_id.as_str()))
+            .expression_attribute_values(":from", number(from.millis()))
+            .expression_attribute_values(":until", number(until.millis()))
             .scan_index_forward(false)
             .limit(limit);
         if let Some(agent) = &filter.agent_name {
@@ -86,13 +102,8 @@ impl Executions {
                 .filter_expression("agent_name = :agent_name")
                 .expression_attribute_values(":agent_name", text(agent.as_str()));
         }
-        let mut which = "user_id = :user_id";
-        if let Some(After::Time { until }) = after {
-            which = "user_id = :user_id AND created_at <= :until";
-            query = query.expression_attribute_values(":until", number(until.millis()));
-        }
-        query = query.key_condition_expression(which);
-        if let Some(After::Run(after)) = after {
+        // Nor does it take a start outside of the range, as a cursor of another list may name one.
+        if let Some(After::Run(after)) = after.filter(|after| after.created_at() <= to) {
             let mut start = key(after.execution_id.as_str(), STATE);
             start.insert("user_id".to_owned(), text(filter.user_id.as_str()));
             start.insert("created_at".to_owned(), number(after.created_at.millis()));

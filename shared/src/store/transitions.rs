@@ -48,8 +48,8 @@ pub enum Claim {
 
 impl Executions {
     /// Claims a queued run for launching. From the first claim on, only Step Functions settles
-    /// it. An unclaimed run is not claimed after its `launch_before` or its deadline, nor when its
-    /// caller has cancelled it. Repeating it is harmless, so a lost reply is too: the worst is that
+    /// it. An unclaimed run is not claimed before its `start_at`, nor after its `launch_before` or its
+    /// deadline, nor when its caller has cancelled it. Repeating it is harmless, so a lost reply is too: the worst is that
     /// a try is counted which was none. It leaves `due_at` alone, which costs two writes of the
     /// index to move. See [`Facts::may_be_claimed`](crate::domain::protocol::Facts::may_be_claimed).
     pub async fn claim(&self, id: &ExecutionId) -> Result<Claim, Error> {
@@ -63,6 +63,7 @@ impl Executions {
                 "#rank = :queued AND ((attribute_exists(claimed_at) AND launch_before > :grace) \
                  OR (attribute_not_exists(claimed_at) AND launch_before > :now \
                  AND attribute_not_exists(cancel_requested_at) \
+                 AND (attribute_not_exists(start_at) OR start_at <= :now) \
                  AND (attribute_not_exists(deadline) OR deadline > :now)))",
             )
             .expression_attribute_names("#rank", "rank")

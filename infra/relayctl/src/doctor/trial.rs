@@ -114,7 +114,7 @@ fn judge(run: &Monitor) -> anyhow::Result<String> {
     let waited = span(Timestamp::now().millis_since(run.created_at));
     match run.status {
         Status::Completed => Ok(format!("{id} has completed after {waited}")),
-        Status::Queued => {
+        Status::Scheduled | Status::Queued => {
             bail!(
                 "{id} is still queued after {waited}: it was not launched, or its status event was lost; see the logs of launch and status"
             )

@@ -1,5 +1,7 @@
 //! Where a run stands, as callers read it.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -63,11 +65,22 @@ pub struct Monitor {
     /// In percent, 0 to 100; null if it is not known.
     pub progress: Option<u8>,
     pub message: String,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tags: BTreeMap<String, String>,
     /// The agent's open questions, oldest first. Not in lists.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub questions: Vec<QuestionView>,
     #[serde(serialize_with = "Timestamp::as_rfc3339")]
     pub created_at: Timestamp,
+    /// When the run is to be started, if that was asked for.
+    #[serde(
+        serialize_with = "Timestamp::as_optional_rfc3339",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub start_at: Option<Timestamp>,
+    /// The run that this one repeats.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rerun_of: Option<ExecutionId>,
     #[serde(
         serialize_with = "Timestamp::as_optional_rfc3339",
         skip_serializing_if = "Option::is_none"
@@ -105,7 +118,10 @@ impl Monitor {
             status: execution.shown_status(),
             execution_id: execution.execution_id,
             agent_name: execution.agent_name,
+            tags: execution.tags,
             created_at: execution.created_at,
+            start_at: execution.start_at,
+            rerun_of: execution.rerun_of,
             started_at: execution.started_at,
             updated_at: execution.updated_at,
             completed_at: execution.completed_at,
@@ -128,7 +144,7 @@ impl Monitor {
 
 fn progress(execution: &Execution, now: Timestamp) -> Option<u8> {
     match execution.status {
-        Status::Queued => Some(0),
+        Status::Scheduled | Status::Queued => Some(0),
         Status::Running | Status::InputRequired => {
             if let Some(reported) = execution.progress {
                 return Some(shown_progress(reported));
@@ -150,6 +166,7 @@ pub(super) fn shown_progress(percent: u8) -> u8 {
 
 fn message(execution: &Execution) -> String {
     match execution.shown_status() {
+        Status::Scheduled => "Waiting for the time of its start".to_owned(),
         Status::Queued => "Waiting to be started".to_owned(),
         Status::Running => {
             execution.message.clone().unwrap_or_else(|| "Agent is running".to_owned())

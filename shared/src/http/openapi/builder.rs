@@ -6,7 +6,10 @@ use schemars::{
 use serde_json::{Map, Value, json};
 
 use crate::{
-    domain::id::{ExecutionId, SubscriptionId},
+    domain::{
+        id::{ExecutionId, SubscriptionId},
+        request::IdempotencyKey,
+    },
     http::{openapi::schema::simplify, problem::Problem},
 };
 
@@ -150,6 +153,24 @@ impl Operation<'_> {
             parameters.push(parameter);
         }
         self
+    }
+
+    pub(super) fn idempotency_key(self) -> Self {
+        self.header(
+            IdempotencyKey::FIELD,
+            "Repeated starts with the same key are accepted once. Quotes around the key are not part of it, \
+             and neither is what follows them after a semicolon.",
+            &json!({
+                "type": "string", "pattern": "^[ -~]*[!-~][ -~]*$", "minLength": 1,
+                "maxLength": IdempotencyKey::MAX_LENGTH,
+            }),
+        )
+    }
+
+    pub(super) fn optional_body<T: JsonSchema>(self, example: &Value) -> Self {
+        let mut operation = self.body::<T>(example);
+        operation.value["requestBody"]["required"] = json!(false);
+        operation
     }
 
     pub(super) fn body<T: JsonSchema>(mut self, example: &Value) -> Self {

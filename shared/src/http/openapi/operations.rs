@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::{
     domain::{
         id::AgentName,
-        request::{IdempotencyKey, StartBody},
+        request::{RerunBody, StartBody},
         status::Status,
         subscription::{SubscribeBody, SubscriptionView},
     },
@@ -38,21 +38,17 @@ impl Document {
             "estimated_time": 2.05, "poll_interval": 5,
         });
         self.operation("post", "/v1/executions", "startExecution", "Start an agent.")
-            .header(
-                "Idempotency-Key",
-                "Repeated starts with the same key are accepted once. Quotes around the key are not part of it, \
-                 and neither is what follows them after a semicolon.",
-                &json!({
-                    "type": "string", "pattern": "^[ -~]*[!-~][ -~]*$", "minLength": 1,
-                    "maxLength": IdempotencyKey::MAX_LENGTH,
-                }),
-            )
+            .idempotency_key()
             .header("Prefer", WAIT, &json!({"type": "string"}))
             .body::<StartBody>(&json!({
                 "agent_name": "echo", "input_message": "Hello", "parameters": {"wait_seconds": 1},
                 "callback_url": "https://example.com/webhook-waiting/1", "tags": {"order": "4711"},
             }))
-            .answers::<Receipt>(202, "The start is accepted, and the run will be launched.", &receipt)
+            .answers::<Receipt>(
+                202,
+                "The start is accepted, and the run will be launched.",
+                &receipt,
+            )
             .tells(202, "Location", "The URL of the run.", &json!({"type": "string"}))
             .answers::<Results>(200, "The run ended within the `wait` of `Prefer`.", &results())
             .tells(200, "Location", "The URL of the run.", &json!({"type": "string"}))
@@ -72,6 +68,17 @@ impl Document {
                 &json!({"type": "integer", "minimum": 1, "maximum": ListRequest::MAX_LIMIT}),
             )
             .query("cursor", "The `next_cursor` of the previous page.", &json!({"type": "string"}))
+            .query("tag", "Only runs with this tag, as `key=value`.", &json!({"type": "string"}))
+            .query(
+                "created_after",
+                "Only runs that were created at this time or later.",
+                &json!({"type": "string", "format": "date-time"}),
+            )
+            .query(
+                "created_before",
+                "Only runs that were created before this time.",
+                &json!({"type": "string", "format": "date-time"}),
+            )
             .query(
                 "owner",
                 "List another user's runs. Only for administrators.",
@@ -117,6 +124,20 @@ impl Document {
             &results(),
         )
         .refuses(&[Permission, Id, Parameter]);
+        self.operation(
+            "post",
+            "/v1/executions/{execution_id}/rerun",
+            "rerunExecution",
+            "Start a run again: a new run with the same input, tags and timeouts, on the agent as it is now.",
+        )
+        .idempotency_key()
+        .header("Prefer", WAIT, &json!({"type": "string"}))
+        .optional_body::<RerunBody>(&json!({"callback_url": "https://example.com/webhook-waiting/1"}))
+        .answers::<Receipt>(202, "The start is accepted, and the run will be launched.", &receipt)
+        .tells(202, "Location", "The URL of the new run.", &json!({"type": "string"}))
+        .answers::<Results>(200, "The new run ended within the `wait` of `Prefer`.", &results())
+        .tells(200, "Location", "The URL of the new run.", &json!({"type": "string"}))
+        .refuses(&[Body, Permission, Id, State]);
         self.operation(
             "post",
             "/v1/executions/{execution_id}/cancel",

@@ -239,6 +239,7 @@ impl Row {
         Facts {
             position: self.position(),
             claimed_at: self.claimed.map(at),
+            start_at: None,
             launch_before: at(terms.launch_before),
             is_cancelled: self.is_cancelled,
             deadline: terms.deadline.filter(|_| self.has_deadline).map(at),

@@ -1,0 +1,137 @@
+//! Finding runs by when they were created, and by their tags.
+
+use std::collections::BTreeSet;
+
+use e2e::{Stack, User};
+use relay::domain::time::Timestamp;
+use serde_json::{Value, json};
+use ulid::Ulid;
+
+/// Stores ended runs of a user that were created at these times, each with a tag.
+async fn store(stack: &Stack, user: &User, times: &[Timestamp]) -> Vec<String> {
+    let mut ids = Vec::new();
+    for (number, time) in times.iter().enumerate() {
+        let id = format!("mcp-echo-{}", Ulid::generate());
+        let row = json!({
+            "execution_id": id, "part": "state", "user_id": user.id, "agent_name": "echo",
+            "state_machine_arn": stack.output("EchoMachineArn"), "status": "failed",
+            "error_code": "x", "redrive_count": 0, "rank": 90, "created_at": time,
+            "updated_at": time, "launch_before": time, "tags": {"n": number.to_string(), "k=": "é"},
+            "trouble": "trouble", "troubled_at": time,
+        });
+        stack.put("ExecutionsTable", row).await;
+        ids.push(id);
+    }
+    ids
+}
+
+/// The numbers of the runs in a list, in all of its pages.
+async fn found(user: &User, ids: &[String], query: &str) -> BTreeSet<usize> {
+    let mut numbers = BTreeSet::new();
+    let mut cursor = String::new();
+    loop {
+        let page = user.get(&format!("/v1/executions?limit=2&{query}{cursor}")).await;
+        assert_eq!(page.status, 200, "{query}: {page:?}");
+        for run in page.body["executions"].as_array().unwrap() {
+            let number = ids.iter().position(|id| run["execution_id"] == json!(id)).unwrap();
+            assert_eq!(run["tags"]["n"], json!(number.to_string()));
+            assert!(numbers.insert(number), "{query}: a run comes once");
+        }
+        match page.body["next_cursor"].as_str() {
+            Some(next) => cursor = format!("&cursor={next}"),
+            None => return numbers,
+        }
+    }
+}
+
+fn query(time: Timestamp) -> String {
+    // As most clients write it, and as one writes it by hand.
+    time.rfc3339().replace(':', "%3A")
+}
+
+#[tokio::test]
+async fn runs_are_found_by_the_time_of_their_creation() {
+    let stack = Stack::connect().await;
+    let user = stack.user(&["view:*"]).await;
+    let times: Vec<_> = (0..5).map(|at| Timestamp::from_millis(1_767_225_600_000 + at)).collect();
+    let ids = store(&stack, &user, &times).await;
+
+    for trouble in ["", "&trouble=true"] {
+        for from in 0..5 {
+            for to in from..5 {
+                let (after, before) = (query(times[from]), query(times[to]));
+                let range = format!("created_after={after}&created_before={before}{trouble}");
+                assert_eq!(found(&user, &ids, &range).await, (from..to).collect(), "{range}");
+            }
+            let after = format!("created_after={}{trouble}", query(times[from]));
+            assert_eq!(found(&user, &ids, &after).await, (from..5).collect());
+            let before = format!("created_before={}{trouble}", query(times[from]));
+            assert_eq!(found(&user, &ids, &before).await, (0..from).collect());
+        }
+        // Another zone, in which the plus of a query is a blank.
+        let zone = format!("created_after=2026-01-01T01:00:00.002+01:00{trouble}");
+        assert_eq!(found(&user, &ids, &zone).await, BTreeSet::from([2, 3, 4]));
+        let reversed = format!(
+            "created_after=2027-01-01T00:00:00Z&created_before=2026-01-01T00:00:00Z{trouble}"
+        );
+        assert_eq!(found(&user, &ids, &reversed).await, BTreeSet::new());
+    }
+    // A cursor of another list, from before and from behind the range.
+    let page = user.get("/v1/executions?limit=2").await;
+    let cursor = page.text("next_cursor");
+    for (range, expected) in [
+        (format!("created_before={}", query(times[2])), 2),
+        (format!("created_after={}", query(times[4])), 0),
+        (format!("created_after={}", query(times[1])), 2),
+    ] {
+        let page = user.get(&format!("/v1/executions?cursor={cursor}&{range}")).await;
+        assert_eq!(page.status, 200, "{page:?}");
+        assert_eq!(page.body["executions"].as_array().unwrap().len(), expected, "{range}");
+    }
+    for wrong in ["created_after=yesterday", "created_before=", "created_after=1767225600000"] {
+        let refused = user.get(&format!("/v1/executions?{wrong}")).await;
+        let field = wrong.split('=').next().unwrap();
+        assert_eq!((refused.status, refused.text("field").as_str()), (422, field));
+    }
+}
+
+#[tokio::test]
+async fn runs_are_found_by_a_tag() {
+    let stack = Stack::connect().await;
+    let user = stack.user(&["execute:*", "view:*"]).await;
+    let times: Vec<_> = (0..4).map(|at| Timestamp::from_millis(1_767_225_600_000 + at)).collect();
+    let ids = store(&stack, &user, &times).await;
+
+    for (tag, expected) in [
+        ("n=2", vec![2]),
+        ("n%3D2", vec![2]),
+        ("n=4", vec![]),
+        ("n", vec![]),
+        ("", vec![]),
+        ("N=2", vec![]),
+        ("k%3D%3D%C3%A9", vec![0, 1, 2, 3]),
+    ] {
+        for trouble in ["", "&trouble=true"] {
+            let found = found(&user, &ids, &format!("tag={tag}{trouble}")).await;
+            assert_eq!(found, expected.iter().copied().collect(), "{tag}{trouble}");
+        }
+    }
+    let both = format!("tag=n=3&created_before={}", query(times[3]));
+    assert_eq!(found(&user, &ids, &both).await, BTreeSet::new());
+
+    // The same by a tool, and the agent is told the tags of its run.
+    let answer = user.call("list_executions", json!({"tag": "n=1"})).await;
+    assert_eq!(answer.body["executions"][0]["execution_id"], json!(ids[1]), "{answer:?}");
+    let refused = user.call("list_executions", json!({"created_after": "now"})).await;
+    assert_eq!(refused.status, 422, "{refused:?}");
+    let id = user
+        .start(&json!({
+            "agent_name": "echo", "input_message": "a", "parameters": {"wait_seconds": 0},
+            "tags": {"order": "4711"},
+        }))
+        .await;
+    let input = stack.parts(&id).await["input"]["input"].as_str().unwrap().to_owned();
+    let input: Value = serde_json::from_str(&input).unwrap();
+    assert_eq!(input["metadata"]["tags"], json!({"order": "4711"}));
+    user.wait_for(&id, "completed").await;
+}
