@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 
 use crate::{
     output::{self, Reply, minute, table},
-    runs,
+    runs::filter,
     stack::{Stack, refusal},
 };
 
@@ -132,7 +132,7 @@ async fn revoked(stack: &Stack, hash: &ApiKeyHash, key: &ApiKey) -> anyhow::Resu
         stack.subscriptions()?.remove(user, id).await?;
     }
     let key_id = hash.key_id();
-    let open = runs::open_of(stack, user, &key_id).await?;
+    let open = filter::open_of(stack, user, &key_id).await?;
     let callbacks = open.iter().filter(|run| !run.callback_events.is_empty()).count();
     let runs: Vec<_> = open.iter().map(|run| &run.execution_id).collect();
     let mut lines = vec![

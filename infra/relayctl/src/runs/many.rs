@@ -8,9 +8,9 @@ use relay::domain::{error::Error, id::ExecutionId};
 use serde::Serialize;
 use serde_json::json;
 
-use super::{Filter, listed, selected};
 use crate::{
     output::{Reply, note, overwrite, say, table},
+    runs::filter::{Filter, listed, selected},
     stack::Stack,
 };
 
