@@ -3,9 +3,9 @@
 //!
 //! - [`domain`]: nouns and rules, without I/O. [`domain::protocol`] has the rules of a run, [`domain::rights`] the one
 //!   check of what leaves to whom.
+//! - [`aws`]: what is reached of AWS beside the tables, and what Lambda gives: connections, failures, queues, bus, Step
+//!   Functions, secrets, variables, telemetry.
 //! - [`store`]: the tables: one file per kind of item, one function per DynamoDB call.
-//! - [`aws`]: what else is reached of AWS, and what Lambda gives: connections, queues, bus, Step Functions, secrets,
-//!   variables, telemetry.
 //! - [`http`]: requests and answers behind API Gateway.
 //! - [`service`]: what REST, envelope and MCP all call, so that they cannot disagree.
 //!

@@ -3,6 +3,7 @@
 pub mod agent_event;
 pub mod change;
 pub mod health;
+mod paging;
 pub mod read;
 pub mod rights;
 pub mod settle;

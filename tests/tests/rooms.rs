@@ -13,7 +13,7 @@ use syn::{
 };
 
 /// Each may import those before it.
-const ROOMS: [&str; 5] = ["domain", "store", "aws", "http", "service"];
+const ROOMS: [&str; 5] = ["domain", "aws", "store", "http", "service"];
 
 /// What nouns and rules have nothing to do with.
 const OUTSIDE: [&str; 9] =
@@ -51,11 +51,17 @@ fn modules(root: &Path) -> BTreeMap<Vec<String>, PathBuf> {
     found
 }
 
-/// The paths that a file's code names, but for its tests.
+/// What a file's code names, but for its tests.
 #[derive(Default)]
 struct Named {
     paths: BTreeSet<Vec<String>>,
     children: BTreeSet<String>,
+    /// The types that it defines.
+    types: BTreeSet<String>,
+    /// The functions that it gives to types.
+    methods: BTreeSet<(String, String)>,
+    /// The functions that it calls of values.
+    calls: BTreeSet<String>,
     /// How many modules of the file itself the visitor is in.
     inside: usize,
 }
@@ -83,6 +89,22 @@ impl<'a> Visit<'a> for Named {
         {
             self.children.insert(it.ident.to_string());
         }
+        match item {
+            Item::Struct(it) => drop(self.types.insert(it.ident.to_string())),
+            Item::Enum(it) => drop(self.types.insert(it.ident.to_string())),
+            Item::Impl(it) if it.trait_.is_none() => {
+                if let syn::Type::Path(of) = &*it.self_ty
+                    && let Some(of) = of.path.get_ident()
+                {
+                    let functions = it.items.iter().filter_map(|it| match it {
+                        syn::ImplItem::Fn(it) => Some(it.sig.ident.to_string()),
+                        _ => None,
+                    });
+                    self.methods.extend(functions.map(|it| (of.to_string(), it)));
+                }
+            }
+            _ => {}
+        }
         let inside = usize::from(matches!(item, Item::Mod(_)));
         self.inside += inside;
         visit::visit_item(self, item);
@@ -91,6 +113,11 @@ impl<'a> Visit<'a> for Named {
 
     fn visit_item_use(&mut self, item: &'a ItemUse) {
         self.add(&[], &item.tree);
+    }
+
+    fn visit_expr_method_call(&mut self, call: &'a syn::ExprMethodCall) {
+        self.calls.insert(call.method.to_string());
+        visit::visit_expr_method_call(self, call);
     }
 
     /// `pub(super)` names no code.
@@ -133,13 +160,29 @@ impl Named {
 /// Which file uses which.
 fn imports(root: &Path) -> BTreeMap<Vec<String>, BTreeSet<Vec<String>>> {
     let modules = modules(root);
+    let named: BTreeMap<_, _> =
+        modules.iter().map(|(module, file)| (module, Named::of(file))).collect();
+    // Of functions with one name nobody can tell from here which one is called.
+    let mut places: BTreeMap<&str, Vec<(&Vec<String>, bool)>> = BTreeMap::new();
+    for (module, file) in &named {
+        for (of, function) in &file.methods {
+            places.entry(function).or_default().push((module, file.types.contains(of)));
+        }
+    }
     let mut imports = BTreeMap::new();
-    for (module, file) in &modules {
-        let named = Named::of(file);
+    for (module, named) in &named {
+        // A function that another file gives to a type is used without an import of that file.
+        let given = named.calls.iter().map(String::as_str);
+        let paths = named.paths.iter().filter(|path| path.len() > 1);
+        let given = given.chain(paths.filter_map(|path| path.last().map(String::as_str)));
+        let given = given.filter_map(|function| match places.get(function).map(Vec::as_slice) {
+            Some([(place, false)]) if place != module => Some((*place).clone()),
+            _ => None,
+        });
         let used = named.paths.iter().filter_map(|path| {
             let mut from = match path.first()?.as_str() {
                 "crate" => Vec::new(),
-                "self" => module.clone(),
+                "self" => (*module).clone(),
                 "super" => module[..module.len().checked_sub(1)?].to_vec(),
                 first if named.children.contains(first) => {
                     [&module[..], &[first.to_owned()]].concat()
@@ -155,9 +198,9 @@ fn imports(root: &Path) -> BTreeMap<Vec<String>, BTreeSet<Vec<String>>> {
             }
             // What is behind the name of a file is in it.
             while !modules.contains_key(&from) && from.pop().is_some() {}
-            Some(from).filter(|used| used != module && !used.is_empty())
+            Some(from).filter(|used| used != *module && !used.is_empty())
         });
-        imports.insert(module.clone(), used.collect());
+        imports.insert((*module).clone(), used.chain(given).collect());
     }
     imports
 }

@@ -9,32 +9,23 @@ use std::{
 use futures_util::{StreamExt, future::join_all, stream};
 use lambda_runtime::{Context, Diagnostic};
 use relay::{
-    aws::{
-        connection::Aws,
-        env::{self, InvalidVariable},
-        failure,
-        queue::Queue,
-        step_functions::StepFunctions,
-        telemetry::Invocation,
-    },
+    aws::{failure, telemetry::Invocation},
     domain::{
         debt::{Debt, DebtKind},
         time::Timestamp,
     },
-    service::settle::Settle,
     store::{
-        due::{Due, DueItem, End},
+        due::{DueItem, End},
         item::Item,
     },
 };
 use serde_json::{Value, json};
-use tokio::sync::Mutex;
 use tracing::info;
 
 use crate::{
-    census::Census,
-    report::{Reconciled, Repair, Report, Reporter},
+    report::{Reconciled, Repair, Report},
     round::Round,
+    sweeper::Sweeper,
 };
 
 /// How many keys of one kind are read side by side, and how many items of each are looked after.
@@ -43,42 +34,6 @@ const ITEMS_AT_ONCE: usize = 8;
 
 /// Of what is left one call counts so much of each key.
 const COUNTED: i32 = 10_000;
-
-/// The part of the budget that is kept for runs that cannot wait: an eighth.
-const RESERVE: u32 = 8;
-
-#[derive(Debug)]
-pub(crate) struct Sweeper {
-    pub(crate) settle: Settle,
-    pub(crate) step_functions: StepFunctions,
-    pub(crate) due: Due,
-    pub(crate) launch_queue: Queue,
-    reporter: Reporter,
-    census: Mutex<Census>,
-    pub(crate) launch_overdue: Duration,
-    /// How many runs one sweep may ask Step Functions about.
-    describe_budget: u32,
-}
-
-impl Sweeper {
-    pub(crate) fn from_env(aws: &Aws) -> Result<Self, InvalidVariable> {
-        let dynamodb = aws.dynamodb.clone();
-        let queue_url = env::required("LAUNCH_QUEUE_URL")?;
-        Ok(Self {
-            settle: Settle::from_env(aws)?,
-            step_functions: StepFunctions::new(&aws.config),
-            due: Due::new(dynamodb, env::required("EXECUTIONS_TABLE")?),
-            launch_queue: Queue::new(aws.sqs.clone(), queue_url),
-            reporter: Reporter::new(
-                aws_sdk_cloudwatch::Client::new(&aws.config),
-                env::required("STACK_NAME")?,
-            ),
-            census: Mutex::default(),
-            launch_overdue: env::seconds("LAUNCH_OVERDUE_SECONDS")?,
-            describe_budget: env::parsed("DESCRIBE_BUDGET")?,
-        })
-    }
-}
 
 /// Answers how many items were overdue and how many repaired, for whoever calls it by hand.
 pub(crate) async fn handle(sweeper: &Sweeper, context: &Context) -> Result<Value, Diagnostic> {
@@ -123,10 +78,6 @@ impl Sweeper {
             Err(error) => failure::log(&error),
         }
         report
-    }
-
-    pub(crate) const fn reserve(&self) -> u32 {
-        self.describe_budget / RESERVE
     }
 
     /// Looks after all that is overdue of one kind.

@@ -6,6 +6,7 @@ mod patience;
 mod repair;
 mod report;
 mod round;
+mod sweeper;
 
 use lambda_runtime::{Error, LambdaEvent, run, service_fn};
 use relay::aws::{connection::Aws, telemetry};
@@ -16,7 +17,7 @@ async fn main() -> Result<(), Error> {
     let _metrics = telemetry::attach_metrics();
 
     let aws = Aws::from_env()?;
-    let sweeper = &handler::Sweeper::from_env(&aws)?;
+    let sweeper = &sweeper::Sweeper::from_env(&aws)?;
 
     run(service_fn(move |event: LambdaEvent<serde_json::Value>| async move {
         handler::handle(sweeper, &event.context).await

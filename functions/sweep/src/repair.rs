@@ -26,10 +26,10 @@ use relay::{
 use tracing::{info, warn};
 
 use crate::{
-    handler::Sweeper,
     patience::{WELL_AFTER, hint_again, is_over, retry_again, silence},
     report::{Reconciled, Repair},
     round::Round,
+    sweeper::Sweeper,
 };
 
 impl Sweeper {

@@ -2,8 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize};
 use tracing::warn;
 
 use crate::{
@@ -30,6 +29,10 @@ use crate::{
             results::{AnsweredBy, Metadata, Results},
         },
         body::ListRequest,
+    },
+    service::{
+        paging::{MAX_PAGES, decode_cursor, encode_cursor},
+        trouble,
     },
     store::{
         agents::Agents,
@@ -66,9 +69,6 @@ pub enum Started {
     /// It goes on, and may wait to be answered.
     Goes(Receipt),
 }
-
-/// How many pages of the index one list reads at most, when a filter leaves little of each.
-pub(super) const MAX_PAGES: usize = 5;
 
 /// How often a held caller's run is looked at.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
@@ -274,7 +274,7 @@ impl Reader {
         request: ListRequest,
     ) -> Result<ExecutionList, Error> {
         if request.trouble {
-            return self.trouble(caller, request).await;
+            return trouble::list(&self.executions, caller, request).await;
         }
         let owner = request.owner.clone().unwrap_or_else(|| caller.user_id.clone());
         if !caller.may_know(&owner) {
@@ -382,17 +382,6 @@ impl After {
     }
 }
 
-pub(super) fn encode_cursor(key: &impl Serialize) -> Result<String, Error> {
-    let text = serde_json::to_vec(key).map_err(|error| Error::corrupt("a cursor", error))?;
-    Ok(URL_SAFE_NO_PAD.encode(text))
-}
-
-pub(super) fn decode_cursor<T: DeserializeOwned>(cursor: &str) -> Result<T, Error> {
-    let text = URL_SAFE_NO_PAD.decode(cursor).ok();
-    text.and_then(|text| serde_json::from_slice(&text).ok())
-        .ok_or_else(|| Error::invalid("cursor", "must be the next_cursor of an earlier answer"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -408,22 +397,6 @@ mod tests {
         }
         for other in ["", "{}", r#"{"messages":[]}"#, r#"{"messages":[{"content":1}]}"#] {
             assert_eq!(input_message(other), None);
-        }
-    }
-
-    #[test]
-    fn a_cursor_comes_back_as_it_went_out_and_others_are_refused() {
-        let key = PageKey {
-            execution_id: "mcp-echo-1".parse().unwrap(),
-            created_at: Timestamp::from_millis(5),
-        };
-        let time = After::Time { until: key.created_at };
-        let cursor = encode_cursor(&After::Run(key.clone())).unwrap();
-
-        assert_eq!(decode_cursor::<After>(&cursor).unwrap(), After::Run(key));
-        assert_eq!(decode_cursor::<After>(&encode_cursor(&time).unwrap()).unwrap(), time);
-        for wrong in ["", "x", "%%%", "e30", &cursor[1..]] {
-            assert!(decode_cursor::<After>(wrong).is_err(), "{wrong}");
         }
     }
 }

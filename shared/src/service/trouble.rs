@@ -16,8 +16,11 @@ use crate::{
         answer::monitor::{ExecutionList, Monitor, TroubleKind},
         body::ListRequest,
     },
-    service::read::{MAX_PAGES, Reader, decode_cursor, encode_cursor},
-    store::trouble::{Trouble, TroubleAfter},
+    service::paging::{MAX_PAGES, decode_cursor, encode_cursor},
+    store::{
+        executions::Executions,
+        trouble::{Trouble, TroubleAfter},
+    },
 };
 
 /// What is gathered of a list.
@@ -55,56 +58,55 @@ impl Gathered {
     }
 }
 
-impl Reader {
-    /// A page of what went wrong, newest first: runs that failed or timed out, and those whose news
-    /// could not be delivered. A run stands on it once, and may stand on a later page again for what
-    /// went wrong with it earlier.
-    pub(super) async fn trouble(
-        &self,
-        caller: &Caller,
-        request: ListRequest,
-    ) -> Result<ExecutionList, Error> {
-        let user = whose(caller, request.owner.clone())?;
-        let limit = request.limit.clamp(1, ListRequest::MAX_LIMIT);
-        let start: Option<TroubleAfter> =
-            request.cursor.as_deref().map(decode_cursor).transpose()?;
-        let page_size = i32::try_from(ListRequest::MAX_LIMIT).unwrap_or(i32::MAX);
+/// A page of what went wrong, newest first: runs that failed or timed out, and those whose news
+/// could not be delivered. A run stands on it once, and may stand on a later page again for what
+/// went wrong with it earlier.
+pub(super) async fn list(
+    executions: &Executions,
+    caller: &Caller,
+    request: ListRequest,
+) -> Result<ExecutionList, Error> {
+    let user = whose(caller, request.owner.clone())?;
+    let limit = request.limit.clamp(1, ListRequest::MAX_LIMIT);
+    let start: Option<TroubleAfter> = request.cursor.as_deref().map(decode_cursor).transpose()?;
+    let page_size = i32::try_from(ListRequest::MAX_LIMIT).unwrap_or(i32::MAX);
 
-        let mut gathered = Gathered { runs: Vec::new(), limit, last: None };
-        let mut after = start.clone();
-        for pages in 1.. {
-            let (entries, next) = self
-                .executions
-                .list_trouble(user.as_ref(), request.since, page_size, after.as_ref())
-                .await?;
-            let runs = self.runs_of(&entries).await?;
-            for entry in entries {
-                let run = runs.get(&entry.execution_id);
-                let run = run.filter(|run| is_wanted(run, caller, &request));
-                let Some((run, kind)) = run.and_then(|run| Some((run, kind(run, &entry)?))) else {
-                    continue;
-                };
-                if !gathered.add(entry, kind, run) {
-                    return gathered.cut(None);
-                }
-            }
-            let Some(reached) = next else { break };
-            let at = reached.troubled_at;
-            after = Some(TroubleAfter::Entry(reached));
-            // A list that goes on at the time at which it has begun would never end.
-            if pages >= MAX_PAGES && start.as_ref().is_none_or(|start| start.at() != at) {
-                return gathered.cut(Some(at));
+    let mut gathered = Gathered { runs: Vec::new(), limit, last: None };
+    let mut after = start.clone();
+    for pages in 1.. {
+        let (entries, next) = executions
+            .list_trouble(user.as_ref(), request.since, page_size, after.as_ref())
+            .await?;
+        let runs = runs_of(executions, &entries).await?;
+        for entry in entries {
+            let run = runs.get(&entry.execution_id);
+            let run = run.filter(|run| is_wanted(run, caller, &request));
+            let Some((run, kind)) = run.and_then(|run| Some((run, kind(run, &entry)?))) else {
+                continue;
+            };
+            if !gathered.add(entry, kind, run) {
+                return gathered.cut(None);
             }
         }
-        Ok(ExecutionList { executions: gathered.runs, next_cursor: None })
+        let Some(reached) = next else { break };
+        let at = reached.troubled_at;
+        after = Some(TroubleAfter::Entry(reached));
+        // A list that goes on at the time at which it has begun would never end.
+        if pages >= MAX_PAGES && start.as_ref().is_none_or(|start| start.at() != at) {
+            return gathered.cut(Some(at));
+        }
     }
+    Ok(ExecutionList { executions: gathered.runs, next_cursor: None })
+}
 
-    async fn runs_of(&self, entries: &[Trouble]) -> Result<HashMap<ExecutionId, Execution>, Error> {
-        let ids: HashSet<_> = entries.iter().map(|entry| entry.execution_id.clone()).collect();
-        let ids: Vec<_> = ids.into_iter().collect();
-        let runs = self.executions.find_all(&ids).await?.into_iter();
-        Ok(runs.map(|run| (run.execution_id.clone(), run)).collect())
-    }
+async fn runs_of(
+    executions: &Executions,
+    entries: &[Trouble],
+) -> Result<HashMap<ExecutionId, Execution>, Error> {
+    let ids: HashSet<_> = entries.iter().map(|entry| entry.execution_id.clone()).collect();
+    let ids: Vec<_> = ids.into_iter().collect();
+    let runs = executions.find_all(&ids).await?.into_iter();
+    Ok(runs.map(|run| (run.execution_id.clone(), run)).collect())
 }
 
 /// Whose trouble is listed: `None` is everybody's.

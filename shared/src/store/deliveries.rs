@@ -18,10 +18,11 @@ use crate::{
         debt::{Debt, DebtKind},
         delivery::{Delivery, DeliveryState, Line, PART_PREFIX},
         error::Error,
-        id::ExecutionId,
+        id::{ExecutionId, SubscriptionId},
         time::Timestamp,
     },
     store::{
+        given_up::{self, GivenUp},
         item::{Item, from_item, from_item_of_list, number, text, to_item},
         key::{TROUBLE, key},
         projection::Projection,
@@ -293,6 +294,18 @@ impl Deliveries {
         }
     }
 
+    /// Those to a subscription that were given up at this time and since, behind `after`, oldest first, at
+    /// most `limit`; and whether there may be more. One may have been owed again since.
+    pub async fn list_given_up(
+        &self,
+        id: &SubscriptionId,
+        since: Timestamp,
+        after: Option<&str>,
+        limit: i32,
+    ) -> Result<(Vec<GivenUp>, bool), Error> {
+        given_up::list(&self.client, &self.table, id, since, after, limit).await
+    }
+
     /// Records an attempt and frees its lease. Returns whether the lease was still ours: after
     /// it has ended, another attempt may have begun, and the record is that one's to write.
     pub async fn record(
@@ -303,7 +316,7 @@ impl Deliveries {
     ) -> Result<bool, Error> {
         // Before the record, after which nobody would do it. If that fails, it notes one too many.
         if let (Verdict::Undelivered, Some(id)) = (verdict, delivery.subscription()) {
-            self.note_given_up(delivery, &id).await?;
+            given_up::note(&self.client, &self.table, delivery, &id).await?;
         }
         let token = delivery.lease.as_deref().unwrap_or_default();
         // The whole list: it is ours alone under the lease, and has its bound.

@@ -1,5 +1,6 @@
 //! Which deliveries to a subscription were given up, by time.
 
+use aws_sdk_dynamodb::Client;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -10,7 +11,6 @@ use crate::{
         time::Timestamp,
     },
     store::{
-        deliveries::Deliveries,
         item::{from_item_of_list, text, to_item},
         projection::Projection,
         write::Write,
@@ -51,55 +51,54 @@ fn given_up_part(at: Timestamp, webhook_id: &str) -> String {
     format!("{:013}#{webhook_id}", at.millis().clamp(0, 9_999_999_999_999))
 }
 
-impl Deliveries {
-    /// Those to a subscription that were given up at this time and since, behind `after`, oldest first, at
-    /// most `limit`; and whether there may be more. One may have been owed again since.
-    pub async fn list_given_up(
-        &self,
-        id: &SubscriptionId,
-        since: Timestamp,
-        after: Option<&str>,
-        limit: i32,
-    ) -> Result<(Vec<GivenUp>, bool), Error> {
-        let Projection { expression, names } = Projection::of::<GivenUp>();
-        let since = given_up_part(since, "");
-        let page = self
-            .client
-            .query()
-            .table_name(&self.table)
-            .key_condition_expression("execution_id = :owner AND part > :after")
-            .expression_attribute_values(":owner", text(given_up_key(id)))
-            .expression_attribute_values(":after", text(since.as_str().max(after.unwrap_or(""))))
-            .projection_expression(expression)
-            .set_expression_attribute_names(Some(names))
-            .consistent_read(true)
-            .limit(limit)
-            .send()
-            .await
-            .map_err(Error::aws("list what was given up"))?;
-        let is_cut = page.last_evaluated_key.is_some();
-        let items = page.items.unwrap_or_default().into_iter();
-        Ok((items.filter_map(from_item_of_list).collect(), is_cut))
-    }
+/// Those to a subscription that were given up at this time and since, behind `after`, oldest first, at
+/// most `limit`; and whether there may be more. One may have been owed again since.
+pub(super) async fn list(
+    client: &Client,
+    table: &str,
+    id: &SubscriptionId,
+    since: Timestamp,
+    after: Option<&str>,
+    limit: i32,
+) -> Result<(Vec<GivenUp>, bool), Error> {
+    let Projection { expression, names } = Projection::of::<GivenUp>();
+    let since = given_up_part(since, "");
+    let page = client
+        .query()
+        .table_name(table)
+        .key_condition_expression("execution_id = :owner AND part > :after")
+        .expression_attribute_values(":owner", text(given_up_key(id)))
+        .expression_attribute_values(":after", text(since.as_str().max(after.unwrap_or(""))))
+        .projection_expression(expression)
+        .set_expression_attribute_names(Some(names))
+        .consistent_read(true)
+        .limit(limit)
+        .send()
+        .await
+        .map_err(Error::aws("list what was given up"))?;
+    let is_cut = page.last_evaluated_key.is_some();
+    let items = page.items.unwrap_or_default().into_iter();
+    Ok((items.filter_map(from_item_of_list).collect(), is_cut))
+}
 
-    /// Notes that a delivery to a subscription is given up, so that it can be found.
-    pub(super) async fn note_given_up(
-        &self,
-        delivery: &Delivery,
-        id: &SubscriptionId,
-    ) -> Result<(), Error> {
-        let given_up = GivenUp {
-            part: given_up_part(Timestamp::now(), &delivery.webhook_id),
-            delivery_of: delivery.execution_id.clone(),
-            delivery_part: delivery.part.clone(),
-            ttl: delivery.ttl,
-        };
-        let mut item = to_item(&given_up)?;
-        item.insert("execution_id".to_owned(), text(given_up_key(id)));
-        let put = self.client.put_item().table_name(&self.table).set_item(Some(item));
-        put.write().await.map_err(Error::aws("note what is given up"))?;
-        Ok(())
-    }
+/// Notes that a delivery to a subscription is given up, so that it can be found.
+pub(super) async fn note(
+    client: &Client,
+    table: &str,
+    delivery: &Delivery,
+    id: &SubscriptionId,
+) -> Result<(), Error> {
+    let given_up = GivenUp {
+        part: given_up_part(Timestamp::now(), &delivery.webhook_id),
+        delivery_of: delivery.execution_id.clone(),
+        delivery_part: delivery.part.clone(),
+        ttl: delivery.ttl,
+    };
+    let mut item = to_item(&given_up)?;
+    item.insert("execution_id".to_owned(), text(given_up_key(id)));
+    let put = client.put_item().table_name(table).set_item(Some(item));
+    put.write().await.map_err(Error::aws("note what is given up"))?;
+    Ok(())
 }
 
 #[cfg(test)]

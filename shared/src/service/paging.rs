@@ -1,0 +1,45 @@
+//! How a list goes on: its cursors, and how much one request reads.
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::domain::error::Error;
+
+/// How many pages of the index one list reads at most, when a filter leaves little of each.
+pub(super) const MAX_PAGES: usize = 5;
+
+pub(super) fn encode_cursor(key: &impl Serialize) -> Result<String, Error> {
+    let text = serde_json::to_vec(key).map_err(|error| Error::corrupt("a cursor", error))?;
+    Ok(URL_SAFE_NO_PAD.encode(text))
+}
+
+pub(super) fn decode_cursor<T: DeserializeOwned>(cursor: &str) -> Result<T, Error> {
+    let text = URL_SAFE_NO_PAD.decode(cursor).ok();
+    text.and_then(|text| serde_json::from_slice(&text).ok())
+        .ok_or_else(|| Error::invalid("cursor", "must be the next_cursor of an earlier answer"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        domain::time::Timestamp,
+        store::listing::{After, PageKey},
+    };
+
+    #[test]
+    fn a_cursor_comes_back_as_it_went_out_and_others_are_refused() {
+        let key = PageKey {
+            execution_id: "mcp-echo-1".parse().unwrap(),
+            created_at: Timestamp::from_millis(5),
+        };
+        let time = After::Time { until: key.created_at };
+        let cursor = encode_cursor(&After::Run(key.clone())).unwrap();
+
+        assert_eq!(decode_cursor::<After>(&cursor).unwrap(), After::Run(key));
+        assert_eq!(decode_cursor::<After>(&encode_cursor(&time).unwrap()).unwrap(), time);
+        for wrong in ["", "x", "%%%", "e30", &cursor[1..]] {
+            assert!(decode_cursor::<After>(wrong).is_err(), "{wrong}");
+        }
+    }
+}
