@@ -144,8 +144,15 @@ def operations(author: Author) -> None:
         "cancel": {"executionId": given % "id"},
         "getResults": {"executionId": given % "id"},
         "getAll": {"returnAll": False, "limit": 2, "filters": {"agent_name": "approval"}},
+        "rerun": {"executionId": given % "id"},
+        "later": {"agentName": "approval", "message": "Later.",
+                  "options": {"delaySeconds": 86400, "tags": '{"order": "4711"}'}},
+        "found": {"returnAll": False, "limit": 2, "filters": {
+            "tag": "order=4711", "status": "scheduled", "created_after": "2026-01-31T09:00:00",
+            "created_before": "={{ $now.plus({ minutes: 5 }) }}"}},
     }.items():
-        author.add(operation, caller(operation, operation, parameters))
+        name = {"later": "start", "found": "getAll"}.get(operation, operation)
+        author.add(operation, caller(operation, name, parameters))
 
     asking = author.call("start", {"agent": "approval"})["execution_id"]
     stopped = author.call("start", {"agent": "approval"})["execution_id"]
@@ -158,10 +165,23 @@ def operations(author: Author) -> None:
     wait_for("its end", lambda: author.call("get", {"id": stopped})["status"] == "cancelled")
     listed = author.call("getAll", {})
     check("the newest is listed first", listed["execution_id"] == stopped, listed)
+    again = author.call("rerun", {"id": asking})["execution_id"]
+    again = wait_for("its question", lambda: asks(author, again))
+    check("it is started again", (again["rerun_of"], again["tags"]) == (asking, {"order": "4711"}), again)
+    author.call("cancel", {"id": again["execution_id"]})
+    later = author.call("later", {})["execution_id"]
+    found = author.call("found", {})
+    check("what is to start later is found by its status, tag and time", found["execution_id"] == later, found)
+    author.call("cancel", {"id": later})
 
     fails(author, "getResults", {"id": "mcp-nobody-1"})
     error = author.new_run("getResults", "error", [])["data"]["resultData"]["error"]
     check("what is not there is told as agent-relay says it", error["httpCode"] == "404", error["message"])
+
+
+def asks(author: Author, execution: str) -> dict | None:
+    run = author.call("get", {"id": execution})
+    return run if run["status"] == "input_required" else None
 
 
 def choices(author: Author) -> None:

@@ -136,6 +136,8 @@ async function run(context: IExecuteFunctions, item: number): Promise<IDataObjec
 			return await operations.getExecutions(context, item);
 		case 'execution.getResults':
 			return await operations.getResults(context, item);
+		case 'execution.rerun':
+			return await operations.rerun(context, item);
 		case 'execution.start':
 			return await operations.start(context, item);
 		default:

@@ -15,17 +15,15 @@ export async function start(
 	item: number,
 	waiter?: string,
 ): Promise<IDataObject> {
-	const { idempotencyKey, parameters, tags, timeoutSeconds } = context.getNodeParameter(
-		'options',
-		item,
-		{},
-	);
+	const { delaySeconds, idempotencyKey, parameters, tags, timeoutSeconds } =
+		context.getNodeParameter('options', item, {});
 	const body: IDataObject = {
 		agent_name: context.getNodeParameter('agentName', item),
 		input_message: context.getNodeParameter('message', item),
 		parameters: json(context, item, 'Parameters', parameters ?? {}),
 		tags: json(context, item, 'Tags', tags ?? {}),
 	};
+	if (delaySeconds) body.delay_seconds = delaySeconds;
 	if (timeoutSeconds) body.timeout_seconds = timeoutSeconds;
 	if (waiter) {
 		body.callback_url = context.evaluateExpression('{{ $execution.resumeUrl }}', item);
@@ -58,6 +56,12 @@ export async function cancel(context: IExecuteFunctions, item: number): Promise<
 	return await ask(context, 'POST', `${execution(context, item)}/cancel`);
 }
 
+export async function rerun(context: IExecuteFunctions, item: number): Promise<IDataObject> {
+	return await ask(context, 'POST', `${execution(context, item)}/rerun`, {
+		headers: { 'idempotency-key': `${place(context)}-${item}` },
+	});
+}
+
 export async function get(context: IExecuteFunctions, item: number): Promise<IDataObject> {
 	return await ask(context, 'GET', execution(context, item));
 }
@@ -72,7 +76,14 @@ export async function getExecutions(
 ): Promise<IDataObject[]> {
 	const isAll = context.getNodeParameter('returnAll', item);
 	const limit = isAll ? Infinity : (context.getNodeParameter('limit', item) as number);
-	const query = { ...context.getNodeParameter('filters', item, {}) };
+	const { created_after, created_before, ...filters } = context.getNodeParameter(
+		'filters',
+		item,
+		{},
+	);
+	const query: IDataObject = { ...filters };
+	if (created_after) query.created_after = time(context, item, 'Created After', created_after);
+	if (created_before) query.created_before = time(context, item, 'Created Before', created_before);
 	const found: IDataObject[] = [];
 	do {
 		query.limit = Math.min(PAGE, limit - found.length);
@@ -92,6 +103,18 @@ export async function getAgents(context: IExecuteFunctions): Promise<IDataObject
 function execution(context: IExecuteFunctions, item: number): string {
 	const id = context.getNodeParameter('executionId', item) as string;
 	return `/v1/executions/${encodeURIComponent(id)}`;
+}
+
+/** A time as the API takes it. One without a zone is of the workflow's. */
+function time(context: IExecuteFunctions, item: number, field: string, value: unknown): string {
+	const text = value instanceof Date ? value.toISOString() : String(value).trim().replace(' ', 'T');
+	const isTime = /^\d{4}-\d\d-\d\d(T[\d:.]+(Z|[+-]\d\d:?\d\d)?)?$/.test(text);
+	const expression = `{{ DateTime.fromISO('${text}').toUTC().toISO() }}`;
+	const known = isTime ? context.evaluateExpression(expression, item) : null;
+	if (typeof known !== 'string') {
+		throw new NodeOperationError(context.getNode(), `${field} is no time`, { itemIndex: item });
+	}
+	return known;
 }
 
 /** What a field of JSON holds, be it text or an expression's value. */

@@ -72,6 +72,12 @@ const executionOperation: INodeProperties = {
 			action: 'Get the results of an execution',
 		},
 		{
+			name: 'Rerun',
+			value: 'rerun',
+			description: 'Start an execution again, with the same input',
+			action: 'Rerun an execution',
+		},
+		{
 			name: 'Start',
 			value: 'start',
 			description: 'Start an agent, and continue at once',
@@ -118,6 +124,14 @@ const ofStarts: INodeProperties[] = [
 		displayOptions: on(...STARTS),
 		options: [
 			{
+				displayName: 'Delay (Seconds)',
+				name: 'delaySeconds',
+				type: 'number',
+				typeOptions: { minValue: 0, maxValue: 2592000 },
+				default: 0,
+				description: 'How long to wait before the agent is started, at most 30 days',
+			},
+			{
 				displayName: 'Idempotency Key',
 				name: 'idempotencyKey',
 				type: 'string',
@@ -158,7 +172,7 @@ const ofOthers: INodeProperties[] = [
 		type: 'string',
 		default: '={{ $json.execution_id }}',
 		required: true,
-		displayOptions: on('answer', 'cancel', 'get', 'getResults'),
+		displayOptions: on('answer', 'cancel', 'get', 'getResults', 'rerun'),
 	},
 	{
 		displayName: 'Answer',
@@ -212,6 +226,20 @@ const ofOthers: INodeProperties[] = [
 					'Choose from the list, or specify an ID using an <a href="https://docs.n8n.io/code/expressions/">expression</a>',
 			},
 			{
+				displayName: 'Created After',
+				name: 'created_after',
+				type: 'dateTime',
+				default: '',
+				description: 'Only executions created at this time or later',
+			},
+			{
+				displayName: 'Created Before',
+				name: 'created_before',
+				type: 'dateTime',
+				default: '',
+				description: 'Only executions created before this time',
+			},
+			{
 				displayName: 'Status',
 				name: 'status',
 				type: 'options',
@@ -222,9 +250,18 @@ const ofOthers: INodeProperties[] = [
 					{ name: 'Input Required', value: 'input_required' },
 					{ name: 'Queued', value: 'queued' },
 					{ name: 'Running', value: 'running' },
+					{ name: 'Scheduled', value: 'scheduled' },
 					{ name: 'Timeout', value: 'timeout' },
 				],
 				default: 'running',
+			},
+			{
+				displayName: 'Tag',
+				name: 'tag',
+				type: 'string',
+				default: '',
+				placeholder: 'e.g. order=4711',
+				description: 'Only executions with this tag, as key=value',
 			},
 		],
 	},
