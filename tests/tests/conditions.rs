@@ -12,11 +12,11 @@ use relay::{
         debt::{Debt, DebtKind},
         delivery::{CALLBACK_TARGET, Delivery, DeliveryState, Line},
         error::Error,
+        event_type::EventType,
         execution::Execution,
         health::{DisabledReason, Health},
         id::{ExecutionId, SubscriptionId, UserId},
         json::Json,
-        news::NewsType,
         outcome::Outcome,
         protocol::{self, CLAIM_GRACE, Grounds},
         question::{Answer, Ask, Question, QuestionState},
@@ -109,7 +109,7 @@ async fn the_transition_rule_and_its_condition_agree_on_all_pairs() {
             let before = Execution { execution_id: new_id(), ..before };
             accept(&stack, &before).await;
             let after = Execution { execution_id: before.execution_id.clone(), ..after };
-            let owed = Delivery::owed(&after, NewsType::Completed, CALLBACK_TARGET, HOUR, HOUR);
+            let owed = Delivery::owed(&after, EventType::Completed, CALLBACK_TARGET, HOUR, HOUR);
             let owing = std::slice::from_ref(&owed);
             let step = move_to(&stack, &before, &after, Grounds::Told, owing).await;
             assert_eq!(step, expected, "{from:?} → {to:?}");
@@ -294,7 +294,7 @@ async fn what_belongs_to_a_run_expires_later_than_it_and_is_kept_while_it_goes_o
     let run = Execution {
         idempotency_item: Some(item.clone()),
         kept_until: Some(protocol::kept_until(now, HOUR)),
-        callback_events: vec![NewsType::Completed],
+        callback_events: vec![EventType::Completed],
         ..queued(&new_id())
     };
     let callback = serde_json::from_value(json!({"url": "https://example.com/"})).unwrap();
@@ -736,7 +736,7 @@ async fn owed(stack: &Stack) -> Delivery {
     accept(stack, &before).await;
     let after = at(&before, Position { redrive_count: 0, rank: Rank::Ended });
     // Without a debt it is not in the index, so that no other test's sweep makes an attempt.
-    let owed = Delivery::owed(&after, NewsType::Completed, CALLBACK_TARGET, HOUR, HOUR);
+    let owed = Delivery::owed(&after, EventType::Completed, CALLBACK_TARGET, HOUR, HOUR);
     let owed = Delivery { debt: None, ..owed };
     move_to(stack, &before, &after, Grounds::Told, std::slice::from_ref(&owed)).await;
     owed

@@ -10,9 +10,9 @@ use relay::{
         caller::Actor,
         debt::{Debt, DebtKind},
         delivery::{CALLBACK_TARGET, Delivery},
+        event_type::EventType,
         execution::Execution,
         id::ExecutionId,
-        news::NewsType,
         protocol::Grounds,
         status::Rank,
         time::Timestamp,
@@ -48,7 +48,7 @@ async fn accepted(
         "state_machine_arn": stack.output(machine), "status": "queued", "redrive_count": 0, "rank": 0,
         "created_at": now, "updated_at": now, "launch_before": now.plus(HOUR),
         "due_at": now, "debt": Debt::of(DebtKind::Launch, &run),
-        "callback_events": callback_url.map_or(vec![], |_| NewsType::ENDS.to_vec()),
+        "callback_events": callback_url.map_or(vec![], |_| EventType::ENDS.to_vec()),
     });
     row.as_object_mut().unwrap().extend(attributes.as_object().unwrap().clone());
     let execution: Execution = serde_json::from_value(row).unwrap();
@@ -144,7 +144,7 @@ async fn a_delivery_whose_message_was_lost_or_whose_attempt_died_is_made() {
             ..before.clone()
         };
         let owed =
-            Delivery::owed(&ended, NewsType::Completed, CALLBACK_TARGET, Duration::ZERO, HOUR);
+            Delivery::owed(&ended, EventType::Completed, CALLBACK_TARGET, Duration::ZERO, HOUR);
         let owing = std::slice::from_ref(&owed);
         let step = stack.executions().advance(&before, &ended, Grounds::Told, None, owing).await;
         assert_eq!(step.unwrap(), Step::Applied);

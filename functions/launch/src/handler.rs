@@ -9,7 +9,7 @@ use relay::{
         failure,
         queue::{self, LaunchMessage, MAX_DELAY, Queue},
         step_functions::{Given, Started, StepFunctions},
-        telemetry::{self, Invocation, RunNews},
+        telemetry::{self, Invocation, RunMetric},
     },
     domain::{
         error::Error,
@@ -142,7 +142,7 @@ impl Launcher {
             let started_at = execution.believed(told, now);
             let started_at = started_at.unwrap_or(now.max(execution.created_at));
             let after_ms = started_at.millis_since(execution.wanted_at());
-            telemetry::record(id, &execution.agent_name, RunNews::Launched { after_ms });
+            telemetry::record(id, &execution.agent_name, RunMetric::Launched { after_ms });
         }
         match tries.after(started.reply()) {
             // The row stays as it is until Step Functions tells of the run, as it does at once;

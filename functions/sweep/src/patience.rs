@@ -29,14 +29,14 @@ pub(crate) fn hint_again(overdue: Duration, sweeps: u32) -> Duration {
 /// After which silence a run is looked after again, that was looked after so often since it last
 /// moved. `floor` is what the quota allows, with as many runs as there are.
 pub(crate) fn silence(
-    (launch, news): (Duration, Duration),
+    (launch, event): (Duration, Duration),
     sweeps: u32,
     floor: Duration,
 ) -> Silence {
     // Only what fails is tried so often.
     let failed = sweeps.checked_sub(WELL_AFTER + 1);
-    let news = news.max(floor).max(failed.map_or(news, |failed| retry_again(news, failed)));
-    Silence { launch: hint_again(launch, sweeps), news, longest: LONGEST_POLL.max(news) }
+    let event = event.max(floor).max(failed.map_or(event, |failed| retry_again(event, failed)));
+    Silence { launch: hint_again(launch, sweeps), event, longest: LONGEST_POLL.max(event) }
 }
 
 /// When to try again what fails.
@@ -65,14 +65,14 @@ mod tests {
 
     #[test]
     fn a_run_is_asked_about_as_often_as_the_quota_allows_and_more_seldom_when_that_fails() {
-        let news = |sweeps, floor| {
+        let minutes = |sweeps, floor| {
             let silence = silence((MINUTE, MINUTE * 5), sweeps, MINUTE * floor);
-            assert!(silence.longest >= silence.news && silence.longest >= MINUTE * 60);
-            silence.news.as_secs() / 60
+            assert!(silence.longest >= silence.event && silence.longest >= MINUTE * 60);
+            silence.event.as_secs() / 60
         };
 
-        assert_eq!([0, 5, 7, 290].map(|floor| news(0, floor)), [5, 5, 7, 290]);
-        assert_eq!([8, 9, 10, 11, 20].map(|sweeps| news(sweeps, 0)), [5, 5, 10, 20, 60]);
+        assert_eq!([0, 5, 7, 290].map(|floor| minutes(0, floor)), [5, 5, 7, 290]);
+        assert_eq!([8, 9, 10, 11, 20].map(|sweeps| minutes(sweeps, 0)), [5, 5, 10, 20, 60]);
     }
 
     /// After how long an item is given up, whose hints nobody takes or which fails each time.

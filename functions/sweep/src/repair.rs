@@ -64,7 +64,7 @@ impl Sweeper {
         let overdue = match overdue {
             Ok(overdue) => overdue,
             Err(error) => {
-                let until = now.plus(retry_again(self.settle.news_overdue, sweeps));
+                let until = now.plus(retry_again(self.settle.event_overdue, sweeps));
                 self.due.postpone(item, kind, until, sweeps).await?;
                 warn!(execution.id = item.execution_id, part = item.part, "it cannot be read");
                 return Err(error);
@@ -105,7 +105,7 @@ impl Sweeper {
     ) -> Result<Reconciled, Error> {
         let now = Timestamp::now();
         let facts = run.facts();
-        let overdue = (self.launch_overdue, self.settle.news_overdue);
+        let overdue = (self.launch_overdue, self.settle.event_overdue);
         let silence = silence(overdue, sweeps, round.floor);
         let mut poll = facts.poll(now, silence);
         let until = facts.next_poll(now, silence);
@@ -214,7 +214,7 @@ impl Sweeper {
         match settled {
             Settled::Applied(run) => {
                 info!(execution.id = %id, "execution {id} is {}, as reported by Step Functions", run.status);
-                Ok(Reconciled::Repaired(Repair::News))
+                Ok(Reconciled::Repaired(Repair::Event))
             }
             Settled::Stale | Settled::Foreign | Settled::Unknown => Ok(Reconciled::Looked),
         }
@@ -236,7 +236,7 @@ impl Sweeper {
         if observed.status.is_end() {
             self.settle.apply(&observed).await?;
             warn!(execution.id = %id, "{id} did not end as it was reported");
-            return Ok(Reconciled::Repaired(Repair::News));
+            return Ok(Reconciled::Repaired(Repair::Event));
         }
         warn!(execution.id = %id, "{id} is still running, but was reported as ended");
         self.hint_launch(run, Duration::ZERO).await;

@@ -12,7 +12,7 @@ const NAMESPACE: &str = "MCPServer/Agents";
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Repair {
     Launch,
-    News,
+    Event,
     Stop,
     Answer,
     Delivery,
@@ -20,12 +20,13 @@ pub(crate) enum Repair {
 
 impl Repair {
     pub(crate) const ALL: [Self; 5] =
-        [Self::Launch, Self::News, Self::Stop, Self::Answer, Self::Delivery];
+        [Self::Launch, Self::Event, Self::Stop, Self::Answer, Self::Delivery];
 
     const fn as_str(self) -> &'static str {
         match self {
             Self::Launch => "launch",
-            Self::News => "news",
+            // So dashboards and alarms know it.
+            Self::Event => "news",
             Self::Stop => "stop",
             Self::Answer => "answer",
             Self::Delivery => "delivery",

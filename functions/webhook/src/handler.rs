@@ -13,16 +13,16 @@ use relay::{
         env, failure,
         master_secret::MasterSecret,
         queue::{self, DeliveryMessage, MAX_DELAY, Queue},
-        telemetry::{self, Invocation, RunNews},
+        telemetry::{self, Invocation, RunMetric},
     },
     domain::{
         attempt::Attempt,
         callback::Callback,
         delivery::Delivery,
         error::Error,
+        event_type::EventType,
         health::{Attempted, Health},
         loops::RelayId,
-        news::NewsType,
         outcome::Outcome,
         schedule::Schedule,
         signature::Signing,
@@ -190,10 +190,10 @@ impl DeliveryWorker {
         match verdict {
             Verdict::Delivered => {
                 let after_ms = now.millis_since(delivery.occurred_at);
-                telemetry::record(&id, &delivery.agent_name, RunNews::CalledBack { after_ms });
+                telemetry::record(&id, &delivery.agent_name, RunMetric::CalledBack { after_ms });
             }
             // Who has asked for a test sees what comes of it.
-            Verdict::Undelivered if delivery.news == NewsType::Test => {}
+            Verdict::Undelivered if delivery.event == EventType::Test => {}
             Verdict::Dropped => {}
             Verdict::Undelivered => drop(self.undelivered.fetch_add(1, Ordering::Relaxed)),
             Verdict::Again { next_attempt_at, .. } => {
@@ -246,7 +246,7 @@ impl DeliveryWorker {
             Verdict::Again { .. } => Attempted::Failed,
             Verdict::Undelivered if status == Some(410) => Attempted::Gone,
             // A test is attempted once by its nature: it was not given up after many.
-            Verdict::Undelivered if delivery.news == NewsType::Test => Attempted::Failed,
+            Verdict::Undelivered if delivery.event == EventType::Test => Attempted::Failed,
             Verdict::Undelivered | Verdict::Dropped => Attempted::GivenUp,
         };
         let taken = self.endpoints.take_in(&delivery.user_id, &id, &health, attempted);
@@ -280,7 +280,7 @@ impl DeliveryWorker {
             return Verdict::Delivered;
         }
         // Who has asked for a test may ask again.
-        if delivery.news == NewsType::Test {
+        if delivery.event == EventType::Test {
             return Verdict::Undelivered;
         }
         let Some(pause) = verdict::pause(&self.schedule, delivery, judgement, now) else {
@@ -345,7 +345,7 @@ mod tests {
 
     use super::*;
 
-    fn delivery(news: NewsType) -> Delivery {
+    fn delivery(event: EventType) -> Delivery {
         let run: Execution = serde_json::from_value(json!({
             "execution_id": "mcp-echo-1", "user_id": "someone", "agent_name": "echo",
             "state_machine_arn": "arn:aws:states:eu-west-1:111122223333:stateMachine:echo",
@@ -353,7 +353,7 @@ mod tests {
             "created_at": 1_000, "updated_at": 2_000, "started_at": 2_000, "completed_at": 4_500,
         }))
         .unwrap();
-        Delivery::owed(&run, news, CALLBACK_TARGET, Duration::ZERO, Duration::from_hours(1))
+        Delivery::owed(&run, event, CALLBACK_TARGET, Duration::ZERO, Duration::from_hours(1))
     }
 
     #[test]
@@ -366,7 +366,7 @@ mod tests {
         ] {
             let output = format!(r#"{{"result":{written},"tools_used":["a"]}}"#);
             let outcome = Outcome { output: Some(output), rank: 90, ..Outcome::default() };
-            let body = body(&delivery(NewsType::Completed), Some(&outcome)).unwrap();
+            let body = body(&delivery(EventType::Completed), Some(&outcome)).unwrap();
 
             assert!(body.starts_with(r#"{"type":"execution.completed","timestamp":"#), "{body}");
             assert!(body.contains(r#""data":{"execution_id":"mcp-echo-1","#), "{body}");
@@ -376,7 +376,7 @@ mod tests {
 
     #[test]
     fn what_an_agent_says_is_posted_in_the_same_frame() {
-        let body = body(&delivery(NewsType::Progress), None).unwrap();
+        let body = body(&delivery(EventType::Progress), None).unwrap();
         let body: serde_json::Value = serde_json::from_str(&body).unwrap();
 
         assert_eq!(body["type"], "execution.progress");

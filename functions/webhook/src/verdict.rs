@@ -87,7 +87,7 @@ fn outcome(answer: &Answer, at: Circumstances<'_>) -> Outcome {
         // It asks for no more.
         410 => Outcome::GiveUp,
         // If an earlier attempt may have arrived, it is most likely what resumed the execution,
-        // and nothing can be told to it any more; else it ended without our news.
+        // and nothing can be told to it any more; else it ended without our event.
         409 if has_n8n_finished(answer) => {
             if at.may_have_arrived_before {
                 Outcome::Delivered
@@ -138,7 +138,7 @@ fn has_n8n_finished(answer: &Answer) -> bool {
 }
 
 /// While it starts, `n8n` answers every URL with 200 and this text. Any other page is the answer
-/// of a receiver that has taken the news and speaks HTML.
+/// of a receiver that has taken the event and speaks HTML.
 fn is_n8n_starting(answer: &Answer) -> bool {
     let content_type = answer.content_type.as_deref().unwrap_or_default();
     let media_type = content_type.split(';').next().unwrap_or_default().trim();
@@ -163,7 +163,7 @@ fn retry_after(text: &str, now: Timestamp) -> Option<Duration> {
 ///
 /// A failure takes the next step of the schedule. "Not yet" takes no step, since the receiver is
 /// well: how much longer it takes is guessed from how long it has said so, and the pause is half
-/// of that, so that a workflow never waits for its news much longer than it made us wait. It ends
+/// of that, so that a workflow never waits for its event much longer than it made us wait. It ends
 /// when that has lasted as long as the whole schedule. `Retry-After` makes a pause longer, never
 /// shorter.
 pub(crate) fn pause(

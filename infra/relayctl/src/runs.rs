@@ -347,15 +347,15 @@ async fn show(stack: &Stack, id: &ExecutionId) -> anyhow::Result<Reply> {
 fn shown(deliveries: &[DeliveryView]) -> String {
     let mut rows = Vec::new();
     for delivery in deliveries {
-        let [news, state] =
-            [Json::of(&delivery.news), Json::of(&delivery.state)].map(|it| text(&it));
+        let [event, state] =
+            [Json::of(&delivery.event), Json::of(&delivery.state)].map(|it| text(&it));
         let last = delivery.attempts.last().map(|attempt| {
             let status = attempt.status.map_or_else(String::new, |status| format!("{status} "));
             start(&format!("{status}{}", attempt.detail), 60)
         });
         rows.push([
             delivery.id.clone(),
-            news,
+            event,
             delivery.target.clone(),
             state,
             delivery.attempt_count.to_string(),

@@ -1,4 +1,4 @@
-//! The stack's event bus: the news of every run and what befalls subscriptions, for EventBridge's
+//! The stack's event bus: the events of every run, and what befalls subscriptions, for EventBridge's
 //! subscribers.
 
 use std::collections::BTreeMap;

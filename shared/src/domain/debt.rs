@@ -14,7 +14,7 @@ pub enum DebtKind {
     Poll,
     /// An answer to an agent, or that it has stopped waiting for one.
     Answer,
-    /// News to a receiver.
+    /// An event to a receiver.
     Delivery,
 }
 

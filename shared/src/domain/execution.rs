@@ -11,9 +11,9 @@ use crate::domain::{
     agent::StateMachineArn,
     caller::Actor,
     debt::{Debt, DebtKind},
+    event_type::EventType,
     id::{AgentName, ExecutionId, QuestionId, UserId},
     loops::Hops,
-    news::NewsType,
     protocol::Facts,
     status::{Position, Rank, Status, StopReason},
     time::Timestamp,
@@ -62,10 +62,10 @@ pub struct Execution {
     pub error_code: Option<String>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub tags: BTreeMap<String, String>,
-    /// The news that the callback asked for; empty when there is no callback. The URL and its
+    /// The events that the callback asked for; empty when there is no callback. The URL and its
     /// headers are in the `callback` part, which no reader of runs loads.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub callback_events: Vec<NewsType>,
+    pub callback_events: Vec<EventType>,
     /// The key of this run's idempotency item, which expires with the run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idempotency_item: Option<String>,

@@ -9,10 +9,10 @@ use crate::domain::{
     debt::{Debt, DebtKind},
     delivery::{Delivery, DeliveryState, PART_PREFIX},
     digest::hex,
+    event_type::EventType,
     execution::Execution,
     id::{AgentName, ExecutionId, UserId},
     loops::Hops,
-    news::NewsType,
     question::Question,
     status::Rank,
     subscription::Disabled,
@@ -29,32 +29,32 @@ impl Delivery {
     #[must_use]
     pub fn owed(
         execution: &Execution,
-        news: NewsType,
+        event: EventType,
         target: &str,
         overdue: Duration,
         retention: Duration,
     ) -> Self {
         let step = execution.status.as_str();
-        Self::of_move(execution, step, news, target, overdue, retention)
+        Self::of_move(execution, step, event, target, overdue, retention)
     }
 
     /// The same where an end was presumed, and perhaps told by the same word, which was not so.
     #[must_use]
     pub fn correcting(
         execution: &Execution,
-        news: NewsType,
+        event: EventType,
         target: &str,
         overdue: Duration,
         retention: Duration,
     ) -> Self {
         let step = format!("{}:corrected", execution.status);
-        Self::of_move(execution, &step, news, target, overdue, retention)
+        Self::of_move(execution, &step, event, target, overdue, retention)
     }
 
     fn of_move(
         execution: &Execution,
         step: &str,
-        news: NewsType,
+        event: EventType,
         target: &str,
         overdue: Duration,
         retention: Duration,
@@ -62,7 +62,7 @@ impl Delivery {
         let occurred_at = execution.completed_at.or(execution.started_at);
         Self {
             occurred_at: occurred_at.unwrap_or(execution.updated_at),
-            ..Self::of_step(execution, step, news, target, overdue, retention)
+            ..Self::of_step(execution, step, event, target, overdue, retention)
         }
     }
 
@@ -79,7 +79,7 @@ impl Delivery {
         Self {
             progress: execution.progress,
             message: execution.message.clone(),
-            ..Self::of_step(execution, &step, NewsType::Progress, target, overdue, retention)
+            ..Self::of_step(execution, &step, EventType::Progress, target, overdue, retention)
         }
     }
 
@@ -95,14 +95,14 @@ impl Delivery {
         let step = format!("input_required:{}", question.question_id);
         Self {
             question: Some(question.told()),
-            ..Self::of_step(execution, &step, NewsType::InputRequired, target, overdue, retention)
+            ..Self::of_step(execution, &step, EventType::InputRequired, target, overdue, retention)
         }
     }
 
     fn of_step(
         execution: &Execution,
         step: &str,
-        news: NewsType,
+        event: EventType,
         target: &str,
         overdue: Duration,
         retention: Duration,
@@ -116,7 +116,7 @@ impl Delivery {
             part,
             user_id: execution.user_id.clone(),
             agent_name: execution.agent_name.clone(),
-            news,
+            event,
             redrive_count,
             rank: execution.rank,
             occurred_at: now,
@@ -147,7 +147,7 @@ impl Delivery {
     /// The debt to try a subscription.
     #[must_use]
     pub fn test(user_id: &UserId, target: &str, hops: Hops, overdue: Duration) -> Self {
-        Self { hops, ..Self::of_no_run(user_id, "test", NewsType::Test, target, overdue) }
+        Self { hops, ..Self::of_no_run(user_id, "test", EventType::Test, target, overdue) }
     }
 
     /// The debt to tell `target` that another subscription of its owner's was disabled.
@@ -160,7 +160,7 @@ impl Delivery {
     ) -> Self {
         Self {
             disabled: Some(disabled.clone()),
-            ..Self::of_no_run(user_id, "disabled", NewsType::Disabled, target, overdue)
+            ..Self::of_no_run(user_id, "disabled", EventType::Disabled, target, overdue)
         }
     }
 
@@ -168,7 +168,7 @@ impl Delivery {
     fn of_no_run(
         user_id: &UserId,
         step: &str,
-        news: NewsType,
+        event: EventType,
         target: &str,
         overdue: Duration,
     ) -> Self {
@@ -184,7 +184,7 @@ impl Delivery {
             part,
             user_id: user_id.clone(),
             agent_name,
-            news,
+            event,
             redrive_count: 0,
             rank: Rank::Queued as u8,
             occurred_at: now,

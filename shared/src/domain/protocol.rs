@@ -117,7 +117,7 @@ pub enum Poll {
 #[derive(Debug, Clone, Copy)]
 pub struct Silence {
     pub launch: Duration,
-    pub news: Duration,
+    pub event: Duration,
     /// A long run is looked at ever more seldom, but at least this often.
     pub longest: Duration,
 }
@@ -269,7 +269,7 @@ impl Facts {
         let running_for = Duration::from_millis(now.millis_since(self.started_at.unwrap_or(now)));
         match self.position.rank {
             Rank::Queued if !self.may_be_claimed(now) && self.claimed_at.is_some() => {
-                now.plus(silence.news)
+                now.plus(silence.event)
             }
             // An unclaimed run ends then, and its caller waits for that.
             Rank::Queued if self.claimed_at.is_none() && self.launch_before > now => {
@@ -279,12 +279,12 @@ impl Facts {
             Rank::Queued | Rank::Presumed => self.before_deadline(now, silence.launch),
             Rank::Running if self.to_stop(now).is_some() => now.plus(silence.launch),
             Rank::Running if self.is_heard_of(now, silence) => {
-                let next = self.heard_at.plus(silence.news);
+                let next = self.heard_at.plus(silence.event);
                 self.before_deadline(now, Duration::from_millis(next.millis_since(now)))
             }
             Rank::Running | Rank::Ended => {
-                let longest = silence.longest.max(silence.news);
-                self.before_deadline(now, (running_for / 8).clamp(silence.news, longest))
+                let longest = silence.longest.max(silence.event);
+                self.before_deadline(now, (running_for / 8).clamp(silence.event, longest))
             }
         }
     }
@@ -298,7 +298,7 @@ impl Facts {
     }
 
     fn is_heard_of(&self, now: Timestamp, silence: Silence) -> bool {
-        self.heard_at.plus(silence.news) > now
+        self.heard_at.plus(silence.event) > now
     }
 
     fn before_deadline(&self, now: Timestamp, pause: Duration) -> Timestamp {
@@ -431,7 +431,7 @@ mod tests {
     const NOW: Timestamp = Timestamp::from_millis(10_000_000_000);
     const SILENCE: Silence = Silence {
         launch: Duration::from_mins(1),
-        news: Duration::from_mins(5),
+        event: Duration::from_mins(5),
         longest: Duration::from_hours(1),
     };
 

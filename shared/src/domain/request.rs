@@ -16,12 +16,12 @@ use crate::domain::{
     caller::Caller,
     digest::hex,
     error::Error,
+    event_type::EventType,
     execution::Execution,
     id::{AgentName, ExecutionId, UserId},
     json::{Json, MAX_BYTES, Node, document, surrogate},
     loops::Hops,
     network::CallbackAllow,
-    news::NewsType,
     time::Timestamp,
 };
 
@@ -57,8 +57,8 @@ pub struct StartBody {
     #[schemars(extend("maxProperties" = callback::MAX_HEADERS))]
     pub callback_headers: Option<BTreeMap<String, String>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "callback::wanted_news_schema")]
-    pub callback_events: Option<Vec<NewsType>>,
+    #[schemars(schema_with = "callback::wanted_events_schema")]
+    pub callback_events: Option<Vec<EventType>>,
     /// Keys have 1 to 64 bytes, values at most 128.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("maxProperties" = MAX_TAGS))]
@@ -151,8 +151,8 @@ pub struct RerunBody {
     #[schemars(extend("maxProperties" = callback::MAX_HEADERS))]
     pub callback_headers: Option<BTreeMap<String, String>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "callback::wanted_news_schema")]
-    pub callback_events: Option<Vec<NewsType>>,
+    #[schemars(schema_with = "callback::wanted_events_schema")]
+    pub callback_events: Option<Vec<EventType>>,
 }
 
 impl RerunBody {
@@ -187,7 +187,7 @@ pub struct StartRequest {
     pub agent_name: AgentName,
     pub work: Work,
     pub callback: Option<Callback>,
-    pub callback_events: Vec<NewsType>,
+    pub callback_events: Vec<EventType>,
     pub tags: BTreeMap<String, String>,
     /// Not earlier than this.
     pub start_at: Option<Timestamp>,

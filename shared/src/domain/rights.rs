@@ -1,5 +1,5 @@
 //! Rights: the one place that says whether something of a run may leave to somebody. Whoever asks
-//! directly is a [`Caller`], whose permissions its request brings. To whom news is sent later is a
+//! directly is a [`Caller`], whose permissions its request brings. To whom events are sent later is a
 //! [`Holder`], whose permissions are those that it has then.
 
 use serde::{Deserialize, Serialize};
@@ -33,7 +33,7 @@ pub fn permitted(
     Ok(execution)
 }
 
-/// By whose right news leaves: stored with whatever it is sent to.
+/// By whose right events leave: stored with whatever it is sent to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Holder {
     credential: Credential,
@@ -108,7 +108,7 @@ impl Holder {
     }
 }
 
-/// What news is about, which says who may have it.
+/// What an event is about, which says who may have it.
 #[derive(Debug, Clone, Copy)]
 pub enum About<'a> {
     /// A run of this agent.
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn who_may_have_what_news_is_about() {
+    fn who_may_have_what_an_event_is_about() {
         let by = |key: &str| Holder::of(&caller(&ApiKeyHash::of(key).to_hex(), &[], None));
         let (own, other) = (by("own"), by("other"));
         let echo: AgentName = "echo".parse().unwrap();

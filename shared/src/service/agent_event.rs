@@ -9,9 +9,9 @@ use crate::{
     domain::{
         delivery::Delivery,
         error::Error,
+        event_type::EventType,
         execution::Execution,
         id::{ExecutionId, QuestionId},
-        news::NewsType,
         observation::Observation,
         protocol::Relevance,
         question::{Ask, MAX_ASKED, MAX_OPEN, Question, QuestionState},
@@ -143,7 +143,7 @@ impl Settle {
         let Some(after) = reported(before, percent, message, Timestamp::now()) else {
             return Ok(QuestionWrite::AlreadyApplied);
         };
-        let owed = self.owed(NewsType::Progress, &after, |to| {
+        let owed = self.owed(EventType::Progress, &after, |to| {
             Delivery::of_progress(&after, to, self.delivery_overdue, self.retention)
         });
         let owed = owed.await?;
@@ -172,7 +172,7 @@ impl Settle {
         let question = Question::asked(ask, before, now);
         let after = asking(before, &id, now);
         let change = StatusChange::asking(before, &after, &question);
-        let owed = self.owed(NewsType::InputRequired, &after, |to| {
+        let owed = self.owed(EventType::InputRequired, &after, |to| {
             Delivery::of_question(&after, &question, to, self.delivery_overdue, self.retention)
         });
         let (published, owed) = tokio::join!(self.bus.publish(&change), owed);

@@ -13,8 +13,8 @@ use crate::{
         debt::{Debt, DebtKind},
         delivery::{CALLBACK_TARGET, Delivery},
         error::Error,
+        event_type::EventType,
         execution::Execution,
-        news::NewsType,
         observation::{MAX_ERROR_CODE, Observation, start},
         outcome::Outcome,
         protocol::{self, CLAIM_GRACE, Facts, Grounds},
@@ -69,7 +69,7 @@ pub struct Settle {
     /// How long a run is kept after its end.
     pub retention: Duration,
     /// After which silence `sweep` asks Step Functions about a running run.
-    pub news_overdue: Duration,
+    pub event_overdue: Duration,
     /// After which silence `sweep` hurries a delivery again.
     pub delivery_overdue: Duration,
 }
@@ -91,7 +91,7 @@ impl Settle {
                 Err(settled) => return Ok(settled),
             };
             let now = Timestamp::now();
-            let after = moved(&before, observed, now, self.news_overdue, self.retention);
+            let after = moved(&before, observed, now, self.event_overdue, self.retention);
             let moved = match observed.grounds {
                 Grounds::Told => self.follow(&before, &after, observed).await?,
                 Grounds::Unclaimed | Grounds::Presumed => {
@@ -193,26 +193,26 @@ impl Settle {
         before: &Execution,
         after: &Execution,
     ) -> Result<Vec<Delivery>, Error> {
-        let Some((news, is_correction)) = news_of_move(before, after) else {
+        let Some((event, is_correction)) = event_of_move(before, after) else {
             return Ok(Vec::new());
         };
         let (overdue, retention) = (self.delivery_overdue, self.retention);
         let tell = if is_correction { Delivery::correcting } else { Delivery::owed };
-        self.owed(news, after, |to| tell(after, news, to, overdue, retention)).await
+        self.owed(event, after, |to| tell(after, event, to, overdue, retention)).await
     }
 
-    /// A delivery to each target that wants to have this news of the run, and may.
+    /// A delivery to each target that wants this event of the run, and may.
     pub(super) async fn owed(
         &self,
-        news: NewsType,
+        event: EventType,
         after: &Execution,
         delivery: impl Fn(&str) -> Delivery,
     ) -> Result<Vec<Delivery>, Error> {
         let interests = self.subscriptions.interests(&after.user_id).await?;
         // The callback is owed in any case: `webhook` ends it in the open where its right has ended.
-        let callback = after.callback_events.contains(&news).then_some(CALLBACK_TARGET);
+        let callback = after.callback_events.contains(&event).then_some(CALLBACK_TARGET);
         let mut owed: Vec<Delivery> = callback.into_iter().map(&delivery).collect();
-        for interest in interests.iter().filter(|interest| interest.wants(news, after)) {
+        for interest in interests.iter().filter(|interest| interest.wants(event, after)) {
             let about = About::Agent(&after.agent_name);
             // Most runs have no subscriber, and need not carry the room for this.
             if Box::pin(self.rights.may_be_told(interest.holder.as_ref(), about)).await? {
@@ -223,7 +223,7 @@ impl Settle {
     }
 
     /// Whether `observed` would move its row.
-    pub async fn is_news(&self, observed: &Observation) -> Result<bool, Error> {
+    pub async fn would_move(&self, observed: &Observation) -> Result<bool, Error> {
         Ok(self.before(observed).await?.is_ok())
     }
 
@@ -272,10 +272,10 @@ fn is_correction(before: &Execution, after: &Execution) -> bool {
 
 /// What is told of a move, if anything is, and whether it corrects what was told before.
 #[must_use]
-pub fn news_of_move(before: &Execution, after: &Execution) -> Option<(NewsType, bool)> {
-    let news = NewsType::of(after.status)?;
+pub fn event_of_move(before: &Execution, after: &Execution) -> Option<(EventType, bool)> {
+    let event = EventType::of(after.status)?;
     // It is told already.
-    (!is_confirmed(before, after)).then_some((news, is_correction(before, after)))
+    (!is_confirmed(before, after)).then_some((event, is_correction(before, after)))
 }
 
 /// Whether a presumed end was the end.
@@ -290,7 +290,7 @@ pub fn moved(
     before: &Execution,
     observed: &Observation,
     now: Timestamp,
-    news_overdue: Duration,
+    event_overdue: Duration,
     retention: Duration,
 ) -> Execution {
     let position = observed.position();
@@ -353,7 +353,7 @@ pub fn moved(
         }
         after.ttl = Some(now.plus(retention).seconds());
     } else {
-        let due_at = facts.owes_from(now, news_overdue);
+        let due_at = facts.owes_from(now, event_overdue);
         after.due_at = Some(due_at);
         // Where it stands until then already it stays: to move costs two writes of the index.
         let is_alive = |debt: &Debt| before.due_at == Some(due_at) && *debt != Debt::dead();

@@ -56,7 +56,7 @@ impl Gathered {
 }
 
 impl Reader {
-    /// A page of what went wrong, newest first: runs that failed or timed out, and those whose news
+    /// A page of what went wrong, newest first: runs that failed or timed out, and those whose events
     /// could not be delivered. A run stands on it once, and may stand on a later page again for what
     /// went wrong with it earlier.
     pub(super) async fn trouble(

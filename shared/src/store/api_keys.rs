@@ -22,7 +22,7 @@ use crate::{
     },
 };
 
-/// How long the end of a key may go unnoticed where news leaves by its right.
+/// How long the end of a key may go unnoticed where events leave by its right.
 const CACHED_FOR: Duration = Duration::from_mins(1);
 
 /// How many keys are kept: what is over it is read again.

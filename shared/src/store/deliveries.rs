@@ -316,7 +316,7 @@ impl Deliveries {
             .table_name(&self.table)
             .key("execution_id", text(delivery.execution_id.as_str()))
             .key("part", text(&delivery.part));
-        let is_of_a_run = delivery.news.status().is_some();
+        let is_of_a_run = delivery.event.status().is_some();
         let update = match verdict {
             Verdict::Dropped => over(update, DeliveryState::Undelivered, ""),
             Verdict::Undelivered if !is_of_a_run => over(update, DeliveryState::Undelivered, ""),

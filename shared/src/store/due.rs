@@ -116,7 +116,7 @@ pub struct Found {
 #[derive(Debug)]
 pub enum Overdue {
     Run(Box<Execution>),
-    /// News is owed to a receiver of this user; or is under way.
+    /// An event is owed to a receiver of this user, or is under way.
     Delivery {
         user: UserId,
         leased_until: Option<Timestamp>,

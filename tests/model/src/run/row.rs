@@ -13,7 +13,7 @@ use relay::{
     },
     service::{
         agent_event::{asking, closing},
-        settle::{moved, news_of_move},
+        settle::{event_of_move, moved},
     },
 };
 use serde_json::json;
@@ -24,7 +24,7 @@ use crate::time::{Tick, at, tick};
 /// After which silence something is looked after again; a run in one tick is silent in the next.
 pub(super) const SILENCE: Silence = Silence {
     launch: Duration::from_mins(1),
-    news: Duration::from_mins(5),
+    event: Duration::from_mins(5),
     longest: Duration::from_hours(1),
 };
 
@@ -263,10 +263,10 @@ impl Row {
             return known;
         }
         let before = self.execution(terms);
-        let after = moved(&before, &seen.observation(), at(now), SILENCE.news, RETENTION);
-        let news = news_of_move(&before, &after).filter(|_| after.status.is_end());
+        let after = moved(&before, &seen.observation(), at(now), SILENCE.event, RETENTION);
+        let event = event_of_move(&before, &after).filter(|_| after.status.is_end());
         let row = self.after(&after);
-        let owed = news.map(|(_, is_correction)| Owed {
+        let owed = event.map(|(_, is_correction)| Owed {
             redrive: row.redrive,
             is_correction,
             end: row.end(),
