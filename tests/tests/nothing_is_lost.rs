@@ -1,4 +1,4 @@
-//! The row is the truth: whatever message is lost, and whoever dies, what is owed is paid.
+//! The row is the truth: whatever message is lost, and whoever dies, what is owed is done.
 
 use std::time::Duration;
 
@@ -500,7 +500,7 @@ async fn a_run_of_a_machine_that_may_not_be_started_fails_at_once_and_says_why()
     let results = user.results(&id).await;
     assert!(results.body.to_string().contains("AgentStateMachines"), "{results:?}");
     user.wait_for_parts(&id).await;
-    assert!(user.stack.parts(&id).await["state"].get("launch_answered").is_none(), "one try");
+    assert!(user.stack.parts(&id).await["state"].get("launch_answered").is_none(), "one attempt");
     let dead = stack.sqs.receive_message().queue_url(stack.output("LaunchDeadLettersUrl"));
     let dead = dead.max_number_of_messages(10).visibility_timeout(0).send().await.unwrap();
     assert!(!format!("{:?}", dead.messages).contains(&id), "{dead:?}");
@@ -516,8 +516,8 @@ async fn a_cancelled_run_that_may_not_be_started_ends_unless_a_try_was_not_answe
         let attributes = json!({"state_machine_arn": denied_machine(&stack), "due_at": later});
         let run = accepted(&user, "EchoMachineArn", None, attributes).await;
         let id = &run.execution_id;
-        let Claim::Claimed(_, tries) = executions.claim(id).await.unwrap() else { panic!() };
-        let answered = is_answered.then_some(tries.made);
+        let Claim::Claimed(_, attempts) = executions.claim(id).await.unwrap() else { panic!() };
+        let answered = is_answered.then_some(attempts.made);
         executions.delay_launch(id, later, answered).await.unwrap();
 
         let path = format!("/v1/executions/{id}/cancel");

@@ -1,5 +1,5 @@
-//! One sweep: finds what is overdue, of each kind side by side, and does or hurries exactly what
-//! each item owes.
+//! One sweep: finds what is overdue, of each kind side by side, and does exactly what each item still
+//! needs, or sends its hint again.
 
 use std::{
     sync::atomic::AtomicU32,
@@ -32,12 +32,12 @@ use tokio::sync::Mutex;
 use tracing::info;
 
 use crate::{
-    census::Census,
+    open_runs::OpenRuns,
     report::{Reconciled, Repair, Report, Reporter},
     round::Round,
 };
 
-/// How many keys of one kind are read side by side, and how many items of each are looked after.
+/// How many keys of one kind are read side by side, and how many items of each are processed.
 const KEYS_AT_ONCE: usize = 2;
 const ITEMS_AT_ONCE: usize = 8;
 
@@ -54,7 +54,7 @@ pub(crate) struct Sweeper {
     pub(crate) due: Due,
     pub(crate) launch_queue: Queue,
     reporter: Reporter,
-    census: Mutex<Census>,
+    open_runs: Mutex<OpenRuns>,
     pub(crate) launch_overdue: Duration,
     /// How many runs one sweep may ask Step Functions about.
     describe_budget: u32,
@@ -73,7 +73,7 @@ impl Sweeper {
                 aws_sdk_cloudwatch::Client::new(&aws.config),
                 env::required("STACK_NAME")?,
             ),
-            census: Mutex::default(),
+            open_runs: Mutex::default(),
             launch_overdue: env::seconds("LAUNCH_OVERDUE_SECONDS")?,
             describe_budget: env::parsed("DESCRIBE_BUDGET")?,
         })
@@ -99,9 +99,9 @@ pub(crate) async fn handle(sweeper: &Sweeper, context: &Context) -> Result<Value
 impl Sweeper {
     /// Whatever fails in it leaves the rest as it is.
     async fn sweep(&self) -> Report {
-        let mut census = self.census.lock().await;
+        let mut open_runs = self.open_runs.lock().await;
         let polls = self.describe_budget - self.reserve();
-        let minutes = census.open_runs() / u64::from(polls.max(1));
+        let minutes = open_runs.count() / u64::from(polls.max(1));
         let round = Round {
             now: Timestamp::now(),
             clock: Instant::now(),
@@ -114,10 +114,10 @@ impl Sweeper {
             report.add(&lane);
         }
         // Figures come last, and cost nobody anything when they fail.
-        if let Err(error) = census.go_on(&self.due).await {
+        if let Err(error) = open_runs.count_on(&self.due).await {
             failure::log(&error);
         }
-        report.open_runs = census.open_runs();
+        report.open_runs = open_runs.count();
         match self.due.count(&Debt::dead(), round.now, COUNTED, None).await {
             Ok((count, _)) => report.dead = count,
             Err(error) => failure::log(&error),
@@ -129,7 +129,7 @@ impl Sweeper {
         self.describe_budget / RESERVE
     }
 
-    /// Looks after all that is overdue of one kind.
+    /// Processes all that is overdue of one kind.
     async fn reconcile_all(&self, kind: DebtKind, round: &Round) -> Report {
         let reports = stream::iter(kind.keys())
             .map(|debt| async move { self.reconcile_key(kind, &debt, round).await })
@@ -142,7 +142,7 @@ impl Sweeper {
         sum
     }
 
-    /// Looks after what is overdue under one key, in pages from either end by turns, until they
+    /// Processes what is overdue under one key, in pages from either end by turns, until they
     /// meet or the time is up: so neither the oldest nor the newest wait for each other, and what
     /// cannot be moved is passed by.
     async fn reconcile_key(&self, kind: DebtKind, debt: &Debt, round: &Round) -> Report {
@@ -259,7 +259,7 @@ mod tests {
         DueItem::of(&to_item(&item).unwrap()).unwrap()
     }
 
-    /// As `reconcile_key` reads them: the times in the order in which they are looked after.
+    /// As `reconcile_key` reads them: the times in the order in which they are processed.
     fn read(times: &[i64], page: usize) -> Vec<i64> {
         let mut between = Between { from: None, to: None };
         let (mut oldest, mut newest) = (times.chunks(page), times.rchunks(page));
@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_and_the_newest_are_looked_after_by_turns_until_they_meet() {
+    fn the_oldest_and_the_newest_are_processed_by_turns_until_they_meet() {
         // Where they meet one comes twice.
         assert_eq!(read(&[1, 2, 3, 4, 5, 6, 7], 2), [1, 2, 7, 6, 3, 4, 5, 4]);
         assert_eq!(read(&[1, 2, 3, 4, 5, 6], 2), [1, 2, 6, 5, 3, 4, 4]);

@@ -8,7 +8,7 @@ use relay::domain::error::Error;
 
 const NAMESPACE: &str = "MCPServer/Agents";
 
-/// What was done or hurried for an item whose message or event did not do it.
+/// What was done, or hinted at again, for an item whose message or event did not do it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Repair {
     Launch,
@@ -34,18 +34,18 @@ impl Repair {
     }
 }
 
-/// What came of looking after an item.
+/// What came of processing an item.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Reconciled {
     /// Somebody else has, or there is no need.
     Elsewhere,
     /// All was as it should be.
-    Looked,
+    Checked,
     /// The budget leaves it out.
     PutOff,
-    /// It was tried in vain too often.
+    /// It was attempted in vain too often.
     GivenUp,
-    /// A queued run was hurried.
+    /// The hint for a queued run was sent again.
     Queued {
         age_ms: u64,
     },
@@ -56,13 +56,13 @@ pub(crate) enum Reconciled {
 pub(crate) struct Report {
     /// Runs that have not ended.
     pub(crate) open_runs: u64,
-    /// Items that were looked after.
+    /// Items that were processed.
     pub(crate) overdue: u64,
-    /// Items, or whole pages, that could not be looked after.
+    /// Items, or whole pages, that could not be processed.
     pub(crate) failed: u64,
-    /// Items that were tried in vain too often.
+    /// Items that were attempted in vain too often.
     pub(crate) given_up: u64,
-    /// All of these that no operator has looked after.
+    /// All dead letters that no operator has replayed.
     pub(crate) dead: u64,
     /// Runs that the budget has left out, to be asked about later.
     pub(crate) put_off: u64,
@@ -97,7 +97,7 @@ impl Report {
                 self.given_up += 1;
                 None
             }
-            Reconciled::Looked => None,
+            Reconciled::Checked => None,
             Reconciled::Queued { age_ms } => {
                 self.oldest_queued_ms = self.oldest_queued_ms.max(age_ms);
                 Some(Repair::Launch)

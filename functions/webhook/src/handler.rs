@@ -56,7 +56,7 @@ pub(crate) struct DeliveryWorker {
     schedule: Schedule,
     master_secret: MasterSecret,
     lease: Duration,
-    /// After which silence `sweep` hurries a delivery again.
+    /// After which silence `sweep` sends the hint for a delivery again.
     overdue: Duration,
     /// How many deliveries this invocation has given up.
     undelivered: AtomicUsize,
@@ -96,11 +96,11 @@ impl DeliveryWorker {
 
     /// Makes the calls that the first delivery would wait for.
     pub(crate) async fn warm_up(&self) {
-        drop(tokio::join!(self.executions.prepare_batch(), self.master_secret.read()));
+        drop(tokio::join!(self.executions.warm_up_batch(), self.master_secret.read()));
     }
 
     #[tracing::instrument(skip_all, fields(execution.id = %message.execution_id, delivery = message.part))]
-    async fn deliver(&self, message: DeliveryMessage) -> Result<(), Error> {
+    async fn attempt(&self, message: DeliveryMessage) -> Result<(), Error> {
         let DeliveryMessage { execution_id: id, part } = message;
         // Before the lease, which a secret that cannot be read would hold in vain.
         let master = self.master_secret.read().await?;
@@ -115,18 +115,18 @@ impl DeliveryWorker {
                 return Ok(());
             }
         };
-        if self.schedule.is_worn_out(&delivery) {
+        if self.schedule.is_exhausted(&delivery) {
             warn!("given up after {} leases", delivery.attempt_count);
             self.undelivered.fetch_add(1, Ordering::Relaxed);
-            return self.give_up(&delivery, "its attempts ended without a result too often").await;
+            return self.abandon(&delivery, "its attempts ended without a result too often").await;
         }
         let Delivered { callback, health, outcome, signing } =
             self.executions.find_delivered(&delivery).await?;
         let Some(callback) = callback else {
-            return self.give_up(&delivery, "the subscription is gone").await;
+            return self.abandon(&delivery, "the subscription is gone").await;
         };
         if health.is_some_and(|health| health.is_disabled()) {
-            return self.give_up(&delivery, "the subscription is disabled").await;
+            return self.abandon(&delivery, "the subscription is disabled").await;
         }
         if outcome.as_ref().is_some_and(|outcome| delivery.is_refuted_by(outcome)) {
             let reason =
@@ -136,7 +136,7 @@ impl DeliveryWorker {
         // At the time at which it leaves, whatever was so when it was owed.
         if !self.rights.may_be_told(callback.holder.as_ref(), delivery.about()).await? {
             let reason = "the key that asked for it has ended, or may not view the agent";
-            return self.give_up(&delivery, reason).await;
+            return self.abandon(&delivery, reason).await;
         }
         let now = Timestamp::now();
         let host = callback.url.host();
@@ -200,7 +200,7 @@ impl DeliveryWorker {
                 self.enqueue_hint(&delivery, next_attempt_at).await;
             }
         }
-        self.take_in(&delivery, health, attempt.status, verdict).await;
+        self.record_health(&delivery, health, attempt.status, verdict).await;
         Ok(())
     }
 
@@ -219,7 +219,7 @@ impl DeliveryWorker {
         let Some(later) = full.until.filter(|until| until.seconds() < delivery.ttl) else {
             self.undelivered.fetch_add(1, Ordering::Relaxed);
             let reason = "more was owed than may be sent within a day, or while it is kept";
-            return self.give_up(delivery, reason).await;
+            return self.abandon(delivery, reason).await;
         };
         let due_at = self.due_at(later, now);
         if !self.deliveries.put_off(delivery, full.whose, later, due_at).await? {
@@ -231,9 +231,9 @@ impl DeliveryWorker {
         Ok(())
     }
 
-    /// Tells what an attempt says of a subscription's receiver. The delivery is recorded, and not made again
+    /// Records what an attempt says of a subscription's receiver. The delivery is recorded, and not made again
     /// because of this.
-    async fn take_in(
+    async fn record_health(
         &self,
         delivery: &Delivery,
         health: Option<Health>,
@@ -249,15 +249,15 @@ impl DeliveryWorker {
             Verdict::Undelivered if delivery.event == EventType::Test => Attempted::Failed,
             Verdict::Undelivered | Verdict::Dropped => Attempted::GivenUp,
         };
-        let taken = self.endpoints.take_in(&delivery.user_id, &id, &health, attempted);
-        match Box::pin(taken).await {
+        let recorded = self.endpoints.record_attempt(&delivery.user_id, &id, &health, attempted);
+        match Box::pin(recorded).await {
             Ok(disabled) => drop(self.disabled.fetch_add(disabled.into(), Ordering::Relaxed)),
             Err(error) => failure::log(&error),
         }
     }
 
     /// Ends a delivery without a POST: not because of its receiver, so this is no alarm.
-    async fn give_up(&self, delivery: &Delivery, reason: &str) -> Result<(), Error> {
+    async fn abandon(&self, delivery: &Delivery, reason: &str) -> Result<(), Error> {
         self.end(delivery, reason, Verdict::Undelivered).await
     }
 
@@ -290,7 +290,7 @@ impl DeliveryWorker {
         Verdict::Again { next_attempt_at, due_at: self.due_at(next_attempt_at, now) }
     }
 
-    /// When `sweep` is to look after an attempt of this time.
+    /// When `sweep` is to process an attempt of this time.
     fn due_at(&self, next_attempt_at: Timestamp, now: Timestamp) -> Timestamp {
         let pause = Duration::from_millis(next_attempt_at.millis_since(now));
         next_attempt_at.plus(if pause <= MAX_DELAY { self.overdue } else { Duration::ZERO })
@@ -329,7 +329,7 @@ pub(crate) async fn handle(
 ) -> Result<SqsBatchResponse, Diagnostic> {
     let mut metrics = Invocation::start("webhook", Some(&context));
     let response =
-        queue::consume(event, |message: DeliveryMessage, _| worker.deliver(message)).await;
+        queue::consume(event, |message: DeliveryMessage, _| worker.attempt(message)).await;
     metrics.undelivered_callbacks = Some(worker.undelivered.swap(0, Ordering::Relaxed));
     metrics.delayed_callbacks =
         Some(worker.delayed.swap(0, Ordering::Relaxed)).filter(|delayed| *delayed > 0);

@@ -80,13 +80,13 @@ pub(crate) fn calculate(arguments: &Arguments) -> anyhow::Result<Reply> {
     let parts = designs.map(|design| design.dollars());
     let mut lines: Vec<_> = (0..parts[0].len())
         .map(|row| {
-            let [ours, looked_at, theirs] = parts.map(|part| dollars(part[row].1));
-            [parts[0][row].0.to_owned(), ours, looked_at, theirs]
+            let [ours, polled, theirs] = parts.map(|part| dollars(part[row].1));
+            [parts[0][row].0.to_owned(), ours, polled, theirs]
         })
         .collect();
     let totals = designs.map(|design| design.total());
-    let [ours, looked_at, theirs] = totals.map(dollars);
-    lines.push(["total".to_owned(), ours, looked_at, theirs]);
+    let [ours, polled, theirs] = totals.map(dollars);
+    lines.push(["total".to_owned(), ours, polled, theirs]);
     let titles = ["DOLLARS", "CALLBACK", "POLLED", "DESCRIBED"].map(str::to_owned);
     let needs = scale(&called_back);
     let months = [monthly(None), monthly(Some(arguments.agents))];
@@ -94,7 +94,7 @@ pub(crate) fn calculate(arguments: &Arguments) -> anyhow::Result<Reply> {
     let json = json!({
         "prices": price::AS_OF, "runs": runs, "polls": arguments.polls,
         "dollars": {
-            "called_back": totals[0] * millions, "looked_at": totals[1] * millions,
+            "called_back": totals[0] * millions, "polled": totals[1] * millions,
             "described": totals[2] * millions,
         },
         "a_month": {"idle": idle, "busy": busy},
@@ -242,13 +242,13 @@ fn run(kilobytes: f64) -> Use {
     Use::request(start) + launch + running + end + webhook
 }
 
-/// A look at a run's state.
+/// A poll of a run's state.
 fn poll() -> Use {
     Use::request(Use { read_units: 0.5, ..Use::invocation(ours::POLL, 1.0) })
 }
 
-/// A run whose caller looks at it by a function that asks Step Functions each time, and stores
-/// nothing: a start, the looks, the results.
+/// A run whose caller polls it through a function that asks Step Functions each time, and stores
+/// nothing: a start, the polls, the results.
 fn polling(polls: f64) -> Use {
     Use::request(Use::invocation(theirs::START, 1.0))
         + Use::request(Use::invocation(theirs::POLL, 1.0)) * polls
@@ -396,16 +396,16 @@ mod tests {
     }
 
     #[test]
-    fn to_be_called_back_costs_half_of_ten_looks_that_ask_step_functions() {
+    fn to_be_called_back_costs_half_of_ten_polls_that_ask_step_functions() {
         assert!(run(1.0).total() <= 0.50 * polling(10.0).total());
     }
 
     #[test]
-    fn looks_cost_what_requests_do() {
-        let looks = (run(1.0) + poll() * 10.0).total() - run(1.0).total();
+    fn polls_cost_what_requests_do() {
+        let polls = (run(1.0) + poll() * 10.0).total() - run(1.0).total();
 
-        assert!((looks - 10.0 * poll().total()).abs() < 1e-9);
-        assert!(poll().read_units < 1.5, "a look reads its key and half a unit");
+        assert!((polls - 10.0 * poll().total()).abs() < 1e-9);
+        assert!(poll().read_units < 1.5, "a poll reads its key and half a unit");
     }
 
     #[test]

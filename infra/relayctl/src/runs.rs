@@ -239,7 +239,7 @@ async fn pages(stack: &Stack, filter: &Filter, limit: usize) -> anyhow::Result<V
     }
 }
 
-/// The runs that have not ended, as the index has them that `sweep` pays from.
+/// The runs that have not ended, as the index has them that `sweep` reads.
 async fn open(stack: &Stack, filter: &Filter, limit: usize) -> anyhow::Result<Vec<Monitor>> {
     let wanted = filter.request();
     let runs = open_where(stack, |run| wanted.wants(run)).await?.into_iter();

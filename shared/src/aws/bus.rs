@@ -103,9 +103,9 @@ impl<'a> StatusChange<'a> {
         }
     }
 
-    /// That the agent has asked this.
+    /// The same, with the question that the agent has just asked.
     #[must_use]
-    pub fn asking(before: &Execution, after: &'a Execution, question: &Question) -> Self {
+    pub fn with_question(before: &Execution, after: &'a Execution, question: &Question) -> Self {
         let questions = Some([QuestionView::from(question)]);
         Self { questions, ..Self::between(before, after) }
     }
@@ -159,7 +159,7 @@ impl Bus {
 
     /// Publishes a change. What Step Functions says is published before it is committed: what fails
     /// afterwards is done again, so every change is told at least once. What we conclude ourselves is
-    /// published once it is committed, and once more when it is looked after.
+    /// published once it is committed, and once more when `sweep` checks it.
     pub async fn publish(&self, change: &StatusChange<'_>) -> Result<(), Error> {
         self.put(DETAIL_TYPE, change).await
     }
@@ -223,7 +223,7 @@ mod tests {
         let mut after = Execution { sequence: 1, ..before.clone() };
         after.open_questions.insert(question.question_id.clone());
 
-        let asked = StatusChange::asking(&before, &after, &question);
+        let asked = StatusChange::with_question(&before, &after, &question);
         let written = serde_json::to_string(&asked).unwrap();
         assert!(written.contains(r#""schema":{"type": "number", "maximum": 1.10}"#), "{written}");
         let asked = json!(asked);

@@ -134,7 +134,7 @@ pub struct Invocation {
     #[metrics(name = "APIUsage")]
     usage: usize,
     pub failed: bool,
-    /// Of `webhook`: deliveries that nobody will try again.
+    /// Of `webhook`: deliveries that nobody will attempt again.
     pub undelivered_callbacks: Option<usize>,
     /// Of `webhook`: attempts for which there was no room, where there were any.
     pub delayed_callbacks: Option<usize>,

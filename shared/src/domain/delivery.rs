@@ -146,7 +146,7 @@ impl Delivery {
         }
     }
 
-    /// Its attempts after this one, and what there was before them. However often it is tried, they
+    /// Its attempts after this one, and what there was before them. However often it is attempted, they
     /// have a bound in number and bytes, and so does the item.
     #[must_use]
     pub fn with(&self, attempt: Attempt) -> (Vec<Attempt>, Earlier) {
@@ -304,9 +304,9 @@ mod tests {
         try_it(&mut delivery, 500, 15);
         delivery.attempt_count += 1;
         assert_eq!((delivery.failures(), delivery.earlier.not_yet), (16, 25));
-        assert!(!delivery.may_have_arrived() && schedule.is_worn_out(&delivery));
+        assert!(!delivery.may_have_arrived() && schedule.is_exhausted(&delivery));
         delivery.attempt_count -= 1;
-        assert!(!schedule.is_worn_out(&delivery));
+        assert!(!schedule.is_exhausted(&delivery));
         // Owed again.
         delivery.attempt_count = 1;
         assert_eq!(delivery.failures(), 1);

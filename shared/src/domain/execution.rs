@@ -101,7 +101,7 @@ pub struct Execution {
     /// Why we have stopped it, if we have: its end may still be another one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stop_reason: Option<StopReason>,
-    /// With [`Execution::debt`]: when `sweep` is to look at what this run still owes.
+    /// With [`Execution::debt`]: when `sweep` is to process what this run still owes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub due_at: Option<Timestamp>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -155,7 +155,7 @@ impl Execution {
             deadline: self.deadline,
             sequence: self.sequence,
             started_at: self.started_at,
-            heard_at: self.updated_at,
+            updated_at: self.updated_at,
             due_at: self.due_at,
         }
     }

@@ -25,7 +25,7 @@ pub const MIN_RETENTION: Duration = Duration::from_hours(4 * 24);
 
 impl Delivery {
     /// The debt to tell `target` that `execution` has moved to its status. `overdue` is the time
-    /// after which `sweep` hurries it again.
+    /// after which `sweep` sends its hint again.
     #[must_use]
     pub fn owed(
         execution: &Execution,

@@ -429,12 +429,12 @@ pub fn from_text<T: DeserializeOwned>(text: &str) -> Result<T, Error> {
         let reason = error.into_inner().to_string();
         // The field says it better.
         let reason = reason.rsplit_once(" at line ").map_or(reason.as_str(), |(reason, _)| reason);
-        misfit(&path, reason)
+        violation(&path, reason)
     })
 }
 
 /// What serde says, but for the value, which it quotes, and which may be a secret.
-fn misfit(path: &str, reason: &str) -> Error {
+fn violation(path: &str, reason: &str) -> Error {
     let (what, expected) = reason.rsplit_once(", expected ").unwrap_or((reason, ""));
     let expected = words(expected);
     let known = if expected.is_empty() { String::new() } else { format!(", expected {expected}") };

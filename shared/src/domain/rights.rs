@@ -134,7 +134,7 @@ pub(crate) async fn permissions_of(
     if key.is_valid(now) {
         return Ok(Some(granted(key)));
     }
-    // Ended on purpose, it has no heir; ended by time, it may.
+    // Revoked, it has no successor; expired, it may.
     if key.revoked_at.is_some() {
         return Ok(None);
     }
@@ -142,9 +142,10 @@ pub(crate) async fn permissions_of(
         Some(first) if first != hash => find(&first).await?,
         _ => Some(key),
     };
-    let heir = first.and_then(|first| first.heir).and_then(|heir| heir.parse().ok());
-    let Some(heir) = heir else { return Ok(None) };
-    Ok(find(&heir).await?.filter(|heir| heir.is_valid(now)).map(granted))
+    let successor =
+        first.and_then(|first| first.successor).and_then(|successor| successor.parse().ok());
+    let Some(successor) = successor else { return Ok(None) };
+    Ok(find(&successor).await?.filter(|successor| successor.is_valid(now)).map(granted))
 }
 
 #[cfg(test)]
@@ -218,7 +219,7 @@ mod tests {
                 .filter_map(|(name, state)| {
                     let ended = Some(Timestamp::from_millis(1));
                     let state = state?;
-                    let heir = last.filter(|last| name == "first" && *last != "first");
+                    let successor = last.filter(|last| name == "first" && *last != "first");
                     let key = ApiKey {
                         user_id: "someone".to_owned().into(),
                         permissions: vec!["view:echo".to_owned()],
@@ -227,7 +228,7 @@ mod tests {
                         expires_at: ended.filter(|_| state == "expired"),
                         revoked_at: ended.filter(|_| state == "revoked"),
                         lineage: (name != "first").then(|| hash("first").to_hex()),
-                        heir: heir.map(|heir| hash(heir).to_hex()),
+                        successor: successor.map(|successor| hash(successor).to_hex()),
                     };
                     Some((hash(name), key))
                 })

@@ -70,7 +70,7 @@ pub enum Started {
 /// How many pages of the index one list reads at most, when a filter leaves little of each.
 pub(super) const MAX_PAGES: usize = 5;
 
-/// How often a held caller's run is looked at.
+/// How often a held caller's run is polled.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
@@ -83,7 +83,7 @@ impl Reader {
         id: &ExecutionId,
         wait: Option<Duration>,
     ) -> Result<Monitor, Error> {
-        // Nearly always fresh enough, at half the price; but a look right after the start must
+        // Nearly always fresh enough, at half the price; but a poll right after the start must
         // not miss.
         let mut found = self.executions.find(id, Consistency::Eventual).await?;
         if found.is_none() {

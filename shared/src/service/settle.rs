@@ -45,7 +45,7 @@ pub enum Settled {
     Unknown,
 }
 
-/// What became of a try to move a run.
+/// What became of an attempt to move a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Moved {
     On,
@@ -55,9 +55,9 @@ enum Moved {
     Meanwhile,
 }
 
-/// How often a row that others change meanwhile is looked at again. Of those that change it at
+/// How often a write is attempted whose row others change meanwhile. Of those that change it at
 /// once one always gets through, so this is enough for all questions that may be open.
-pub(super) const TRIES: usize = MAX_OPEN + 5;
+pub(super) const WRITE_ATTEMPTS: usize = MAX_OPEN + 5;
 
 #[derive(Debug)]
 pub struct Settle {
@@ -70,7 +70,7 @@ pub struct Settle {
     pub retention: Duration,
     /// After which silence `sweep` asks Step Functions about a running run.
     pub event_overdue: Duration,
-    /// After which silence `sweep` hurries a delivery again.
+    /// After which silence `sweep` sends the hint for a delivery again.
     pub delivery_overdue: Duration,
 }
 
@@ -81,11 +81,11 @@ impl Settle {
     }
 
     /// Applies what was observed, if the transition rule lets it. Safe to repeat, and to kill
-    /// between any two calls: what is owed is written with the transition, and sending it only
-    /// hurries it.
+    /// between any two calls: what is owed is written with the transition, and what is sent
+    /// afterwards is only a hint.
     pub async fn apply(&self, observed: &Observation) -> Result<Settled, Error> {
         let observed = &observed.storable();
-        for _ in 0..TRIES {
+        for _ in 0..WRITE_ATTEMPTS {
             let before = match self.before(observed).await? {
                 Ok(before) => before,
                 Err(settled) => return Ok(settled),
@@ -156,7 +156,7 @@ impl Settle {
         let change = StatusChange::between(before, after);
         let (published, ()) = tokio::join!(self.bus.publish(&change), self.enqueue_hints(owed));
         if let Err(error) = published {
-            // Its row is looked after once more, and is told of then.
+            // `sweep` checks its row once more, and publishes it then.
             failure::log(&error);
         }
         Ok(Moved::On)
@@ -345,7 +345,7 @@ pub fn moved(
         }
         after.open_questions.clear();
         // A run that has ended owes nothing itself: it is no debt any more, and expires. A presumed end is
-        // looked at once more, when Step Functions must know of the run, if it runs.
+        // checked once more, when Step Functions must know of the run, if it runs.
         after.troubled_at = after.status.is_trouble().then_some(now);
         if position.rank == Rank::Presumed {
             after.due_at = Some(now.plus(CLAIM_GRACE));

@@ -44,7 +44,7 @@ pub struct Start {
     pub limits: Limits,
     pub launch_queue: Queue,
     pub callback_allow: CallbackAllow,
-    /// After which silence `sweep` hurries a launch again.
+    /// After which silence `sweep` sends the hint for a launch again.
     pub launch_overdue: Duration,
     /// A run that is still unclaimed after this is not started any more.
     pub queue_timeout: Duration,

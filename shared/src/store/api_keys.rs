@@ -75,9 +75,13 @@ impl ApiKeys {
         Ok(key)
     }
 
-    /// Notes that `heir` takes the place of the last key of this line, whose first is `first`: what
-    /// keys of it have left behind is its from then on. `Stale` when the first one is gone.
-    pub async fn hand_over(&self, first: &ApiKeyHash, heir: &ApiKeyHash) -> Result<Step, Error> {
+    /// Notes that `successor` takes the place of the last key of this line, whose first is `first`: what
+    /// keys of it have left behind is its own from then on. `Stale` when the first one is gone.
+    pub async fn hand_over(
+        &self,
+        first: &ApiKeyHash,
+        successor: &ApiKeyHash,
+    ) -> Result<Step, Error> {
         let updated = self
             .client
             .update_item()
@@ -85,7 +89,7 @@ impl ApiKeys {
             .key("api_key_hash", text(first.to_hex()))
             .update_expression("SET heir = :heir")
             .condition_expression("attribute_exists(api_key_hash)")
-            .expression_attribute_values(":heir", text(heir.to_hex()))
+            .expression_attribute_values(":heir", text(successor.to_hex()))
             .write()
             .await;
         match updated {

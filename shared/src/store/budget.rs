@@ -156,7 +156,7 @@ impl Budget {
         let places = i64::from(count) * step(limit);
         let latest = now.plus(LONGEST_LINE);
         let mut stands = false;
-        // The first try knows nothing of the line, the second what the first has seen; between these it may
+        // The first attempt knows nothing of the line, the second what the first has seen; between these it may
         // have begun or ended once more.
         for _ in 0..4 {
             let update = self.client.update_item().table_name(&self.table);

@@ -54,7 +54,7 @@ pub enum Lease {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     Delivered,
-    /// Not before this time again; `due_at` is when `sweep` looks after it.
+    /// Not before this time again; `due_at` is when `sweep` processes it.
     Again {
         next_attempt_at: Timestamp,
         due_at: Timestamp,

@@ -35,7 +35,7 @@ pub enum QuestionWrite {
     Applied,
     /// It was done before.
     AlreadyApplied,
-    /// The row has changed since it was read: look again.
+    /// The row has changed since it was read: read it again.
     Conflict,
 }
 
@@ -264,7 +264,11 @@ impl Executions {
     }
 
     /// Counts that the answer is about to be given.
-    pub async fn count_try(&self, id: &ExecutionId, question: &QuestionId) -> Result<(), Error> {
+    pub async fn count_attempt(
+        &self,
+        id: &ExecutionId,
+        question: &QuestionId,
+    ) -> Result<(), Error> {
         self.client
             .update_item()
             .table_name(&self.table)
@@ -293,7 +297,7 @@ fn running(after: &Execution, set: &str, and: &str) -> Change {
     }
 }
 
-/// Of two that open or close a question at once, one looks again: so each knows what it leaves
+/// Of two that open or close a question at once, one reads again: so each knows what it leaves
 /// behind, and can tell it.
 fn sequenced(state: &mut Change, before: &Execution, after: &Execution, question: &QuestionId) {
     state.condition = format!("{} AND #sequence = :before", state.condition);

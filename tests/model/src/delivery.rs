@@ -29,7 +29,7 @@ const TICK: Duration = Duration::from_secs(15);
 /// For how long it is leased: see `DELIVERY_LEASE_SECONDS`.
 const LEASE: Tick = 4;
 
-/// After which silence `sweep` hurries it again, and for how long it is put off when there is no room.
+/// After which silence `sweep` sends its hint again, and for how long it is put off when there is no room.
 const OVERDUE: Tick = 4;
 const NO_ROOM: Tick = 4;
 

@@ -92,8 +92,8 @@ impl Run {
 
     /// Whether an agent waits for an answer that nobody can give, since its question is thought to be done.
     fn is_lost(&self, world: &World, number: u8) -> bool {
-        let Question { state, is_heard, .. } = world.questions[usize::from(number)];
-        is_heard && self.waits(world, number) && state != Some(QuestionState::Open)
+        let Question { state, is_handled, .. } = world.questions[usize::from(number)];
+        is_handled && self.waits(world, number) && state != Some(QuestionState::Open)
     }
 }
 
