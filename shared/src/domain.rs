@@ -32,3 +32,4 @@ pub mod signature;
 pub mod status;
 pub mod subscription;
 pub mod time;
+pub mod truncated;

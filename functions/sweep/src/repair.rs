@@ -13,7 +13,7 @@ use relay::{
         execution::Execution,
         id::ExecutionId,
         observation::Observation,
-        protocol::{Grounds, Poll},
+        protocol::{Grounds, Poll, held_for},
         status::{LONGEST_RUN, Rank, Status},
         time::Timestamp,
     },
@@ -82,8 +82,7 @@ impl Sweeper {
                 Ok(Reconciled::Repaired(Repair::Answer))
             }
             Overdue::Delivery { user, leased_until } => {
-                let held = leased_until.map_or(0, |until| until.millis_since(now));
-                let held = Duration::from_millis(held);
+                let held = held_for(leased_until, now);
                 let until = now.plus(hint_again(self.settle.delivery_overdue, sweeps).max(held));
                 if self.due.postpone(item, kind, until, Some(sweeps)).await? == Step::Stale {
                     return Ok(Reconciled::Elsewhere);

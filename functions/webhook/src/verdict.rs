@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::primitives::{DateTime, DateTimeFormat};
 use relay::domain::{
-    callback_url::CallbackUrl, delivery::Delivery, schedule::Schedule, time::Timestamp,
+    callback_url::CallbackUrl, delivery::Delivery, schedule::Schedule, time::Timestamp, truncated,
 };
 
 use crate::answer::{Answer, Unanswered, redirect_target};
@@ -108,7 +108,7 @@ fn detail(answer: &Answer, outcome: Outcome, at: Circumstances<'_>) -> String {
     if let Some(location) = redirect.flatten() {
         // The page that comes with it repeats the URL, and what is not to be shown of it.
         let target = redirect_target(at.url.url(), location);
-        return start(&format!("redirect not followed: {target}"));
+        return kept(&format!("redirect not followed: {target}"));
     }
     let meaning = match (answer.status, outcome) {
         (410, _) => "the receiver wants no more",
@@ -120,11 +120,11 @@ fn detail(answer: &Answer, outcome: Outcome, at: Circumstances<'_>) -> String {
     let unread = if answer.has_whole_head { "" } else { "its headers do not end" };
     let mut parts = vec![meaning, unread, &answer.body_start];
     parts.retain(|part| !part.is_empty());
-    start(&parts.join(": "))
+    kept(&parts.join(": "))
 }
 
-fn start(text: &str) -> String {
-    text.chars().take(DETAIL).collect()
+fn kept(detail: &str) -> String {
+    truncated::chars(detail, DETAIL).to_owned()
 }
 
 /// Whether `n8n` says that the execution is over: "has finished already" if it ended well, "has

@@ -36,7 +36,7 @@ use serde_json::json;
 
 use self::many::Many;
 use crate::{
-    output::{Reply, minute, note, overwrite, plain, say, span, start, table},
+    output::{Reply, minute, note, overwrite, plain, say, span, table, truncated},
     stack::{Stack, operator},
 };
 
@@ -351,7 +351,7 @@ fn shown(deliveries: &[DeliveryView]) -> String {
             [Json::of(&delivery.event), Json::of(&delivery.state)].map(|it| text(&it));
         let last = delivery.attempts.last().map(|attempt| {
             let status = attempt.status.map_or_else(String::new, |status| format!("{status} "));
-            start(&format!("{status}{}", attempt.detail), 60)
+            truncated(&format!("{status}{}", attempt.detail), 60)
         });
         rows.push([
             delivery.id.clone(),
@@ -378,7 +378,7 @@ async fn watch(stack: &Stack, id: &ExecutionId, as_json: bool) -> anyhow::Result
         let line = format!("{:>7}  {what}", span(elapsed));
         if is_live {
             // A line that wraps could not be overwritten.
-            overwrite(&start(&line, 78));
+            overwrite(&truncated(&line, 78));
         } else if !as_json && last.as_ref() != Some(&what) {
             say(&line);
         }

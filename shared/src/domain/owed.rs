@@ -110,37 +110,16 @@ impl Delivery {
         let redrive_count = execution.redrive_count;
         let part = format!("{PART_PREFIX}{step}#{redrive_count}#{target}");
         let now = execution.updated_at;
+        let (id, user_id) = (execution.execution_id.clone(), &execution.user_id);
         Self {
-            webhook_id: webhook_id(&execution.execution_id, &part),
-            execution_id: execution.execution_id.clone(),
-            part,
-            user_id: execution.user_id.clone(),
             agent_name: execution.agent_name.clone(),
-            event,
             redrive_count,
             rank: execution.rank,
-            occurred_at: now,
             started_at: execution.started_at,
             completed_at: execution.completed_at,
-            progress: None,
-            message: None,
-            question: None,
-            disabled: None,
-            state: DeliveryState::Pending,
-            attempts: Vec::new(),
-            earlier: Earlier::default(),
-            attempt_count: 0,
-            next_attempt_at: now,
-            lease: None,
-            leased_until: None,
-            due_at: Some(now.plus(overdue)),
-            debt: Some(Debt::of(DebtKind::Delivery, &execution.execution_id)),
-            troubled_at: None,
-            redelivered_by: None,
-            put_off: 0,
-            stood: None,
             hops: execution.hops.clone(),
             ttl: now.plus(retention).seconds(),
+            ..Self::pending(id, part, user_id, event, now, overdue)
         }
     }
 
@@ -172,18 +151,27 @@ impl Delivery {
         target: &str,
         overdue: Duration,
     ) -> Self {
-        let agent_name = AgentName::default();
-        let execution_id = ExecutionId::generate(&agent_name);
+        let id = ExecutionId::generate(&AgentName::default());
         let part = format!("{PART_PREFIX}{step}#0#{target}");
-        let now = Timestamp::now();
+        Self::pending(id, part, user_id, event, Timestamp::now(), overdue)
+    }
+
+    /// One that was not attempted yet, and that carries nothing of a run.
+    fn pending(
+        execution_id: ExecutionId,
+        part: String,
+        user_id: &UserId,
+        event: EventType,
+        now: Timestamp,
+        overdue: Duration,
+    ) -> Self {
         Self {
             webhook_id: webhook_id(&execution_id, &part),
             debt: Some(Debt::of(DebtKind::Delivery, &execution_id)),
-            troubled_at: None,
             execution_id,
             part,
             user_id: user_id.clone(),
-            agent_name,
+            agent_name: AgentName::default(),
             event,
             redrive_count: 0,
             rank: Rank::Queued as u8,
@@ -202,6 +190,7 @@ impl Delivery {
             lease: None,
             leased_until: None,
             due_at: Some(now.plus(overdue)),
+            troubled_at: None,
             redelivered_by: None,
             put_off: 0,
             stood: None,

@@ -401,12 +401,12 @@ impl DeliveryFacts {
             && (self.attempt_count == 0 && !self.stands_in_line || self.next_attempt_at <= now)
             && self.leased_until.is_none_or(|until| until <= now)
     }
+}
 
-    /// How long its lease is still held: a hint before that would be in vain.
-    #[must_use]
-    pub fn held_for(&self, now: Timestamp) -> Duration {
-        Duration::from_millis(self.leased_until.map_or(0, |until| until.millis_since(now)))
-    }
+/// How long the lease of a delivery is still held: a hint before that would be in vain.
+#[must_use]
+pub fn held_for(leased_until: Option<Timestamp>, now: Timestamp) -> Duration {
+    Duration::from_millis(leased_until.map_or(0, |until| until.millis_since(now)))
 }
 
 /// Until when the other parts of a run are kept that goes on at `now`.

@@ -13,11 +13,12 @@ use serde::Deserialize;
 use serde_json::{Deserializer, Value, json};
 
 use crate::domain::{
+    error::told,
     json::{Json, MAX_DEPTH},
     schema::{
         graph::{Graph, Reader},
         price::Work,
-        violation::{InvalidSchema, Violation, start},
+        violation::{InvalidSchema, Violation},
     },
 };
 
@@ -56,7 +57,7 @@ impl Schema {
         let mut schemas = Schemas::new();
         let mut compiler = Compiler::new();
         compiler.use_loader(Box::new(Nothing));
-        let invalid = |error| InvalidSchema::NoSchema(start(format!("{error:#}")));
+        let invalid = |error| InvalidSchema::NoSchema(told(format!("{error:#}")).into_owned());
         compiler.add_resource(URL, value).map_err(invalid)?;
         compiler.add_resource(NEGATION, json!({"not": {"$ref": URL}})).map_err(invalid)?;
         let index = compiler.compile(URL, &mut schemas).map_err(invalid)?;
@@ -97,7 +98,8 @@ impl Schema {
         }
         self.schemas.validate(value, self.index).map_err(|error| {
             let first = first(&error);
-            Violation { path: start(place(first)), reason: start(rule(&first.kind)) }
+            let [path, reason] = [place(first), rule(&first.kind)].map(|it| told(it).into_owned());
+            Violation { path, reason }
         })
     }
 }

@@ -15,13 +15,14 @@ use crate::{
         error::Error,
         event_type::EventType,
         execution::Execution,
-        observation::{MAX_ERROR_CODE, Observation, start},
+        observation::{MAX_ERROR_CODE, Observation},
         outcome::Outcome,
         protocol::{self, CLAIM_GRACE, Facts, Grounds},
         question::MAX_OPEN,
         rights::About,
         status::{Rank, Status, default_code},
         time::Timestamp,
+        truncated,
     },
     service::rights::Rights,
     store::{
@@ -338,7 +339,8 @@ pub fn moved(
         after.completed_at = Some(ended_at);
         after.error_code = (after.status != Status::Completed).then(|| {
             let code = said(observed.error.as_ref()).map(String::as_str);
-            start(code.unwrap_or(default_code(after.status)), MAX_ERROR_CODE)
+            let code = code.unwrap_or(default_code(after.status));
+            truncated::chars(code, MAX_ERROR_CODE).to_owned()
         });
         if is_confirmed {
             after.error_code.clone_from(&before.error_code);

@@ -7,7 +7,10 @@ use std::{
 };
 
 use aws_sdk_dynamodb::{
-    Client, operation::update_item::UpdateItemError, types::ReturnValuesOnConditionCheckFailure,
+    Client,
+    error::SdkError,
+    operation::update_item::{UpdateItemError, UpdateItemOutput},
+    types::ReturnValuesOnConditionCheckFailure,
 };
 
 use crate::{
@@ -17,8 +20,8 @@ use crate::{
         time::Timestamp,
     },
     store::{
-        item::{from_item, number, text, to_item},
-        write::{Step, Write, is_refused},
+        item::{Item, from_item, number, text, to_item},
+        write::{Step, Write, found, is_refused},
     },
 };
 
@@ -148,18 +151,7 @@ impl ApiKeys {
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .write()
             .await;
-        let Err(error) = updated else {
-            return Ok(Step::Applied);
-        };
-        match error.as_service_error() {
-            Some(UpdateItemError::ConditionalCheckFailedException(refused)) => {
-                match &refused.item {
-                    Some(item) if !item.contains_key("revoked_at") => Ok(Step::Applied),
-                    _ => Ok(Step::Stale),
-                }
-            }
-            _ => Err(Error::aws("expire an API key")(error)),
-        }
+        ended(updated, "expire an API key", |key| !key.contains_key("revoked_at"))
     }
 
     /// Ends a key now, for good. `Stale` when it is gone.
@@ -179,15 +171,7 @@ impl ApiKeys {
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .write()
             .await;
-        let Err(error) = updated else {
-            return Ok(Step::Applied);
-        };
-        match error.as_service_error() {
-            Some(UpdateItemError::ConditionalCheckFailedException(refused)) => {
-                Ok(if refused.item.is_some() { Step::Applied } else { Step::Stale })
-            }
-            _ => Err(Error::aws("revoke an API key")(error)),
-        }
+        ended(updated, "revoke an API key", |_| true)
     }
 
     /// Removes a key that was made for a moment, and leaves no trace of it.
@@ -200,5 +184,19 @@ impl ApiKeys {
             .await
             .map_err(Error::aws("remove an API key"))?;
         Ok(())
+    }
+}
+
+/// What became of an update that ends a key. Where it is refused, the key may have ended by then anyway.
+fn ended(
+    updated: Result<UpdateItemOutput, SdkError<UpdateItemError>>,
+    action: &'static str,
+    has_ended: impl FnOnce(&Item) -> bool,
+) -> Result<Step, Error> {
+    match updated {
+        Ok(_) => Ok(Step::Applied),
+        Err(error) if found(&error).is_some_and(has_ended) => Ok(Step::Applied),
+        Err(error) if is_refused(&error) => Ok(Step::Stale),
+        Err(error) => Err(Error::aws(action)(error)),
     }
 }

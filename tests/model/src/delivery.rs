@@ -12,7 +12,10 @@ use std::{
 };
 
 use relay::domain::{
-    delivery::DeliveryState, protocol::DeliveryFacts, schedule::Schedule, time::Timestamp,
+    delivery::DeliveryState,
+    protocol::{DeliveryFacts, held_for},
+    schedule::Schedule,
+    time::Timestamp,
 };
 use stateright::{Model, Property};
 
@@ -321,7 +324,7 @@ impl Deliver {
     }
 
     fn sweep(part: &Part, due: Tick, now: Tick) -> (Step, Tick) {
-        let held = ticks(part.facts().held_for(at(now)));
+        let held = ticks(held_for(part.leased_until.map(at), at(now)));
         (Step::Postpone { due, until: now + OVERDUE.max(held) }, held)
     }
 
