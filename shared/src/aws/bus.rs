@@ -28,13 +28,13 @@ use crate::{
 };
 
 /// The `source` of our events.
-pub const SOURCE: &str = "agent-relay";
+const SOURCE: &str = "agent-relay";
 
 /// The `detail-type` of what changes of runs.
-pub const DETAIL_TYPE: &str = "Agent Execution Status Change";
+const DETAIL_TYPE: &str = "Agent Execution Status Change";
 
 /// The `detail-type` of subscriptions that are disabled.
-pub const DISABLED_TYPE: &str = "Agent Subscription Disabled";
+const DISABLED_TYPE: &str = "Agent Subscription Disabled";
 
 /// The `detail` of an event; `infra/events/status-change.schema.json` describes it. An event may
 /// come twice, and out of order: consumers order by `redrive_count`, `rank` and `sequence`. It

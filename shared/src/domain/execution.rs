@@ -20,7 +20,7 @@ use crate::domain::{
 };
 
 /// How far the clock of Step Functions may be behind the one that dated the row, and ahead of ours.
-pub const CLOCK_LAG: Duration = Duration::from_mins(5);
+const CLOCK_LAG: Duration = Duration::from_mins(5);
 pub const CLOCK_LEAD: Duration = Duration::from_secs(5);
 
 /// The `state` part of an execution: small, and all that monitor and list read.

@@ -12,11 +12,11 @@ use crate::domain::time::Timestamp;
 pub const PATIENCE: Duration = Duration::from_hours(5 * 24);
 
 /// How often a success is written down of a receiver that is well.
-pub const WELL_NOTED: Duration = Duration::from_hours(1);
+const WELL_NOTED: Duration = Duration::from_hours(1);
 
 /// Who has enabled a subscription within this time is at it, and is not told by others that it was
 /// disabled again. So what enables them by itself, when it is told, goes round once in this time.
-pub const JUST_ENABLED: Duration = Duration::from_hours(1);
+const JUST_ENABLED: Duration = Duration::from_hours(1);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]

@@ -31,7 +31,7 @@ use crate::{
 const MAX_BLOCK: u32 = 16;
 
 /// The longest line. What finds it longer has no place.
-pub const LONGEST_LINE: Duration = Duration::from_hours(24);
+const LONGEST_LINE: Duration = Duration::from_hours(24);
 
 /// How long the item of a line that nobody stands in is kept.
 const KEPT: Duration = Duration::from_hours(1);
