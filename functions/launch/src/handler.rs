@@ -290,11 +290,13 @@ impl Launcher {
         Ok(())
     }
 
-    /// Stops a run that was told to have ended, should it run all the same.
+    /// Stops a run that was reported as ended, should it run all the same.
     async fn stop_presumed(&self, execution: &Execution) -> Result<(), Error> {
         let id = &execution.execution_id;
         let code = execution.error_code.as_deref().unwrap_or(default_code(execution.status));
-        self.step_functions.stop(execution, code, "it was told to have ended").await?;
+        self.step_functions
+            .stop(execution, code, "agent-relay had already reported that it ended")
+            .await?;
         info!("{id} was reported as ended: it is no longer running");
         Ok(())
     }

@@ -129,8 +129,7 @@ impl DeliveryWorker {
             return self.abandon(&delivery, "the subscription is disabled").await;
         }
         if outcome.as_ref().is_some_and(|outcome| delivery.is_refuted_by(outcome)) {
-            let reason =
-                "Step Functions has told another end since, which has a delivery of its own";
+            let reason = "a later status replaced this event";
             return self.end(&delivery, reason, Verdict::Dropped).await;
         }
         // At the time at which it leaves, whatever was so when it was owed.
@@ -218,8 +217,10 @@ impl DeliveryWorker {
     async fn put_off(&self, delivery: &Delivery, full: Full, now: Timestamp) -> Result<(), Error> {
         let Some(later) = full.until.filter(|until| until.seconds() < delivery.ttl) else {
             self.undelivered.fetch_add(1, Ordering::Relaxed);
-            let reason = "more was owed than may be sent within a day, or while it is kept";
-            return self.abandon(delivery, reason).await;
+            let bound = if full.until.is_some() { "the delivery is kept" } else { "a day" };
+            let reason =
+                format!("the queue for this {} is longer than {bound}", full.whose.as_str());
+            return self.abandon(delivery, &reason).await;
         };
         let due_at = self.due_at(later, now);
         if !self.deliveries.put_off(delivery, full.whose, later, due_at).await? {

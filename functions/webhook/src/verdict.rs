@@ -111,13 +111,13 @@ fn detail(answer: &Answer, outcome: Outcome, at: Circumstances<'_>) -> String {
         return kept(&format!("redirect not followed: {target}"));
     }
     let meaning = match (answer.status, outcome) {
-        (410, _) => "the receiver wants no more",
-        (401, Outcome::GiveUp) => "n8n does not take the URL's signature",
+        (410, _) => "the receiver no longer wants events",
+        (401, Outcome::GiveUp) => "n8n rejects the signature of the URL",
         (409, Outcome::Delivered) => "an earlier attempt has arrived",
         (409, Outcome::GiveUp) => "the execution has ended without this",
         _ => "",
     };
-    let unread = if answer.has_whole_head { "" } else { "its headers do not end" };
+    let unread = if answer.has_whole_head { "" } else { "the response headers are cut off" };
     let mut parts = vec![meaning, unread, &answer.body_start];
     parts.retain(|part| !part.is_empty());
     kept(&parts.join(": "))
@@ -359,9 +359,9 @@ mod tests {
         for (answer, again, detail) in [
             (answer(200, "", "ok"), false, "ok"),
             (answer(500, "", ""), false, ""),
-            (answer(410, "", ""), false, "the receiver wants no more"),
-            (answer(410, "", "gone"), true, "the receiver wants no more: gone"),
-            (answer(401, "", "no"), false, "n8n does not take the URL's signature: no"),
+            (answer(410, "", ""), false, "the receiver no longer wants events"),
+            (answer(410, "", "gone"), true, "the receiver no longer wants events: gone"),
+            (answer(401, "", "no"), false, "n8n rejects the signature of the URL: no"),
             (answer(409, "", RUNNING), true, RUNNING),
             (
                 answer(409, "", FINISHED),
@@ -389,8 +389,12 @@ mod tests {
                     long = &long[1..=DETAIL - 47]
                 ),
             ),
-            (cut(200), false, "its headers do not end"),
-            (cut(410), false, "the receiver wants no more: its headers do not end"),
+            (cut(200), false, "the response headers are cut off"),
+            (
+                cut(410),
+                false,
+                "the receiver no longer wants events: the response headers are cut off",
+            ),
         ] {
             assert_eq!(judge(&Ok(answer), at(&RESUME_URL, again)).detail, detail);
         }

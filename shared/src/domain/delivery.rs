@@ -30,7 +30,7 @@ pub const CALLBACK_TARGET: &str = "callback";
 pub enum DeliveryState {
     Pending,
     Delivered,
-    /// No more attempts: the schedule is exhausted, or the receiver wants no more.
+    /// No more attempts: the schedule is exhausted, or the receiver no longer wants events.
     Undelivered,
 }
 

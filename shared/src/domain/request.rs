@@ -414,9 +414,7 @@ pub fn parse_object<T: DeserializeOwned>(body: &[u8]) -> Result<T, Error> {
     }
     if let Some(place) = surrogate::lone_surrogate(text) {
         let place = document::line_and_column(text, place);
-        return Err(Error::Malformed(format!(
-            "half a character at {place}: a surrogate without the other one of its pair"
-        )));
+        return Err(Error::Malformed(format!("unpaired UTF-16 surrogate at {place}")));
     }
     from_text(text)
 }
@@ -676,7 +674,7 @@ mod tests {
         assert!(parse(&body(r"\ud83d\ude00 \\ud83d")).is_ok());
         for (text, column) in [(r"cut \ud83d", 43), (r"\ude00", 39), (r"\ud83d\ud83d\ude00", 39)] {
             let Err(Error::Malformed(reason)) = parse(&body(text)) else { panic!("{text}") };
-            assert!(reason.contains(&format!("at line 1 column {column}:")), "{reason}");
+            assert!(reason.ends_with(&format!("at line 1 column {column}")), "{reason}");
         }
         let raw = [b"{\"agent_name\":\"".as_slice(), b"\xed\xa0\xbd\"}"].concat();
         let refused = parse_object::<StartBody>(&raw).unwrap_err().to_string();

@@ -329,7 +329,7 @@ pub fn moved(
         if let (Status::Cancelled, Some(reason)) = (observed.status, after.stop_reason) {
             after.status = reason.status();
         }
-        // Aborted because it was told to have ended, it has ended so.
+        // Aborted because we had reported that it ended, it has ended so.
         let is_confirmed = observed.status == Status::Cancelled
             && after.stop_reason.is_none()
             && is_correction(before, &after);
@@ -498,7 +498,7 @@ mod tests {
             if last.is_some_and(|last| matches!(last, Status::Completed | Status::Failed)) {
                 prop_assert_eq!(presumed, told);
             } else {
-                // Stopped because it was told to have ended, it has ended as it was told.
+                // Stopped because we had reported that it ended, it has ended as we reported.
                 prop_assert!(presumed["rank"].as_u64() >= told["rank"].as_u64());
                 prop_assert_eq!(&presumed["redrive_count"], &told["redrive_count"]);
             }

@@ -110,7 +110,7 @@ fn is_true(world: &World) -> bool {
         Some(Ending::Failed) => row.end() == End::failed(Code::Agent),
         Some(Ending::Stopped(Code::Timeout)) => row.status == Status::Timeout,
         Some(Ending::Stopped(code)) => {
-            // Stopped because it was told to have ended, it has ended so.
+            // Stopped because we had reported that it ended, it has ended so.
             stopped == Some(row.status) || stopped.is_none() && row.code == Some(code)
         }
     }

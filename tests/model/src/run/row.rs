@@ -76,7 +76,7 @@ impl Code {
     }
 }
 
-/// How a run is told to have ended.
+/// How a run is reported to have ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct End {
     pub status: Status,
