@@ -38,11 +38,12 @@ const SENT: f64 = 3.0;
 const ALARMS: f64 = 23.0;
 const REQUESTS_PER_SECOND: f64 = 500.0;
 /// What the sweep puts each minute (`functions/sweep/src/report.rs`), and what each record of an invocation and
-/// each of a run holds (`shared/src/telemetry.rs`): the latter for all runs and once more for each agent. The
-/// webhook's has two more.
+/// each of a run holds (`shared/src/aws/telemetry.rs`): the latter for all runs and once more for each agent.
 const SWEEP_METRICS: f64 = 12.0;
 const OPERATION_METRICS: f64 = 3.0;
 const RUN_METRICS: f64 = 7.0;
+/// What a record of the webhook holds besides: undelivered and delayed callbacks, and disabled subscriptions.
+const WEBHOOK_METRICS: f64 = 3.0;
 /// The names under which invocations are counted, all functions together.
 const OPERATIONS: f64 = 27.0;
 
@@ -257,12 +258,14 @@ fn polling(polls: f64) -> Use {
 
 /// What a stack costs a month besides its runs, idle or with so many agents that run.
 fn monthly(agents: Option<u32>) -> [(&'static str, f64); 4] {
-    // Of the sweep itself; the webhook's undelivered and delayed callbacks, and disabled subscriptions, are three more.
+    // Without runs, only the sweep is invoked.
     let metrics = SWEEP_METRICS
         + match agents {
             None => OPERATION_METRICS,
             Some(agents) => {
-                OPERATION_METRICS * OPERATIONS + 3.0 + RUN_METRICS * (1.0 + f64::from(agents))
+                OPERATION_METRICS * OPERATIONS
+                    + WEBHOOK_METRICS
+                    + RUN_METRICS * (1.0 + f64::from(agents))
             }
         };
     // Its queries find nothing, and are half a unit each: one for each key of the index of debts, one
