@@ -117,7 +117,7 @@ pub struct SubscriptionDisabled<'a> {
     /// The same when the event is repeated; another one each time that it is disabled.
     pub event_id: String,
     pub user_id: &'a UserId,
-    /// The name of the key or token that made it.
+    /// The id of the key or token that made it.
     pub key_id: Option<&'a str>,
     /// Of which agent it was told, or of all.
     pub agent_name: Option<&'a AgentName>,

@@ -1,4 +1,4 @@
-//! The deliveries that news makes: what each target is owed.
+//! New deliveries: what an event makes pending for each of its targets.
 
 use std::time::Duration;
 

@@ -35,7 +35,7 @@ const MAX_TAGS: usize = 10;
 const MAX_TAG_KEY: usize = 64;
 const MAX_TAG_VALUE: usize = 128;
 
-/// The body of `POST /v1/executions`, and the arguments of the tool `start_agent`.
+/// The body of `POST /v1/executions`, and the `params` of the envelope's `start_agent`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct StartBody {

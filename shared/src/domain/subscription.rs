@@ -206,7 +206,7 @@ pub struct SubscriptionView {
     pub agent_name: Option<AgentName>,
     #[serde(serialize_with = "Timestamp::as_rfc3339")]
     pub created_at: Timestamp,
-    /// The name of the key or token that created it.
+    /// The id of the key or token that created it.
     pub key_id: Option<String>,
     /// When it ends: with the token that created it. A subscription of a key ends with the key.
     #[serde(
