@@ -311,13 +311,13 @@ class Author:
         headers = {self.header["name"]: self._secret if secret is None else secret}
         return self.n8n.post(f"/webhook/agent-relay-{name}", body, headers)
 
-    def tell(self, name: str, news: dict) -> None:
-        """Calls a workflow with news that are signed as agent-relay signs them."""
+    def tell(self, name: str, event: dict) -> None:
+        """Calls a workflow with an event that is signed as agent-relay signs it."""
         head = {"webhook-id": f"msg_{secrets.token_hex(16)}", "webhook-timestamp": str(int(time.time()))}
-        signed = ".".join([*head.values(), json.dumps(news)])
+        signed = ".".join([*head.values(), json.dumps(event)])
         signature = base64.b64encode(hmac.digest(self._signing_secret, signed.encode(), "sha256")).decode()
         head |= {"webhook-signature": f"v1,{signature}", self.header["name"]: self._secret}
-        self.n8n.post(f"/webhook/agent-relay-{name}", news, head)
+        self.n8n.post(f"/webhook/agent-relay-{name}", event, head)
 
     def relay(self, method: str, path: str, body: dict | None = None) -> dict:
         """Asks agent-relay itself."""

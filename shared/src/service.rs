@@ -141,7 +141,7 @@ impl settle::Settle {
             bus: Bus::new(&aws.config, env::required("EVENT_BUS_NAME")?),
             webhook_queue: Queue::new(aws.sqs.clone(), env::required("WEBHOOK_QUEUE_URL")?),
             retention: env::days("RETENTION_DAYS")?.max(MIN_RETENTION),
-            news_overdue: env::seconds("NEWS_OVERDUE_SECONDS")?,
+            event_overdue: env::seconds("NEWS_OVERDUE_SECONDS")?,
             delivery_overdue: env::seconds("DELIVERY_OVERDUE_SECONDS")?,
         })
     }

@@ -13,12 +13,12 @@ use relay::{
         caller::{Caller, Credential},
         delivery::Delivery,
         error::Error,
+        event_type::EventType,
         execution::Execution,
         id::{QuestionId, UserId},
         json::{Json, MAX_BYTES},
         loops::Arrival,
         network::CallbackAllow,
-        news::NewsType,
         question::{Answer, Ask, MAX_OPEN, Question},
         request::{IdempotencyKey, StartBody, StartRequest},
         rights::Holder,
@@ -121,7 +121,7 @@ fn start() -> StartBody {
     StartBody {
         callback_url: Some(url(MAX_URL)),
         callback_headers: Some(headers(MAX_HEADERS, 4096)),
-        callback_events: Some(NewsType::OF_RUNS.to_vec()),
+        callback_events: Some(EventType::OF_RUNS.to_vec()),
         tags: Some(tags),
         ..StartBody::new("a".repeat(80), "x".repeat(MAX_BYTES - 2_000))
     }
@@ -205,7 +205,7 @@ fn delivery() -> Delivery {
 
 fn subscribe() -> Value {
     json!({
-        "url": url(MAX_URL), "headers": headers(MAX_HEADERS, 4096), "events": NewsType::OF_RUNS,
+        "url": url(MAX_URL), "headers": headers(MAX_HEADERS, 4096), "events": EventType::OF_RUNS,
         "agent_name": "a".repeat(80),
     })
 }

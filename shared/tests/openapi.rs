@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, env, fs, path::PathBuf};
 
-use relay::{domain::news::NewsType, http::openapi};
+use relay::{domain::event_type::EventType, http::openapi};
 use serde_json::Value;
 
 fn infra(file: &str) -> PathBuf {
@@ -72,7 +72,7 @@ fn every_example_fits_its_schema() {
         }
     }
     let webhooks = document["webhooks"].as_object().unwrap();
-    assert_eq!(webhooks.len(), NewsType::ALL.len());
+    assert_eq!(webhooks.len(), EventType::ALL.len());
     for webhook in webhooks.values() {
         check(&webhook["post"]["requestBody"]["content"]);
     }

@@ -19,7 +19,7 @@ const INPUT_REQUIRED: &str = "Agent Input Required";
 const EVERYTHING: &[&str] = &["execute:*", "view:*", "cancel:*"];
 
 /// Has the status function take an agent's event at once, as EventBridge would hand it over.
-async fn hear(stack: &Stack, kind: &str, detail: &Value) -> Result<Value, Value> {
+async fn hand_over(stack: &Stack, kind: &str, detail: &Value) -> Result<Value, Value> {
     let event = json!({"source": "agent", "detail-type": kind, "detail": detail});
     stack.invoke("StatusFunctionName", &event).await
 }
@@ -179,7 +179,7 @@ async fn progress_goes_forward_only_while_the_run_runs() {
     )
     .await;
     let arn = arn(&stack, &run).await;
-    let report = async |detail: Value| hear(&stack, PROGRESS, &detail).await;
+    let report = async |detail: Value| hand_over(&stack, PROGRESS, &detail).await;
     let shown = async || {
         let answer = user.monitor(&run).await;
         (answer.body["progress"].as_u64(), answer.text("message"))
@@ -232,7 +232,7 @@ async fn a_question_is_asked_once_by_its_own_run_and_closed_by_its_end() {
     let ask = async |changes: Value| {
         let mut detail = question(&arn(&stack, &run).await, &token);
         detail.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
-        hear(&stack, INPUT_REQUIRED, &detail).await
+        hand_over(&stack, INPUT_REQUIRED, &detail).await
     };
     let another = foreign(&run);
 
@@ -254,7 +254,7 @@ async fn a_question_is_asked_once_by_its_own_run_and_closed_by_its_end() {
     ask(json!({})).await.unwrap();
     let late = json!({"detail": {"executionArn": arn(&stack, &run).await, "name": run, "status": "RUNNING"}});
     stack.invoke("StatusFunctionName", &late).await.unwrap();
-    hear(&stack, PROGRESS, &json!({"execution_name": run, "percent": 10})).await.unwrap();
+    hand_over(&stack, PROGRESS, &json!({"execution_name": run, "percent": 10})).await.unwrap();
     let again = user.monitor(&run).await;
     assert_eq!(
         (again.text("status"), &again.body["questions"]),
@@ -342,7 +342,9 @@ async fn an_answer_that_the_agent_waits_for_no_more_lapses_visibly() {
     let run = slow(&user, json!({})).await;
     let arn = arn(&stack, &run).await;
     // Step Functions knows no such token.
-    hear(&stack, INPUT_REQUIRED, &question(&arn, &Ulid::generate().to_string())).await.unwrap();
+    hand_over(&stack, INPUT_REQUIRED, &question(&arn, &Ulid::generate().to_string()))
+        .await
+        .unwrap();
     let asked = user.wait_for(&run, "input_required").await.body["questions"][0]["id"].clone();
     let answer = json!({"answer": {"approved": true}, "question_id": asked});
 
@@ -362,7 +364,7 @@ async fn an_answer_that_the_agent_waits_for_no_more_lapses_visibly() {
     // One whose time is known to be up is taken off the run although nobody answers.
     let mut short = question(&arn, &Ulid::generate().to_string());
     short["timeout_seconds"] = json!(1);
-    hear(&stack, INPUT_REQUIRED, &short).await.unwrap();
+    hand_over(&stack, INPUT_REQUIRED, &short).await.unwrap();
     assert_eq!(user.monitor(&run).await.text("status"), "input_required");
     stack
         .sweep_until("the question to lapse", async || {
@@ -401,8 +403,8 @@ async fn neither_token_nor_question_nor_answer_is_logged() {
 
     let refused = stack.logged("StatusFunctionName", &event(&bad)).await;
     assert!(refused.contains("schema must be"), "{refused}");
-    let heard = stack.logged("StatusFunctionName", &event(&asks)).await;
-    assert!(heard.contains(&run), "{heard}");
+    let applied = stack.logged("StatusFunctionName", &event(&asks)).await;
+    assert!(applied.contains(&run), "{applied}");
     // Stored without a hint, so that the launch is ours to call.
     let asked = user.monitor(&run).await.body["questions"][0]["id"].clone();
     let name = asked.as_str().unwrap().parse().unwrap();
@@ -417,7 +419,7 @@ async fn neither_token_nor_question_nor_answer_is_logged() {
     let launch = stack.logged("LaunchFunctionName", &batch).await;
     assert!(launch.contains("lapsed"), "{launch}");
 
-    for log in [refused, heard, launch] {
+    for log in [refused, applied, launch] {
         assert!(!log.contains("secret-"), "{log}");
     }
 }

@@ -12,11 +12,11 @@ use relay::{
         debt::{Debt, DebtKind},
         delivery::{CALLBACK_TARGET, Delivery, DeliveryState, Line},
         error::Error,
+        event_type::EventType,
         execution::Execution,
         health::{DisabledReason, Health},
         id::{ExecutionId, SubscriptionId, UserId},
         json::Json,
-        news::NewsType,
         outcome::Outcome,
         protocol::{self, CLAIM_GRACE, Grounds},
         question::{Answer, Ask, Question, QuestionState},
@@ -109,7 +109,7 @@ async fn the_transition_rule_and_its_condition_agree_on_all_pairs() {
             let before = Execution { execution_id: new_id(), ..before };
             accept(&stack, &before).await;
             let after = Execution { execution_id: before.execution_id.clone(), ..after };
-            let owed = Delivery::owed(&after, NewsType::Completed, CALLBACK_TARGET, HOUR, HOUR);
+            let owed = Delivery::owed(&after, EventType::Completed, CALLBACK_TARGET, HOUR, HOUR);
             let owing = std::slice::from_ref(&owed);
             let step = move_to(&stack, &before, &after, Grounds::Told, owing).await;
             assert_eq!(step, expected, "{from:?} → {to:?}");
@@ -173,7 +173,7 @@ async fn a_count_of_another_type_is_put_right_by_the_next() {
 
     let [found] = &due.read(std::slice::from_ref(&item)).await.unwrap()[..] else { panic!() };
     assert_eq!(found.as_ref().unwrap().sweeps, 0);
-    let postponed = due.postpone(&item, DebtKind::Poll, now.plus(HOUR), 0).await.unwrap();
+    let postponed = due.postpone(&item, DebtKind::Poll, now.plus(HOUR), Some(0)).await.unwrap();
     assert_eq!(postponed, Step::Applied);
     assert_eq!(stack.parts(&item.execution_id).await["state"]["sweeps"], json!(1));
 }
@@ -294,7 +294,7 @@ async fn what_belongs_to_a_run_expires_later_than_it_and_is_kept_while_it_goes_o
     let run = Execution {
         idempotency_item: Some(item.clone()),
         kept_until: Some(protocol::kept_until(now, HOUR)),
-        callback_events: vec![NewsType::Completed],
+        callback_events: vec![EventType::Completed],
         ..queued(&new_id())
     };
     let callback = serde_json::from_value(json!({"url": "https://example.com/"})).unwrap();
@@ -390,17 +390,18 @@ async fn a_run_is_claimed_while_it_is_queued_and_in_time() {
     let run = queued(&new_id());
     accept(&stack, &run).await;
 
-    let Claim::Claimed(first, tries) = executions.claim(&run.execution_id).await.unwrap() else {
+    let Claim::Claimed(first, attempts) = executions.claim(&run.execution_id).await.unwrap() else {
         panic!()
     };
-    assert!(tries.is_first() && tries.is_alone());
+    assert!(attempts.is_first() && attempts.is_alone());
     after(first.claimed_at.unwrap()).await;
     // A second claim is harmless, and keeps the time of the first.
-    let Claim::Claimed(second, tries) = executions.claim(&run.execution_id).await.unwrap() else {
+    let Claim::Claimed(second, attempts) = executions.claim(&run.execution_id).await.unwrap()
+    else {
         panic!()
     };
     assert_eq!(first.claimed_at, second.claimed_at);
-    assert!(!tries.is_first() && !tries.is_alone(), "the first was not answered");
+    assert!(!attempts.is_first() && !attempts.is_alone(), "the first was not answered");
     let running = at(&second, Position { redrive_count: 0, rank: Rank::Running });
     assert_eq!(move_to(&stack, &second, &running, Grounds::Told, &[]).await, Step::Applied);
     assert!(matches!(executions.claim(&run.execution_id).await.unwrap(), Claim::Refused(_)));
@@ -467,25 +468,25 @@ async fn a_try_is_alone_while_all_before_it_were_answered() {
     let executions = stack.executions();
     let due_at = Timestamp::now().plus(HOUR);
     let claim = async |id: &ExecutionId| {
-        let Claim::Claimed(run, tries) = executions.claim(id).await.unwrap() else { panic!() };
+        let Claim::Claimed(run, attempts) = executions.claim(id).await.unwrap() else { panic!() };
         after(run.claimed_at.unwrap()).await;
-        tries
+        attempts
     };
 
     let run = queued(&new_id());
     accept(&stack, &run).await;
     let id = &run.execution_id;
     for _ in 0..3 {
-        let tries = claim(id).await;
-        assert!(tries.is_alone(), "{tries:?}");
-        executions.delay_launch(id, due_at, Some(tries.made)).await.unwrap();
+        let attempts = claim(id).await;
+        assert!(attempts.is_alone(), "{attempts:?}");
+        executions.delay_launch(id, due_at, Some(attempts.made)).await.unwrap();
     }
     // This one is not answered: it may have started the run.
     assert!(claim(id).await.is_alone());
     executions.delay_launch(id, due_at, None).await.unwrap();
     for _ in 0..3 {
-        let tries = claim(id).await;
-        assert!(!tries.is_alone(), "{tries:?}");
+        let attempts = claim(id).await;
+        assert!(!attempts.is_alone(), "{attempts:?}");
         executions.delay_launch(id, due_at, None).await.unwrap();
     }
 }
@@ -502,18 +503,18 @@ async fn what_is_overdue_is_postponed_by_one_and_by_the_same_again() {
 
     let until = now.plus(HOUR);
     let kind = DebtKind::Poll;
-    assert_eq!(due.postpone(&item, kind, until, 0).await.unwrap(), Step::Applied);
+    assert_eq!(due.postpone(&item, kind, until, Some(0)).await.unwrap(), Step::Applied);
     // The same again is what a lost reply makes of it; another finds it postponed.
-    assert_eq!(due.postpone(&item, kind, until, 0).await.unwrap(), Step::Applied);
-    assert_eq!(due.postpone(&item, kind, until.plus(HOUR), 0).await.unwrap(), Step::Stale);
-    assert_eq!(due.bury(&item, "x").await.unwrap(), Step::Stale);
+    assert_eq!(due.postpone(&item, kind, until, Some(0)).await.unwrap(), Step::Applied);
+    assert_eq!(due.postpone(&item, kind, until.plus(HOUR), Some(0)).await.unwrap(), Step::Stale);
+    assert_eq!(due.dead_letter(&item, "x").await.unwrap(), Step::Stale);
     let stored = stack.parts(&item.execution_id).await["state"].clone();
     assert_eq!((&stored["sweeps"], &stored["due_at"]), (&json!(1), &json!(until)));
     assert_eq!(stored["debt"], json!(Debt::of(kind, &id(&item.execution_id))));
     let gone = json!({"execution_id": new_id(), "part": "state", "due_at": now});
     let gone = DueItem::of(&to_item(&gone).unwrap()).unwrap();
-    assert_eq!(due.postpone(&gone, kind, until, 0).await.unwrap(), Step::Stale);
-    assert_eq!(due.bury(&gone, "x").await.unwrap(), Step::Stale);
+    assert_eq!(due.postpone(&gone, kind, until, Some(0)).await.unwrap(), Step::Stale);
+    assert_eq!(due.dead_letter(&gone, "x").await.unwrap(), Step::Stale);
     due.is_well(&gone).await.unwrap();
 }
 
@@ -532,14 +533,15 @@ async fn what_is_given_up_is_found_and_looked_after_again_on_request() {
     stack.put("ExecutionsTable", row.clone()).await;
     let item = DueItem::of(&to_item(&row).unwrap()).unwrap();
 
-    assert_eq!(due.bury(&item, "a reason").await.unwrap(), Step::Applied);
+    assert_eq!(due.dead_letter(&item, "a reason").await.unwrap(), Step::Applied);
 
     let found = due.dead(1_000).await.unwrap();
-    let (buried, dead) = found.iter().find(|(it, _)| it.execution_id == item.execution_id).unwrap();
+    let (dead_letter, dead) =
+        found.iter().find(|(it, _)| it.execution_id == item.execution_id).unwrap();
     assert_eq!((dead.sweeps, dead.reason.as_str()), (7, "a reason"));
-    assert_eq!(due.revive(&item).await.unwrap(), Step::Stale, "it has moved");
-    assert_eq!(due.revive(buried).await.unwrap(), Step::Applied);
-    assert_eq!(due.revive(buried).await.unwrap(), Step::Stale);
+    assert_eq!(due.replay(&item).await.unwrap(), Step::Stale, "it has moved");
+    assert_eq!(due.replay(dead_letter).await.unwrap(), Step::Applied);
+    assert_eq!(due.replay(dead_letter).await.unwrap(), Step::Stale);
     let stored = stack.parts(&item.execution_id).await["state"].clone();
     assert!(stored.get("sweeps").is_none() && stored.get("dead_reason").is_none(), "{stored}");
     assert_eq!(stored["debt"], json!(Debt::of(DebtKind::Launch, &id(&item.execution_id))));
@@ -736,7 +738,7 @@ async fn owed(stack: &Stack) -> Delivery {
     accept(stack, &before).await;
     let after = at(&before, Position { redrive_count: 0, rank: Rank::Ended });
     // Without a debt it is not in the index, so that no other test's sweep makes an attempt.
-    let owed = Delivery::owed(&after, NewsType::Completed, CALLBACK_TARGET, HOUR, HOUR);
+    let owed = Delivery::owed(&after, EventType::Completed, CALLBACK_TARGET, HOUR, HOUR);
     let owed = Delivery { debt: None, ..owed };
     move_to(stack, &before, &after, Grounds::Told, std::slice::from_ref(&owed)).await;
     owed
@@ -1020,7 +1022,7 @@ fn asked(run: &Execution) -> (Question, Execution) {
 }
 
 #[tokio::test]
-async fn an_agent_is_heard_only_while_its_run_runs_in_its_redrive() {
+async fn an_agent_is_believed_only_while_its_run_runs_in_its_redrive() {
     let stack = Stack::connect().await;
     let executions = stack.executions();
     let says = Position { redrive_count: 1, rank: Rank::Running };
@@ -1030,22 +1032,22 @@ async fn an_agent_is_heard_only_while_its_run_runs_in_its_redrive() {
     join_all(positions.map(async |stands| {
         let run = at(&queued(&new_id()), stands);
         accept(&stack, &run).await;
-        let is_heard = stands == says;
+        let is_applied = stands == says;
 
         let spoken = Execution { progress: Some(40), ..at(&run, says) };
         let step = executions.progress(&spoken, &[]).await.unwrap();
-        assert_eq!(step, if is_heard { Step::Applied } else { Step::Stale }, "{stands:?}");
+        assert_eq!(step, if is_applied { Step::Applied } else { Step::Stale }, "{stands:?}");
         let (question, after) = asked(&at(&run, says));
         let turn = executions.ask(&run, &after, &question, &[]).await.unwrap();
         assert_eq!(
             turn,
-            if is_heard { QuestionWrite::Applied } else { QuestionWrite::Conflict },
+            if is_applied { QuestionWrite::Applied } else { QuestionWrite::Conflict },
             "{stands:?}"
         );
-        assert_eq!(run.facts().may_take_a_turn(1, run.sequence), is_heard);
+        assert_eq!(run.facts().may_take_a_turn(1, run.sequence), is_applied);
         let parts = stack.parts(run.execution_id.as_str()).await;
-        assert_eq!(parts.contains_key(&question.question_id.part()), is_heard, "all or nothing");
-        assert_eq!(parts["state"].get("open_questions").is_some(), is_heard);
+        assert_eq!(parts.contains_key(&question.question_id.part()), is_applied, "all or nothing");
+        assert_eq!(parts["state"].get("open_questions").is_some(), is_applied);
     }))
     .await;
 }
@@ -1104,9 +1106,9 @@ async fn a_question_is_opened_answered_and_closed_once() {
     };
     assert_eq!(answer("yes").await, Step::Applied);
     assert_eq!(answer("no").await, Step::Stale);
-    executions.count_try(id, name).await.unwrap();
-    executions.count_try(id, name).await.unwrap();
-    assert_eq!(executions.find_question(id, name).await.unwrap().unwrap().tries, 2);
+    executions.count_attempt(id, name).await.unwrap();
+    executions.count_attempt(id, name).await.unwrap();
+    assert_eq!(executions.find_question(id, name).await.unwrap().unwrap().attempts, 2);
 
     let mut left = Execution { sequence: two.sequence + 1, ..two.clone() };
     left.open_questions.remove(name);

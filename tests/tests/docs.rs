@@ -1,7 +1,17 @@
 //! What the pages say is so: their code works on what agent-relay really sends, their machines run,
-//! and their tables have all that there is.
+//! their tables have all that there is, and the files that they name exist.
 
-use e2e::{Stack, eventually, page::Page, receiver::Receiver, tool::Tool};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use e2e::{
+    Stack, eventually,
+    page::{Page, root},
+    receiver::Receiver,
+    tool::Tool,
+};
 use relay::{domain::error::Error, http::problem::Problem};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -130,4 +140,69 @@ fn the_runbook_knows_each_alarm() {
         }
     }
     assert!(!name.is_empty());
+}
+
+/// All files that are written here, from the repository's root, and none that is installed or built.
+fn files() -> Vec<PathBuf> {
+    const OTHERS: [&str; 7] =
+        [".git", ".local", ".venv", ".aws-sam", "dist", "node_modules", "target"];
+
+    let (mut files, mut folders) = (Vec::new(), vec![root().to_owned()]);
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let entry = entry.unwrap();
+            if !entry.file_type().unwrap().is_dir() {
+                files.push(entry.path().strip_prefix(root()).unwrap().to_owned());
+            } else if !OTHERS.iter().any(|other| entry.file_name() == *other) {
+                folders.push(entry.path());
+            }
+        }
+    }
+    files
+}
+
+/// The paths in a line: of Rust files, and of any below one of these folders.
+fn paths<'a>(line: &'a str, folders: &[&str]) -> Vec<&'a Path> {
+    let words = line.split(|char: char| !(char.is_ascii_alphanumeric() || "_-./".contains(char)));
+    // Two slashes are those of a URL, one follows a name that stands for several.
+    let words = words.filter(|word| !word.starts_with("//"));
+    let paths = words.map(|word| Path::new(word.trim_end_matches('.').trim_start_matches('/')));
+    let is_path = |path: &&Path| {
+        let is_below_one = path.iter().count() > 1 && folders.iter().any(|it| path.starts_with(it));
+        let is_example = path.iter().any(|name| name.to_string_lossy().starts_with("NAME"));
+        let kind = path.extension().and_then(|kind| kind.to_str()).unwrap_or_default();
+        let is_file = ["json", "md", "mjs", "py", "sh", "toml", "ts", "yaml"].contains(&kind);
+        !is_example && (kind == "rs" || is_file && is_below_one)
+    };
+    paths.filter(is_path).collect()
+}
+
+#[test]
+fn each_file_that_a_page_or_a_comment_names_exists() {
+    let files = files();
+    let folders: Vec<_> = files
+        .iter()
+        .filter(|file| file.iter().count() > 1)
+        .filter_map(|file| file.iter().next()?.to_str())
+        .collect();
+    let mut named = 0;
+    for file in &files {
+        let comment = match file.extension().and_then(|kind| kind.to_str()) {
+            Some("md") => "",
+            Some("rs" | "ts" | "mjs") => "//",
+            Some("py" | "toml" | "yaml" | "yml") => "#",
+            _ => continue,
+        };
+        for line in fs::read_to_string(root().join(file)).unwrap().lines() {
+            if !line.trim_start().starts_with(comment) {
+                continue;
+            }
+            for path in paths(line, &folders) {
+                let exists = files.iter().any(|it| it.ends_with(path));
+                assert!(exists, "{} names {}, which is nowhere", file.display(), path.display());
+                named += 1;
+            }
+        }
+    }
+    assert!(named > 100, "only {named} files are named");
 }

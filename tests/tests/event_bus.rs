@@ -30,7 +30,7 @@ async fn listen(stack: &Stack, pattern: &Value) -> String {
 }
 
 /// The details of the events that have come since the last time.
-async fn heard(stack: &Stack, queue: &str) -> Vec<Value> {
+async fn received(stack: &Stack, queue: &str) -> Vec<Value> {
     let receive = stack.sqs.receive_message().queue_url(queue).max_number_of_messages(10);
     let messages = receive.send().await.unwrap().messages.unwrap_or_default().into_iter();
     let event = |body: String| serde_json::from_str::<Value>(&body).unwrap()["detail"].take();
@@ -52,7 +52,7 @@ async fn a_subscription_that_is_disabled_is_told_to_whom_it_belongs() {
     user.start(&json!({"agent_name": "echo", "input_message": "x"})).await;
 
     let detail =
-        eventually("the event", async || heard(&stack, &queue).await.into_iter().next()).await;
+        eventually("the event", async || received(&stack, &queue).await.into_iter().next()).await;
     let schema = include_str!("../../infra/events/subscription-disabled.schema.json");
     let schema: Value = serde_json::from_str(schema).unwrap();
     jsonschema::validate(&schema, &detail).unwrap();
@@ -88,7 +88,7 @@ async fn a_subscriber_gets_every_change_with_its_order() {
 
     let details = std::sync::Mutex::new(HashMap::<String, Value>::new());
     eventually("both events", async || {
-        for detail in heard(&stack, &queue).await {
+        for detail in received(&stack, &queue).await {
             details.lock().unwrap().insert(detail["status"].as_str().unwrap().to_owned(), detail);
         }
         (details.lock().unwrap().len() == 2).then_some(())

@@ -1,4 +1,4 @@
-//! The row is the truth: whatever message is lost, and whoever dies, what is owed is paid.
+//! The row is the truth: whatever message is lost, and whoever dies, what is owed is done.
 
 use std::time::Duration;
 
@@ -10,9 +10,9 @@ use relay::{
         caller::Actor,
         debt::{Debt, DebtKind},
         delivery::{CALLBACK_TARGET, Delivery},
+        event_type::EventType,
         execution::Execution,
         id::ExecutionId,
-        news::NewsType,
         protocol::Grounds,
         status::Rank,
         time::Timestamp,
@@ -48,7 +48,7 @@ async fn accepted(
         "state_machine_arn": stack.output(machine), "status": "queued", "redrive_count": 0, "rank": 0,
         "created_at": now, "updated_at": now, "launch_before": now.plus(HOUR),
         "due_at": now, "debt": Debt::of(DebtKind::Launch, &run),
-        "callback_events": callback_url.map_or(vec![], |_| NewsType::ENDS.to_vec()),
+        "callback_events": callback_url.map_or(vec![], |_| EventType::ENDS.to_vec()),
     });
     row.as_object_mut().unwrap().extend(attributes.as_object().unwrap().clone());
     let execution: Execution = serde_json::from_value(row).unwrap();
@@ -144,7 +144,7 @@ async fn a_delivery_whose_message_was_lost_or_whose_attempt_died_is_made() {
             ..before.clone()
         };
         let owed =
-            Delivery::owed(&ended, NewsType::Completed, CALLBACK_TARGET, Duration::ZERO, HOUR);
+            Delivery::owed(&ended, EventType::Completed, CALLBACK_TARGET, Duration::ZERO, HOUR);
         let owing = std::slice::from_ref(&owed);
         let step = stack.executions().advance(&before, &ended, Grounds::Told, None, owing).await;
         assert_eq!(step.unwrap(), Step::Applied);
@@ -500,7 +500,7 @@ async fn a_run_of_a_machine_that_may_not_be_started_fails_at_once_and_says_why()
     let results = user.results(&id).await;
     assert!(results.body.to_string().contains("AgentStateMachines"), "{results:?}");
     user.wait_for_parts(&id).await;
-    assert!(user.stack.parts(&id).await["state"].get("launch_answered").is_none(), "one try");
+    assert!(user.stack.parts(&id).await["state"].get("launch_answered").is_none(), "one attempt");
     let dead = stack.sqs.receive_message().queue_url(stack.output("LaunchDeadLettersUrl"));
     let dead = dead.max_number_of_messages(10).visibility_timeout(0).send().await.unwrap();
     assert!(!format!("{:?}", dead.messages).contains(&id), "{dead:?}");
@@ -516,8 +516,8 @@ async fn a_cancelled_run_that_may_not_be_started_ends_unless_a_try_was_not_answe
         let attributes = json!({"state_machine_arn": denied_machine(&stack), "due_at": later});
         let run = accepted(&user, "EchoMachineArn", None, attributes).await;
         let id = &run.execution_id;
-        let Claim::Claimed(_, tries) = executions.claim(id).await.unwrap() else { panic!() };
-        let answered = is_answered.then_some(tries.made);
+        let Claim::Claimed(_, attempts) = executions.claim(id).await.unwrap() else { panic!() };
+        let answered = is_answered.then_some(attempts.made);
         executions.delay_launch(id, later, answered).await.unwrap();
 
         let path = format!("/v1/executions/{id}/cancel");

@@ -161,8 +161,8 @@ const RESOURCES: &[(&str, Needs)] = &[
     ("agents://agents/{agent_name}", Nothing),
 ];
 
-/// Each type of news, which leaves by callback and subscription.
-const NEWS: &[(&str, Needs)] = &[
+/// Each type of event, which leaves by callback and subscription.
+const EVENTS: &[(&str, Needs)] = &[
     ("execution.running", Grant("view:echo")),
     ("execution.progress", Grant("view:echo")),
     ("execution.input_required", Grant("view:echo")),
@@ -230,12 +230,12 @@ async fn no_way_in_or_out_is_in_no_row() {
     resources.extend(templates);
     assert_eq!(sorted(resources), rows(RESOURCES));
 
-    let news = &document["components"]["schemas"]["NewsType"]["oneOf"];
-    let kinds = news.as_array().unwrap().iter().flat_map(|it| {
+    let types = &document["components"]["schemas"]["EventType"]["oneOf"];
+    let kinds = types.as_array().unwrap().iter().flat_map(|it| {
         let several = it["enum"].as_array().into_iter().flatten();
         several.chain(it.get("const")).map(|it| it.as_str().unwrap().to_owned()).collect::<Vec<_>>()
     });
-    assert_eq!(sorted(kinds.collect()), rows(NEWS));
+    assert_eq!(sorted(kinds.collect()), rows(EVENTS));
 }
 
 /// The status of an operation on a run of `echo` that has ended.

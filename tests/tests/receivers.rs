@@ -223,8 +223,8 @@ async fn an_answer_counts_by_its_status_line_whatever_else_it_is() {
         (ok("content-length: 9\r\n"), "ok"),
         (ok("content-length: ok\r\n"), "ok"),
         (ok("transfer-encoding: chunked\r\n\r\n2\r\nok\r\nbroken"), "ok"),
-        ("HTTP/1.1 200 OK\r\n".to_owned(), "its headers do not end"),
-        ("HTTP/1.1 200 OK\r\nserver: x\r\nx-".to_owned(), "its headers do not end"),
+        ("HTTP/1.1 200 OK\r\n".to_owned(), "the response headers are cut off"),
+        ("HTTP/1.1 200 OK\r\nserver: x\r\nx-".to_owned(), "the response headers are cut off"),
     ];
     let good = good.iter().map(|(answer, detail)| async move {
         bytes(user, ("/hook", &[answer], "delivered", 1, detail), false).await;
@@ -246,7 +246,7 @@ async fn an_answer_counts_by_its_status_line_whatever_else_it_is() {
     let rows: [(&str, &[&str], &str, usize, &str); 10] = [
         ("/x", &[waf, &ok], "delivered", 2, "Just a moment..."),
         ("/x", &[waf], "undelivered", ATTEMPTS, "Just a moment..."),
-        ("/x", &[gone, &ok], "undelivered", 1, "the receiver wants no more"),
+        ("/x", &[gone, &ok], "undelivered", 1, "the receiver no longer wants events"),
         ("/x", &[&slash], "undelivered", ATTEMPTS, "redirect not followed: /x/"),
         ("/x", &[&sign_in, &ok], "delivered", 2, "redirect not followed: http://else.example/in?…"),
         ("/hooks-wait/4", &[broken, &finished], "delivered", 2, ""),

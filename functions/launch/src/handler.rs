@@ -1,4 +1,4 @@
-//! One message: whatever Step Functions owes a run, be it its start, an answer or its end.
+//! One message: tells Step Functions what it is to know of a run, be it its start, an answer or its end.
 
 use std::time::Duration;
 
@@ -9,14 +9,14 @@ use relay::{
         failure,
         queue::{self, LaunchMessage, MAX_DELAY, Queue},
         step_functions::{Given, Started, StepFunctions},
-        telemetry::{self, Invocation, RunNews},
+        telemetry::{self, Invocation, RunMetric},
     },
     domain::{
         error::Error,
         execution::Execution,
         id::{ExecutionId, QuestionId},
         observation::Observation,
-        protocol::{Grounds, Next, Tries, UnclaimedEnd},
+        protocol::{Grounds, LaunchAttempts, Next, UnclaimedEnd},
         question::{Question, QuestionState},
         status::{Rank, Status, StopReason, default_code},
         time::Timestamp,
@@ -31,7 +31,7 @@ pub(crate) struct Launcher {
     pub(crate) settle: Settle,
     pub(crate) step_functions: StepFunctions,
     pub(crate) queue: Queue,
-    /// After which silence `sweep` hurries a launch again.
+    /// After which silence `sweep` sends the hint for a launch again.
     pub(crate) launch_overdue: Duration,
 }
 
@@ -41,7 +41,8 @@ pub(crate) async fn handle(
 ) -> Result<SqsBatchResponse, Diagnostic> {
     let mut metrics = Invocation::start("launch", Some(&context));
     let response =
-        queue::consume(event, |message: LaunchMessage, trace| launcher.pay(message, trace)).await;
+        queue::consume(event, |message: LaunchMessage, trace| launcher.process(message, trace))
+            .await;
     metrics.failed = !response.batch_item_failures.is_empty();
     Ok(response)
 }
@@ -53,18 +54,18 @@ impl Launcher {
     }
 
     #[tracing::instrument(skip_all, fields(execution.id = %message.execution_id))]
-    async fn pay(&self, message: LaunchMessage, trace: Option<String>) -> Result<(), Error> {
+    async fn process(&self, message: LaunchMessage, trace: Option<String>) -> Result<(), Error> {
         let id = message.execution_id;
         if let Some(question) = message.question_id {
-            return self.pay_answer(&id, &question).await;
+            return self.process_answer(&id, &question).await;
         }
         let executions = &self.settle.executions;
         // The input never changes, so it can be read while the claim is made.
         let (claim, input) = tokio::join!(executions.claim(&id), executions.find_input(&id));
         match claim? {
-            Claim::Claimed(execution, tries) => {
+            Claim::Claimed(execution, attempts) => {
                 let input = input?.ok_or_else(|| Error::corrupt("an input", "it is missing"))?;
-                self.launch(&execution, input.input, trace, tries).await
+                self.launch(&execution, input.input, trace, attempts).await
             }
             Claim::Refused(execution) => match execution.position().rank {
                 Rank::Queued => self.end_unclaimed(&execution).await,
@@ -84,7 +85,11 @@ impl Launcher {
 
     /// Gives the agent the answer that it waits for, or takes a question off its run that it has
     /// stopped waiting for. Whatever the run does not hold any more is owed nothing.
-    async fn pay_answer(&self, id: &ExecutionId, question_id: &QuestionId) -> Result<(), Error> {
+    async fn process_answer(
+        &self,
+        id: &ExecutionId,
+        question_id: &QuestionId,
+    ) -> Result<(), Error> {
         let executions = &self.settle.executions;
         let question = executions.find_question(id, question_id).await?;
         let Some(question) = question.filter(|it| it.state == QuestionState::Open) else {
@@ -110,7 +115,7 @@ impl Launcher {
         Ok(())
     }
 
-    /// Gone says of a single try that it came too late; of several, one may have been taken whose
+    /// Gone says of a single attempt that it came too late; of several, one may have been taken whose
     /// reply was lost, or is on its way.
     async fn give(&self, id: &ExecutionId, question: Question) -> Result<QuestionState, Error> {
         let Question { question_id, task_token: Some(token), answer: Some(answer), .. } = question
@@ -118,12 +123,12 @@ impl Launcher {
             return Err(Error::corrupt("a question", "its token is missing"));
         };
         let executions = &self.settle.executions;
-        executions.count_try(id, &question_id).await?;
+        executions.count_attempt(id, &question_id).await?;
         if self.step_functions.answer(&token, answer).await? == Given::Taken {
             return Ok(QuestionState::Answered);
         }
-        let tried = executions.find_question(id, &question_id).await?;
-        let was_alone = tried.is_some_and(|question| question.tries == 1);
+        let attempted = executions.find_question(id, &question_id).await?;
+        let was_alone = attempted.is_some_and(|question| question.attempts == 1);
         Ok(if was_alone { QuestionState::Lapsed } else { QuestionState::Answered })
     }
 
@@ -132,7 +137,7 @@ impl Launcher {
         execution: &Execution,
         input: String,
         trace: Option<String>,
-        tries: Tries,
+        attempts: LaunchAttempts,
     ) -> Result<(), Error> {
         let id = &execution.execution_id;
         let started = self.step_functions.start(execution, input, trace).await?;
@@ -142,9 +147,9 @@ impl Launcher {
             let started_at = execution.believed(told, now);
             let started_at = started_at.unwrap_or(now.max(execution.created_at));
             let after_ms = started_at.millis_since(execution.wanted_at());
-            telemetry::record(id, &execution.agent_name, RunNews::Launched { after_ms });
+            telemetry::record(id, &execution.agent_name, RunMetric::Launched { after_ms });
         }
-        match tries.after(started.reply()) {
+        match attempts.after(started.reply()) {
             // The row stays as it is until Step Functions tells of the run, as it does at once;
             // where that is lost, `sweep` asks.
             Next::Nothing => Ok(()),
@@ -165,7 +170,7 @@ impl Launcher {
                 Ok(true)
             }
             Ok(None) => Ok(false),
-            // To try it again would change nothing.
+            // Another attempt would change nothing.
             Err(error @ Error::Forbidden(_)) => {
                 failure::log(&error);
                 Ok(false)
@@ -190,7 +195,7 @@ impl Launcher {
         }
     }
 
-    /// Ends a run that cannot be started. That is presumed: a try of which nothing is known may
+    /// Ends a run that cannot be started. That is presumed: an attempt of which nothing is known may
     /// have started it.
     async fn presume(&self, execution: &Execution, started: Started) -> Result<(), Error> {
         let id = &execution.execution_id;
@@ -285,11 +290,13 @@ impl Launcher {
         Ok(())
     }
 
-    /// Stops a run that was told to have ended, should it run all the same.
+    /// Stops a run that was reported as ended, should it run all the same.
     async fn stop_presumed(&self, execution: &Execution) -> Result<(), Error> {
         let id = &execution.execution_id;
         let code = execution.error_code.as_deref().unwrap_or(default_code(execution.status));
-        self.step_functions.stop(execution, code, "it was told to have ended").await?;
+        self.step_functions
+            .stop(execution, code, "agent-relay had already reported that it ended")
+            .await?;
         info!("{id} was reported as ended: it is no longer running");
         Ok(())
     }

@@ -106,7 +106,7 @@ pub(crate) fn object(node: Node<'_>) -> Result<Json, String> {
         return Ok(empty());
     }
     if surrogate::lone_surrogate(&text).is_some() {
-        return Err("holds half a character".to_owned());
+        return Err("has an unpaired UTF-16 surrogate".to_owned());
     }
     Json::parse(&text).filter(|json| json.node().is_object()).ok_or_else(must)
 }
@@ -194,7 +194,7 @@ mod tests {
             assert_eq!(said, "parameters must be an object", "{wrong}");
         }
         let half = with("parameters", r#""{\"a\":\"\\ud83d\"}""#).unwrap_err();
-        assert_eq!(half, "parameters holds half a character");
+        assert_eq!(half, "parameters has an unpaired UTF-16 surrogate");
     }
 
     #[test]

@@ -9,7 +9,6 @@ use relay::{
     domain::{
         caller::Caller,
         error::Error,
-        id::ExecutionId,
         json::Json,
         loops::Home,
         request::{IdempotencyKey, StartBody, from_text, parse_object},
@@ -19,6 +18,8 @@ use relay::{
 };
 use serde::Deserialize;
 use serde_json::json;
+
+use crate::answer::parse_id;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -99,10 +100,6 @@ async fn start(
     key: Option<&IdempotencyKey>,
 ) -> Result<Receipt, Error> {
     Ok(services.start.start(caller, body, key).await?.receipt)
-}
-
-fn parse_id(text: &str) -> Result<ExecutionId, Error> {
-    text.parse().map_err(|_| Error::NotFound("execution"))
 }
 
 /// The envelope knows fewer statuses than REST: whatever is wrong with a call is a 400, and

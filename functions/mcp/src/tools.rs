@@ -142,7 +142,7 @@ async fn start(
     }
 
     // From here on the start is accepted, whatever happens: a run that cannot be watched is
-    // answered like one of which there was no news in time.
+    // answered like one to which nothing happened in time.
     let mut receipt = accepted.receipt;
     let link = resources::link(&receipt.execution_id);
     if wait > 0 {
@@ -153,7 +153,7 @@ async fn start(
                 result.content.push(ContentBlock::resource_link(link));
                 return Ok(result.into());
             }
-            Started::Goes(news) => receipt = news,
+            Started::Goes(now) => receipt = now,
         }
     }
     let mut result = structured(&StartAnswer::Started(&receipt))?;

@@ -151,9 +151,7 @@ impl<H: ServerHandler + Clone> Transport<H> {
         };
         if let Some(place) = surrogate::lone_surrogate(text) {
             let place = document::line_and_column(text, place);
-            let reason = format!(
-                "half a character at {place}: a surrogate without the other one of its pair"
-            );
+            let reason = format!("unpaired UTF-16 surrogate at {place}");
             return no_json(&message::id(&message.node().members()), &reason);
         }
         if message.node().is_list() {
@@ -497,7 +495,10 @@ mod tests {
         ] {
             let (status, code, found, message) = error(body).await;
             assert_eq!((status, code, found), (400, -32700, id));
-            assert!(message.starts_with("half a character at line 1 column "), "{message}");
+            assert!(
+                message.starts_with("unpaired UTF-16 surrogate at line 1 column "),
+                "{message}"
+            );
         }
         for body in [&b""[..], b"{", b"\xff", b"{\"a\":\"\xff\"}", &b"[".repeat(100_000)] {
             let (status, code, id, _) = error(body).await;

@@ -77,7 +77,7 @@ impl Rotation {
         Ok(())
     }
 
-    /// Makes the new key, unless an earlier try has.
+    /// Makes the new key, unless an earlier attempt has.
     async fn create(&self, secret: &str, version: &str) -> Result<(), Error> {
         if self.read(secret, PENDING, Some(version)).await?.is_some() {
             return Ok(());
@@ -112,11 +112,11 @@ impl Rotation {
         let first = old.lineage(&ApiKeyHash::of(&current.api_key));
         let key = ApiKey {
             created_at: now,
-            // A rotation that fails is tried again for as long as an overlap.
+            // A rotation that fails is attempted again for as long as an overlap.
             expires_at: Some(now.plus(self.lifetime + 2 * self.overlap)),
             revoked_at: None,
             lineage: Some(first.clone()),
-            heir: None,
+            successor: None,
             ..old
         };
         // Before the row, whose being there says that all of this is done.

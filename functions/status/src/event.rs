@@ -66,7 +66,7 @@ fn missing(field: &str) -> Error {
 /// The status that Step Functions calls so.
 fn status(word: &str) -> Option<Status> {
     match word {
-        // A run that waits for its redrive is on its way, and will be heard of again.
+        // A run that waits for its redrive is on its way, and has events to come.
         "RUNNING" | "PENDING_REDRIVE" => Some(Status::Running),
         "SUCCEEDED" => Some(Status::Completed),
         "FAILED" => Some(Status::Failed),

@@ -56,7 +56,7 @@ impl StatusHandler {
         let Some(Observed { mut observation, is_truncated }) = event::read(event)? else {
             return Ok(false);
         };
-        if is_truncated && self.settle.is_news(&observation).await? {
+        if is_truncated && self.settle.would_move(&observation).await? {
             observation = self.whole(&observation).await?;
         }
         let id = &observation.execution_id;

@@ -1,5 +1,5 @@
-//! One sweep: finds what is overdue, of each kind side by side, and does or hurries exactly what
-//! each item owes.
+//! One sweep: finds what is overdue, of each kind side by side, and does exactly what each item still
+//! needs, or sends its hint again.
 
 use std::{
     sync::atomic::AtomicU32,
@@ -23,17 +23,54 @@ use serde_json::{Value, json};
 use tracing::info;
 
 use crate::{
-    report::{Reconciled, Repair, Report},
+    open_runs::OpenRuns,
+    report::{Reconciled, Repair, Report, Reporter},
     round::Round,
     sweeper::Sweeper,
 };
 
-/// How many keys of one kind are read side by side, and how many items of each are looked after.
+/// How many keys of one kind are read side by side, and how many items of each are processed.
 const KEYS_AT_ONCE: usize = 2;
 const ITEMS_AT_ONCE: usize = 8;
 
 /// Of what is left one call counts so much of each key.
 const COUNTED: i32 = 10_000;
+
+/// The part of the budget that is kept for runs that cannot wait: an eighth.
+const RESERVE: u32 = 8;
+
+#[derive(Debug)]
+pub(crate) struct Sweeper {
+    pub(crate) settle: Settle,
+    pub(crate) step_functions: StepFunctions,
+    pub(crate) due: Due,
+    pub(crate) launch_queue: Queue,
+    reporter: Reporter,
+    open_runs: Mutex<OpenRuns>,
+    pub(crate) launch_overdue: Duration,
+    /// How many runs one sweep may ask Step Functions about.
+    describe_budget: u32,
+}
+
+impl Sweeper {
+    pub(crate) fn from_env(aws: &Aws) -> Result<Self, InvalidVariable> {
+        let dynamodb = aws.dynamodb.clone();
+        let queue_url = env::required("LAUNCH_QUEUE_URL")?;
+        Ok(Self {
+            settle: Settle::from_env(aws)?,
+            step_functions: StepFunctions::new(&aws.config),
+            due: Due::new(dynamodb, env::required("EXECUTIONS_TABLE")?),
+            launch_queue: Queue::new(aws.sqs.clone(), queue_url),
+            reporter: Reporter::new(
+                aws_sdk_cloudwatch::Client::new(&aws.config),
+                env::required("STACK_NAME")?,
+            ),
+            open_runs: Mutex::default(),
+            launch_overdue: env::seconds("LAUNCH_OVERDUE_SECONDS")?,
+            describe_budget: env::parsed("DESCRIBE_BUDGET")?,
+        })
+    }
+}
 
 /// Answers how many items were overdue and how many repaired, for whoever calls it by hand.
 pub(crate) async fn handle(sweeper: &Sweeper, context: &Context) -> Result<Value, Diagnostic> {
@@ -54,9 +91,9 @@ pub(crate) async fn handle(sweeper: &Sweeper, context: &Context) -> Result<Value
 impl Sweeper {
     /// Whatever fails in it leaves the rest as it is.
     async fn sweep(&self) -> Report {
-        let mut census = self.census.lock().await;
+        let mut open_runs = self.open_runs.lock().await;
         let polls = self.describe_budget - self.reserve();
-        let minutes = census.open_runs() / u64::from(polls.max(1));
+        let minutes = open_runs.count() / u64::from(polls.max(1));
         let round = Round {
             now: Timestamp::now(),
             clock: Instant::now(),
@@ -69,10 +106,10 @@ impl Sweeper {
             report.add(&lane);
         }
         // Figures come last, and cost nobody anything when they fail.
-        if let Err(error) = census.go_on(&self.due).await {
+        if let Err(error) = open_runs.count_on(&self.due).await {
             failure::log(&error);
         }
-        report.open_runs = census.open_runs();
+        report.open_runs = open_runs.count();
         match self.due.count(&Debt::dead(), round.now, COUNTED, None).await {
             Ok((count, _)) => report.dead = count,
             Err(error) => failure::log(&error),
@@ -80,7 +117,11 @@ impl Sweeper {
         report
     }
 
-    /// Looks after all that is overdue of one kind.
+    pub(crate) const fn reserve(&self) -> u32 {
+        self.describe_budget / RESERVE
+    }
+
+    /// Processes all that is overdue of one kind.
     async fn reconcile_all(&self, kind: DebtKind, round: &Round) -> Report {
         let reports = stream::iter(kind.keys())
             .map(|debt| async move { self.reconcile_key(kind, &debt, round).await })
@@ -93,7 +134,7 @@ impl Sweeper {
         sum
     }
 
-    /// Looks after what is overdue under one key, in pages from either end by turns, until they
+    /// Processes what is overdue under one key, in pages from either end by turns, until they
     /// meet or the time is up: so neither the oldest nor the newest wait for each other, and what
     /// cannot be moved is passed by.
     async fn reconcile_key(&self, kind: DebtKind, debt: &Debt, round: &Round) -> Report {
@@ -210,7 +251,7 @@ mod tests {
         DueItem::of(&to_item(&item).unwrap()).unwrap()
     }
 
-    /// As `reconcile_key` reads them: the times in the order in which they are looked after.
+    /// As `reconcile_key` reads them: the times in the order in which they are processed.
     fn read(times: &[i64], page: usize) -> Vec<i64> {
         let mut between = Between { from: None, to: None };
         let (mut oldest, mut newest) = (times.chunks(page), times.rchunks(page));
@@ -237,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_and_the_newest_are_looked_after_by_turns_until_they_meet() {
+    fn the_oldest_and_the_newest_are_processed_by_turns_until_they_meet() {
         // Where they meet one comes twice.
         assert_eq!(read(&[1, 2, 3, 4, 5, 6, 7], 2), [1, 2, 7, 6, 3, 4, 5, 4]);
         assert_eq!(read(&[1, 2, 3, 4, 5, 6], 2), [1, 2, 6, 5, 3, 4, 4]);

@@ -1,8 +1,8 @@
-//! Each minute: pays what any row still owes, whatever became of the messages that hurried it.
+//! Each minute: processes what is overdue in any row, whatever became of its hints and events.
 
-mod census;
+mod backoff;
 mod handler;
-mod patience;
+mod open_runs;
 mod repair;
 mod report;
 mod round;

@@ -1,4 +1,4 @@
-//! Looks after one overdue item: does or hurries exactly what it owes.
+//! Processes one overdue item: does exactly what it still needs, or sends its hint again.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use relay::{
         execution::Execution,
         id::ExecutionId,
         observation::Observation,
-        protocol::{Grounds, Poll},
+        protocol::{Grounds, Poll, held_for},
         status::{LONGEST_RUN, Rank, Status},
         time::Timestamp,
     },
@@ -26,15 +26,16 @@ use relay::{
 use tracing::{info, warn};
 
 use crate::{
-    patience::{WELL_AFTER, hint_again, is_over, retry_again, silence},
+    backoff::{WELL_AFTER, hint_again, is_over, retry_again, silence},
+    handler::Sweeper,
     report::{Reconciled, Repair},
     round::Round,
     sweeper::Sweeper,
 };
 
 impl Sweeper {
-    /// Looks after one item, if nobody else has. It is put off first, whatever it is: what cannot
-    /// be looked after stands in nobody's way.
+    /// Processes one item, if nobody else has. It is postponed first, whatever it is: so what cannot be
+    /// processed is in nobody's way.
     pub(crate) async fn reconcile(
         &self,
         kind: DebtKind,
@@ -58,14 +59,14 @@ impl Sweeper {
                 let kept = self.settle.executions.keep_longer(run, now.plus(LONGEST_RUN)).await;
                 kept.unwrap_or_else(|error| failure::log(&error));
             }
-            self.due.bury(item, reason).await?;
+            self.due.dead_letter(item, reason).await?;
             return Ok(Reconciled::GivenUp);
         }
         let overdue = match overdue {
             Ok(overdue) => overdue,
             Err(error) => {
-                let until = now.plus(retry_again(self.settle.news_overdue, sweeps));
-                self.due.postpone(item, kind, until, sweeps).await?;
+                let until = now.plus(retry_again(self.settle.event_overdue, sweeps));
+                self.due.postpone(item, kind, until, Some(sweeps)).await?;
                 warn!(execution.id = item.execution_id, part = item.part, "it cannot be read");
                 return Err(error);
             }
@@ -74,7 +75,7 @@ impl Sweeper {
             Overdue::Run(run) => self.reconcile_run(kind, item, &run, sweeps, round).await,
             Overdue::Question(question, user) => {
                 let until = now.plus(hint_again(self.launch_overdue, sweeps));
-                if self.due.postpone(item, kind, until, sweeps).await? == Step::Stale {
+                if self.due.postpone(item, kind, until, Some(sweeps)).await? == Step::Stale {
                     return Ok(Reconciled::Elsewhere);
                 }
                 let message = LaunchMessage::answering(id(item)?, question);
@@ -82,10 +83,9 @@ impl Sweeper {
                 Ok(Reconciled::Repaired(Repair::Answer))
             }
             Overdue::Delivery { user, leased_until } => {
-                let held = leased_until.map_or(0, |until| until.millis_since(now));
-                let held = Duration::from_millis(held);
+                let held = held_for(leased_until, now);
                 let until = now.plus(hint_again(self.settle.delivery_overdue, sweeps).max(held));
-                if self.due.postpone(item, kind, until, sweeps).await? == Step::Stale {
+                if self.due.postpone(item, kind, until, Some(sweeps)).await? == Step::Stale {
                     return Ok(Reconciled::Elsewhere);
                 }
                 let message = DeliveryMessage { execution_id: id(item)?, part: item.part.clone() };
@@ -105,7 +105,7 @@ impl Sweeper {
     ) -> Result<Reconciled, Error> {
         let now = Timestamp::now();
         let facts = run.facts();
-        let overdue = (self.launch_overdue, self.settle.news_overdue);
+        let overdue = (self.launch_overdue, self.settle.event_overdue);
         let silence = silence(overdue, sweeps, round.floor);
         let mut poll = facts.poll(now, silence);
         let until = facts.next_poll(now, silence);
@@ -120,18 +120,14 @@ impl Sweeper {
         let waits = poll == Poll::Later || (is_left_out && poll != Poll::Launch);
         // Nothing is owed of a run that has ended for good: what stands here all the same is given up.
         let is_done = run.position().rank == Rank::Ended;
-        let step = if waits && !is_done {
-            self.due.put_off(item, next, until).await?
-        } else {
-            self.due.postpone(item, next, until, sweeps).await?
-        };
-        if step == Step::Stale {
+        let counted = (!waits || is_done).then_some(sweeps);
+        if self.due.postpone(item, next, until, counted).await? == Step::Stale {
             return Ok(Reconciled::Elsewhere);
         }
         if !run.status.is_end()
             && let Err(error) = self.settle.keep(run, now).await
         {
-            // It is tried again with the next poll, long before it is needed.
+            // It is attempted again with the next poll, long before it is needed.
             failure::log(&error);
         }
         match poll {
@@ -186,7 +182,7 @@ impl Sweeper {
         let is_lost = run.facts().is_lost(now);
         let observed = match self.step_functions.describe(id, &run.execution_arn()).await {
             Ok(Some(observed)) => observed,
-            // Whoever may start it need not be able to look at it.
+            // Whoever may start it need not be able to describe it.
             Ok(None) | Err(Error::Forbidden(_)) if poll == Poll::AskOrLaunch => {
                 return Ok(self.launch(run, now).await);
             }
@@ -204,7 +200,7 @@ impl Sweeper {
                 lost("execution_lost", "Step Functions does not know this execution")
             }
             // It answers eventually consistently: not known yet.
-            Ok(None) => return Ok(Reconciled::Looked),
+            Ok(None) => return Ok(Reconciled::Checked),
         };
         let settled = self.settle.apply(&observed).await?;
         if !observed.status.is_end() && run.facts().to_stop(now).is_some() {
@@ -214,9 +210,9 @@ impl Sweeper {
         match settled {
             Settled::Applied(run) => {
                 info!(execution.id = %id, "execution {id} is {}, as reported by Step Functions", run.status);
-                Ok(Reconciled::Repaired(Repair::News))
+                Ok(Reconciled::Repaired(Repair::Event))
             }
-            Settled::Stale | Settled::Foreign | Settled::Unknown => Ok(Reconciled::Looked),
+            Settled::Stale | Settled::Foreign | Settled::Unknown => Ok(Reconciled::Checked),
         }
     }
 
@@ -226,17 +222,17 @@ impl Sweeper {
         let id = &run.execution_id;
         let observed = match self.step_functions.describe(id, &run.execution_arn()).await {
             Ok(Some(observed)) => observed,
-            // Nobody who may not look at it learns any more of it.
+            // Nobody who may not describe it learns any more of it.
             Ok(None) | Err(Error::Forbidden(_)) => {
                 self.settle.confirm(run).await?;
-                return Ok(Reconciled::Looked);
+                return Ok(Reconciled::Checked);
             }
             Err(error) => return Err(error),
         };
         if observed.status.is_end() {
             self.settle.apply(&observed).await?;
             warn!(execution.id = %id, "{id} did not end as it was reported");
-            return Ok(Reconciled::Repaired(Repair::News));
+            return Ok(Reconciled::Repaired(Repair::Event));
         }
         warn!(execution.id = %id, "{id} is still running, but was reported as ended");
         self.hint_launch(run, Duration::ZERO).await;

@@ -8,11 +8,11 @@ use relay::domain::error::Error;
 
 const NAMESPACE: &str = "MCPServer/Agents";
 
-/// What was done or hurried for an item whose message or event did not do it.
+/// What was done, or hinted at again, for an item whose message or event did not do it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Repair {
     Launch,
-    News,
+    Event,
     Stop,
     Answer,
     Delivery,
@@ -20,12 +20,13 @@ pub(crate) enum Repair {
 
 impl Repair {
     pub(crate) const ALL: [Self; 5] =
-        [Self::Launch, Self::News, Self::Stop, Self::Answer, Self::Delivery];
+        [Self::Launch, Self::Event, Self::Stop, Self::Answer, Self::Delivery];
 
     const fn as_str(self) -> &'static str {
         match self {
             Self::Launch => "launch",
-            Self::News => "news",
+            // So dashboards and alarms know it.
+            Self::Event => "news",
             Self::Stop => "stop",
             Self::Answer => "answer",
             Self::Delivery => "delivery",
@@ -33,18 +34,18 @@ impl Repair {
     }
 }
 
-/// What came of looking after an item.
+/// What came of processing an item.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Reconciled {
     /// Somebody else has, or there is no need.
     Elsewhere,
     /// All was as it should be.
-    Looked,
+    Checked,
     /// The budget leaves it out.
     PutOff,
-    /// It was tried in vain too often.
+    /// It was attempted in vain too often.
     GivenUp,
-    /// A queued run was hurried.
+    /// The hint for a queued run was sent again.
     Queued {
         age_ms: u64,
     },
@@ -55,13 +56,13 @@ pub(crate) enum Reconciled {
 pub(crate) struct Report {
     /// Runs that have not ended.
     pub(crate) open_runs: u64,
-    /// Items that were looked after.
+    /// Items that were processed.
     pub(crate) overdue: u64,
-    /// Items, or whole pages, that could not be looked after.
+    /// Items, or whole pages, that could not be processed.
     pub(crate) failed: u64,
-    /// Items that were tried in vain too often.
+    /// Items that were attempted in vain too often.
     pub(crate) given_up: u64,
-    /// All of these that no operator has looked after.
+    /// All dead letters that no operator has replayed.
     pub(crate) dead: u64,
     /// Runs that the budget has left out, to be asked about later.
     pub(crate) put_off: u64,
@@ -96,7 +97,7 @@ impl Report {
                 self.given_up += 1;
                 None
             }
-            Reconciled::Looked => None,
+            Reconciled::Checked => None,
             Reconciled::Queued { age_ms } => {
                 self.oldest_queued_ms = self.oldest_queued_ms.max(age_ms);
                 Some(Repair::Launch)

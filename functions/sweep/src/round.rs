@@ -16,7 +16,7 @@ pub(crate) struct Round {
     pub(crate) clock: Instant,
     /// How many runs may still be asked about.
     pub(crate) budget: AtomicU32,
-    /// Between two looks at one run there is at least so much, with as many runs as there are.
+    /// Between two polls of one run there is at least so much, with as many runs as there are.
     pub(crate) floor: Duration,
 }
 

@@ -245,10 +245,10 @@ fn size_of_chunk(line: &[u8]) -> Option<u64> {
 /// may be secrets.
 pub(crate) fn redirect_target(from: &Url, location: &str) -> String {
     let Ok(mut target) = from.join(location) else {
-        return "what is no URL".to_owned();
+        return "invalid Location header".to_owned();
     };
     if !matches!(target.scheme(), "http" | "https") {
-        return format!("a URL of {}", target.scheme());
+        return format!("a {} URL", target.scheme());
     }
     // Of a URL with a host, as these are, both can be changed.
     let (_, _) = (target.set_username(""), target.set_password(None));
@@ -408,10 +408,10 @@ mod tests {
             ("", "https://example.com/hook?…"),
             ("?again=1", "https://example.com/hook?…"),
             ("/a b\u{1b}[31m", "https://example.com/a%20b%1B[31m"),
-            ("mailto:user@example.com", "a URL of mailto"),
-            ("data:text/plain,hidden", "a URL of data"),
-            ("https://", "what is no URL"),
-            ("http://[", "what is no URL"),
+            ("mailto:user@example.com", "a mailto URL"),
+            ("data:text/plain,hidden", "a data URL"),
+            ("https://", "invalid Location header"),
+            ("http://[", "invalid Location header"),
         ] {
             assert_eq!(redirect_target(&from, location), shown, "{location}");
         }

@@ -13,16 +13,16 @@ use relay::{
         env, failure,
         master_secret::MasterSecret,
         queue::{self, DeliveryMessage, MAX_DELAY, Queue},
-        telemetry::{self, Invocation, RunNews},
+        telemetry::{self, Invocation, RunMetric},
     },
     domain::{
         attempt::Attempt,
         callback::Callback,
         delivery::Delivery,
         error::Error,
+        event_type::EventType,
         health::{Attempted, Health},
         loops::RelayId,
-        news::NewsType,
         outcome::Outcome,
         schedule::Schedule,
         signature::Signing,
@@ -56,7 +56,7 @@ pub(crate) struct DeliveryWorker {
     schedule: Schedule,
     master_secret: MasterSecret,
     lease: Duration,
-    /// After which silence `sweep` hurries a delivery again.
+    /// After which silence `sweep` sends the hint for a delivery again.
     overdue: Duration,
     /// How many deliveries this invocation has given up.
     undelivered: AtomicUsize,
@@ -96,11 +96,11 @@ impl DeliveryWorker {
 
     /// Makes the calls that the first delivery would wait for.
     pub(crate) async fn warm_up(&self) {
-        drop(tokio::join!(self.executions.prepare_batch(), self.master_secret.read()));
+        drop(tokio::join!(self.executions.warm_up_batch(), self.master_secret.read()));
     }
 
     #[tracing::instrument(skip_all, fields(execution.id = %message.execution_id, delivery = message.part))]
-    async fn deliver(&self, message: DeliveryMessage) -> Result<(), Error> {
+    async fn attempt(&self, message: DeliveryMessage) -> Result<(), Error> {
         let DeliveryMessage { execution_id: id, part } = message;
         // Before the lease, which a secret that cannot be read would hold in vain.
         let master = self.master_secret.read().await?;
@@ -115,28 +115,27 @@ impl DeliveryWorker {
                 return Ok(());
             }
         };
-        if self.schedule.is_worn_out(&delivery) {
+        if self.schedule.is_exhausted(&delivery) {
             warn!("given up after {} leases", delivery.attempt_count);
             self.undelivered.fetch_add(1, Ordering::Relaxed);
-            return self.give_up(&delivery, "its attempts ended without a result too often").await;
+            return self.abandon(&delivery, "its attempts ended without a result too often").await;
         }
         let Delivered { callback, health, outcome, signing } =
             self.executions.find_delivered(&delivery).await?;
         let Some(callback) = callback else {
-            return self.give_up(&delivery, "the subscription is gone").await;
+            return self.abandon(&delivery, "the subscription is gone").await;
         };
         if health.is_some_and(|health| health.is_disabled()) {
-            return self.give_up(&delivery, "the subscription is disabled").await;
+            return self.abandon(&delivery, "the subscription is disabled").await;
         }
         if outcome.as_ref().is_some_and(|outcome| delivery.is_refuted_by(outcome)) {
-            let reason =
-                "Step Functions has told another end since, which has a delivery of its own";
+            let reason = "a later status replaced this event";
             return self.end(&delivery, reason, Verdict::Dropped).await;
         }
         // At the time at which it leaves, whatever was so when it was owed.
         if !self.rights.may_be_told(callback.holder.as_ref(), delivery.about()).await? {
             let reason = "the key that asked for it has ended, or may not view the agent";
-            return self.give_up(&delivery, reason).await;
+            return self.abandon(&delivery, reason).await;
         }
         let now = Timestamp::now();
         let host = callback.url.host();
@@ -190,17 +189,17 @@ impl DeliveryWorker {
         match verdict {
             Verdict::Delivered => {
                 let after_ms = now.millis_since(delivery.occurred_at);
-                telemetry::record(&id, &delivery.agent_name, RunNews::CalledBack { after_ms });
+                telemetry::record(&id, &delivery.agent_name, RunMetric::CalledBack { after_ms });
             }
             // Who has asked for a test sees what comes of it.
-            Verdict::Undelivered if delivery.news == NewsType::Test => {}
+            Verdict::Undelivered if delivery.event == EventType::Test => {}
             Verdict::Dropped => {}
             Verdict::Undelivered => drop(self.undelivered.fetch_add(1, Ordering::Relaxed)),
             Verdict::Again { next_attempt_at, .. } => {
                 self.enqueue_hint(&delivery, next_attempt_at).await;
             }
         }
-        self.take_in(&delivery, health, attempt.status, verdict).await;
+        self.record_health(&delivery, health, attempt.status, verdict).await;
         Ok(())
     }
 
@@ -218,8 +217,10 @@ impl DeliveryWorker {
     async fn put_off(&self, delivery: &Delivery, full: Full, now: Timestamp) -> Result<(), Error> {
         let Some(later) = full.until.filter(|until| until.seconds() < delivery.ttl) else {
             self.undelivered.fetch_add(1, Ordering::Relaxed);
-            let reason = "more was owed than may be sent within a day, or while it is kept";
-            return self.give_up(delivery, reason).await;
+            let bound = if full.until.is_some() { "the delivery is kept" } else { "a day" };
+            let reason =
+                format!("the queue for this {} is longer than {bound}", full.whose.as_str());
+            return self.abandon(delivery, &reason).await;
         };
         let due_at = self.due_at(later, now);
         if !self.deliveries.put_off(delivery, full.whose, later, due_at).await? {
@@ -231,9 +232,9 @@ impl DeliveryWorker {
         Ok(())
     }
 
-    /// Tells what an attempt says of a subscription's receiver. The delivery is recorded, and not made again
+    /// Records what an attempt says of a subscription's receiver. The delivery is recorded, and not made again
     /// because of this.
-    async fn take_in(
+    async fn record_health(
         &self,
         delivery: &Delivery,
         health: Option<Health>,
@@ -246,18 +247,18 @@ impl DeliveryWorker {
             Verdict::Again { .. } => Attempted::Failed,
             Verdict::Undelivered if status == Some(410) => Attempted::Gone,
             // A test is attempted once by its nature: it was not given up after many.
-            Verdict::Undelivered if delivery.news == NewsType::Test => Attempted::Failed,
+            Verdict::Undelivered if delivery.event == EventType::Test => Attempted::Failed,
             Verdict::Undelivered | Verdict::Dropped => Attempted::GivenUp,
         };
-        let taken = self.endpoints.take_in(&delivery.user_id, &id, &health, attempted);
-        match Box::pin(taken).await {
+        let recorded = self.endpoints.record_attempt(&delivery.user_id, &id, &health, attempted);
+        match Box::pin(recorded).await {
             Ok(disabled) => drop(self.disabled.fetch_add(disabled.into(), Ordering::Relaxed)),
             Err(error) => failure::log(&error),
         }
     }
 
     /// Ends a delivery without a POST: not because of its receiver, so this is no alarm.
-    async fn give_up(&self, delivery: &Delivery, reason: &str) -> Result<(), Error> {
+    async fn abandon(&self, delivery: &Delivery, reason: &str) -> Result<(), Error> {
         self.end(delivery, reason, Verdict::Undelivered).await
     }
 
@@ -280,7 +281,7 @@ impl DeliveryWorker {
             return Verdict::Delivered;
         }
         // Who has asked for a test may ask again.
-        if delivery.news == NewsType::Test {
+        if delivery.event == EventType::Test {
             return Verdict::Undelivered;
         }
         let Some(pause) = verdict::pause(&self.schedule, delivery, judgement, now) else {
@@ -290,7 +291,7 @@ impl DeliveryWorker {
         Verdict::Again { next_attempt_at, due_at: self.due_at(next_attempt_at, now) }
     }
 
-    /// When `sweep` is to look after an attempt of this time.
+    /// When `sweep` is to process an attempt of this time.
     fn due_at(&self, next_attempt_at: Timestamp, now: Timestamp) -> Timestamp {
         let pause = Duration::from_millis(next_attempt_at.millis_since(now));
         next_attempt_at.plus(if pause <= MAX_DELAY { self.overdue } else { Duration::ZERO })
@@ -329,7 +330,7 @@ pub(crate) async fn handle(
 ) -> Result<SqsBatchResponse, Diagnostic> {
     let mut metrics = Invocation::start("webhook", Some(&context));
     let response =
-        queue::consume(event, |message: DeliveryMessage, _| worker.deliver(message)).await;
+        queue::consume(event, |message: DeliveryMessage, _| worker.attempt(message)).await;
     metrics.undelivered_callbacks = Some(worker.undelivered.swap(0, Ordering::Relaxed));
     metrics.delayed_callbacks =
         Some(worker.delayed.swap(0, Ordering::Relaxed)).filter(|delayed| *delayed > 0);
@@ -345,7 +346,7 @@ mod tests {
 
     use super::*;
 
-    fn delivery(news: NewsType) -> Delivery {
+    fn delivery(event: EventType) -> Delivery {
         let run: Execution = serde_json::from_value(json!({
             "execution_id": "mcp-echo-1", "user_id": "someone", "agent_name": "echo",
             "state_machine_arn": "arn:aws:states:eu-west-1:111122223333:stateMachine:echo",
@@ -353,7 +354,7 @@ mod tests {
             "created_at": 1_000, "updated_at": 2_000, "started_at": 2_000, "completed_at": 4_500,
         }))
         .unwrap();
-        Delivery::owed(&run, news, CALLBACK_TARGET, Duration::ZERO, Duration::from_hours(1))
+        Delivery::owed(&run, event, CALLBACK_TARGET, Duration::ZERO, Duration::from_hours(1))
     }
 
     #[test]
@@ -366,7 +367,7 @@ mod tests {
         ] {
             let output = format!(r#"{{"result":{written},"tools_used":["a"]}}"#);
             let outcome = Outcome { output: Some(output), rank: 90, ..Outcome::default() };
-            let body = body(&delivery(NewsType::Completed), Some(&outcome)).unwrap();
+            let body = body(&delivery(EventType::Completed), Some(&outcome)).unwrap();
 
             assert!(body.starts_with(r#"{"type":"execution.completed","timestamp":"#), "{body}");
             assert!(body.contains(r#""data":{"execution_id":"mcp-echo-1","#), "{body}");
@@ -376,7 +377,7 @@ mod tests {
 
     #[test]
     fn what_an_agent_says_is_posted_in_the_same_frame() {
-        let body = body(&delivery(NewsType::Progress), None).unwrap();
+        let body = body(&delivery(EventType::Progress), None).unwrap();
         let body: serde_json::Value = serde_json::from_str(&body).unwrap();
 
         assert_eq!(body["type"], "execution.progress");

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::primitives::{DateTime, DateTimeFormat};
 use relay::domain::{
-    callback_url::CallbackUrl, delivery::Delivery, schedule::Schedule, time::Timestamp,
+    callback_url::CallbackUrl, delivery::Delivery, schedule::Schedule, time::Timestamp, truncated,
 };
 
 use crate::answer::{Answer, Unanswered, redirect_target};
@@ -87,7 +87,7 @@ fn outcome(answer: &Answer, at: Circumstances<'_>) -> Outcome {
         // It asks for no more.
         410 => Outcome::GiveUp,
         // If an earlier attempt may have arrived, it is most likely what resumed the execution,
-        // and nothing can be told to it any more; else it ended without our news.
+        // and nothing can be told to it any more; else it ended without our event.
         409 if has_n8n_finished(answer) => {
             if at.may_have_arrived_before {
                 Outcome::Delivered
@@ -108,23 +108,23 @@ fn detail(answer: &Answer, outcome: Outcome, at: Circumstances<'_>) -> String {
     if let Some(location) = redirect.flatten() {
         // The page that comes with it repeats the URL, and what is not to be shown of it.
         let target = redirect_target(at.url.url(), location);
-        return start(&format!("redirect not followed: {target}"));
+        return kept(&format!("redirect not followed: {target}"));
     }
     let meaning = match (answer.status, outcome) {
-        (410, _) => "the receiver wants no more",
-        (401, Outcome::GiveUp) => "n8n does not take the URL's signature",
+        (410, _) => "the receiver no longer wants events",
+        (401, Outcome::GiveUp) => "n8n rejects the signature of the URL",
         (409, Outcome::Delivered) => "an earlier attempt has arrived",
         (409, Outcome::GiveUp) => "the execution has ended without this",
         _ => "",
     };
-    let unread = if answer.has_whole_head { "" } else { "its headers do not end" };
+    let unread = if answer.has_whole_head { "" } else { "the response headers are cut off" };
     let mut parts = vec![meaning, unread, &answer.body_start];
     parts.retain(|part| !part.is_empty());
-    start(&parts.join(": "))
+    kept(&parts.join(": "))
 }
 
-fn start(text: &str) -> String {
-    text.chars().take(DETAIL).collect()
+fn kept(detail: &str) -> String {
+    truncated::chars(detail, DETAIL).to_owned()
 }
 
 /// Whether `n8n` says that the execution is over: "has finished already" if it ended well, "has
@@ -138,7 +138,7 @@ fn has_n8n_finished(answer: &Answer) -> bool {
 }
 
 /// While it starts, `n8n` answers every URL with 200 and this text. Any other page is the answer
-/// of a receiver that has taken the news and speaks HTML.
+/// of a receiver that has taken the event and speaks HTML.
 fn is_n8n_starting(answer: &Answer) -> bool {
     let content_type = answer.content_type.as_deref().unwrap_or_default();
     let media_type = content_type.split(';').next().unwrap_or_default().trim();
@@ -163,7 +163,7 @@ fn retry_after(text: &str, now: Timestamp) -> Option<Duration> {
 ///
 /// A failure takes the next step of the schedule. "Not yet" takes no step, since the receiver is
 /// well: how much longer it takes is guessed from how long it has said so, and the pause is half
-/// of that, so that a workflow never waits for its news much longer than it made us wait. It ends
+/// of that, so that a workflow never waits for its event much longer than it made us wait. It ends
 /// when that has lasted as long as the whole schedule. `Retry-After` makes a pause longer, never
 /// shorter.
 pub(crate) fn pause(
@@ -359,9 +359,9 @@ mod tests {
         for (answer, again, detail) in [
             (answer(200, "", "ok"), false, "ok"),
             (answer(500, "", ""), false, ""),
-            (answer(410, "", ""), false, "the receiver wants no more"),
-            (answer(410, "", "gone"), true, "the receiver wants no more: gone"),
-            (answer(401, "", "no"), false, "n8n does not take the URL's signature: no"),
+            (answer(410, "", ""), false, "the receiver no longer wants events"),
+            (answer(410, "", "gone"), true, "the receiver no longer wants events: gone"),
+            (answer(401, "", "no"), false, "n8n rejects the signature of the URL: no"),
             (answer(409, "", RUNNING), true, RUNNING),
             (
                 answer(409, "", FINISHED),
@@ -389,8 +389,12 @@ mod tests {
                     long = &long[1..=DETAIL - 47]
                 ),
             ),
-            (cut(200), false, "its headers do not end"),
-            (cut(410), false, "the receiver wants no more: its headers do not end"),
+            (cut(200), false, "the response headers are cut off"),
+            (
+                cut(410),
+                false,
+                "the receiver no longer wants events: the response headers are cut off",
+            ),
         ] {
             assert_eq!(judge(&Ok(answer), at(&RESUME_URL, again)).detail, detail);
         }

@@ -21,7 +21,7 @@ use serde_json::json;
 
 use crate::{
     import::{self, Import},
-    output::{self, Reply, start, table},
+    output::{self, Reply, table, truncated},
     registration::check,
     rows::read,
     stack::Stack,
@@ -155,7 +155,7 @@ async fn list(stack: &Stack) -> anyhow::Result<Reply> {
                     .map(time::seconds)
                     .map_or_else(String::new, |it| format!("{it:.1} s")),
                 agent.state_machine_arn.as_str().to_owned(),
-                start(&output::plain(&agent.description), 60),
+                truncated(&output::plain(&agent.description), 60),
             ]
         })
         .collect();

@@ -24,7 +24,7 @@ impl Api {
     }
 
     /// The status of the answer to a request for the agents.
-    pub(crate) async fn look(&self, key: Option<&str>) -> anyhow::Result<u16> {
+    pub(crate) async fn probe(&self, key: Option<&str>) -> anyhow::Result<u16> {
         let request = with_key(self.client.get(format!("{}/v1/agents", self.url)), key);
         Ok(self.send(request).await?.0)
     }

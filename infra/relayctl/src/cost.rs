@@ -38,11 +38,12 @@ const SENT: f64 = 3.0;
 const ALARMS: f64 = 23.0;
 const REQUESTS_PER_SECOND: f64 = 500.0;
 /// What the sweep puts each minute (`functions/sweep/src/report.rs`), and what each record of an invocation and
-/// each of a run holds (`shared/src/telemetry.rs`): the latter for all runs and once more for each agent. The
-/// webhook's has two more.
+/// each of a run holds (`shared/src/aws/telemetry.rs`): the latter for all runs and once more for each agent.
 const SWEEP_METRICS: f64 = 12.0;
 const OPERATION_METRICS: f64 = 3.0;
 const RUN_METRICS: f64 = 7.0;
+/// What a record of the webhook holds besides: undelivered and delayed callbacks, and disabled subscriptions.
+const WEBHOOK_METRICS: f64 = 3.0;
 /// The names under which invocations are counted, all functions together.
 const OPERATIONS: f64 = 27.0;
 
@@ -80,13 +81,13 @@ pub(crate) fn calculate(arguments: &Arguments) -> anyhow::Result<Reply> {
     let parts = designs.map(|design| design.dollars());
     let mut lines: Vec<_> = (0..parts[0].len())
         .map(|row| {
-            let [ours, looked_at, theirs] = parts.map(|part| dollars(part[row].1));
-            [parts[0][row].0.to_owned(), ours, looked_at, theirs]
+            let [ours, polled, theirs] = parts.map(|part| dollars(part[row].1));
+            [parts[0][row].0.to_owned(), ours, polled, theirs]
         })
         .collect();
     let totals = designs.map(|design| design.total());
-    let [ours, looked_at, theirs] = totals.map(dollars);
-    lines.push(["total".to_owned(), ours, looked_at, theirs]);
+    let [ours, polled, theirs] = totals.map(dollars);
+    lines.push(["total".to_owned(), ours, polled, theirs]);
     let titles = ["DOLLARS", "CALLBACK", "POLLED", "DESCRIBED"].map(str::to_owned);
     let needs = scale(&called_back);
     let months = [monthly(None), monthly(Some(arguments.agents))];
@@ -94,7 +95,7 @@ pub(crate) fn calculate(arguments: &Arguments) -> anyhow::Result<Reply> {
     let json = json!({
         "prices": price::AS_OF, "runs": runs, "polls": arguments.polls,
         "dollars": {
-            "called_back": totals[0] * millions, "looked_at": totals[1] * millions,
+            "called_back": totals[0] * millions, "polled": totals[1] * millions,
             "described": totals[2] * millions,
         },
         "a_month": {"idle": idle, "busy": busy},
@@ -242,13 +243,13 @@ fn run(kilobytes: f64) -> Use {
     Use::request(start) + launch + running + end + webhook
 }
 
-/// A look at a run's state.
+/// A poll of a run's state.
 fn poll() -> Use {
     Use::request(Use { read_units: 0.5, ..Use::invocation(ours::POLL, 1.0) })
 }
 
-/// A run whose caller looks at it by a function that asks Step Functions each time, and stores
-/// nothing: a start, the looks, the results.
+/// A run whose caller polls it through a function that asks Step Functions each time, and stores
+/// nothing: a start, the polls, the results.
 fn polling(polls: f64) -> Use {
     Use::request(Use::invocation(theirs::START, 1.0))
         + Use::request(Use::invocation(theirs::POLL, 1.0)) * polls
@@ -257,12 +258,14 @@ fn polling(polls: f64) -> Use {
 
 /// What a stack costs a month besides its runs, idle or with so many agents that run.
 fn monthly(agents: Option<u32>) -> [(&'static str, f64); 4] {
-    // Of the sweep itself; the webhook's undelivered and delayed callbacks, and disabled subscriptions, are three more.
+    // Without runs, only the sweep is invoked.
     let metrics = SWEEP_METRICS
         + match agents {
             None => OPERATION_METRICS,
             Some(agents) => {
-                OPERATION_METRICS * OPERATIONS + 3.0 + RUN_METRICS * (1.0 + f64::from(agents))
+                OPERATION_METRICS * OPERATIONS
+                    + WEBHOOK_METRICS
+                    + RUN_METRICS * (1.0 + f64::from(agents))
             }
         };
     // Its queries find nothing, and are half a unit each: one for each key of the index of debts, one
@@ -396,16 +399,16 @@ mod tests {
     }
 
     #[test]
-    fn to_be_called_back_costs_half_of_ten_looks_that_ask_step_functions() {
+    fn to_be_called_back_costs_half_of_ten_polls_that_ask_step_functions() {
         assert!(run(1.0).total() <= 0.50 * polling(10.0).total());
     }
 
     #[test]
-    fn looks_cost_what_requests_do() {
-        let looks = (run(1.0) + poll() * 10.0).total() - run(1.0).total();
+    fn polls_cost_what_requests_do() {
+        let polls = (run(1.0) + poll() * 10.0).total() - run(1.0).total();
 
-        assert!((looks - 10.0 * poll().total()).abs() < 1e-9);
-        assert!(poll().read_units < 1.5, "a look reads its key and half a unit");
+        assert!((polls - 10.0 * poll().total()).abs() < 1e-9);
+        assert!(poll().read_units < 1.5, "a poll reads its key and half a unit");
     }
 
     #[test]

@@ -173,7 +173,7 @@ pub(crate) async fn run(stack: &Stack, command: Command) -> anyhow::Result<Reply
                 let names = [&dead.execution_id, &dead.part].map(|name| identifier(name));
                 let about = format!("{}: {}", names.join(" "), dead.reason);
                 let state = match (replay, is_kept) {
-                    (false, _) => format!("waiting, after {} tries", dead.sweeps),
+                    (false, _) => format!("waiting, after {} attempts", dead.sweeps),
                     (true, true) => "kept: it has moved meanwhile".to_owned(),
                     (true, false) => "replayed".to_owned(),
                 };
@@ -214,7 +214,7 @@ pub(crate) async fn run(stack: &Stack, command: Command) -> anyhow::Result<Reply
     Ok(Reply::new(&json!({"dead_letters": entries}), text)?.judged(failed == 0))
 }
 
-/// What the sweep has given up; with `replay`, it is looked after again, and the flag says whether
+/// What the sweep has given up; with `replay`, it is processed again, and the flag says whether
 /// it is not.
 async fn given_up(stack: &Stack, replay: bool) -> anyhow::Result<Vec<(Dead, bool)>> {
     let due = stack.due()?;
@@ -224,7 +224,7 @@ async fn given_up(stack: &Stack, replay: bool) -> anyhow::Result<Vec<(Dead, bool
     }
     let mut given_up = Vec::new();
     for (item, dead) in found {
-        let is_kept = replay && due.revive(&item).await? == Step::Stale;
+        let is_kept = replay && due.replay(&item).await? == Step::Stale;
         given_up.push((dead, is_kept));
     }
     Ok(given_up)

@@ -11,7 +11,7 @@ use relay::domain::{
 use serde::Serialize;
 
 use crate::{
-    output::{Reply, start, table},
+    output::{Reply, table, truncated},
     registration::check,
     registry::{Found, Row, RowStatus},
     rows::{self, Entry, Place, read},
@@ -94,7 +94,7 @@ fn report(results: &[Chosen<Agent>], dry_run: bool) -> anyhow::Result<Reply> {
                 Err(error) => format!("refused: {error:#}"),
             };
             let name = name.clone().unwrap_or_else(|| format!("({place})"));
-            let version = start(&version.clone().unwrap_or_default(), MAX_NAME);
+            let version = truncated(&version.clone().unwrap_or_default(), MAX_NAME);
             [name, version, place.to_string(), said]
         })
         .collect();
@@ -145,7 +145,7 @@ fn newest(rows: Vec<Entry>) -> Vec<Chosen<Row>> {
         let found = match row {
             Ok(found) => found,
             Err(error) => {
-                let name = name.map(|name| start(&name, MAX_NAME));
+                let name = name.map(|name| truncated(&name, MAX_NAME));
                 chosen.push(Chosen { place, name, version: None, row: Err(error) });
                 continue;
             }
@@ -158,7 +158,7 @@ fn newest(rows: Vec<Entry>) -> Vec<Chosen<Row>> {
         }
     }
     for (name, versions) in agents {
-        let name = start(&name, MAX_NAME);
+        let name = truncated(&name, MAX_NAME);
         let rows = versions.chosen().into_iter();
         chosen.extend(rows.map(|it| Chosen { name: Some(name.clone()), ..it }));
     }
@@ -244,7 +244,7 @@ fn agent(stack: &Stack, row: Row) -> anyhow::Result<Agent> {
     let name: AgentName = row
         .agent_name
         .parse()
-        .with_context(|| format!("agent_name {:?}", start(&row.agent_name, MAX_NAME)))?;
+        .with_context(|| format!("agent_name {:?}", truncated(&row.agent_name, MAX_NAME)))?;
     let arn = match (row.state_machine_arn, row.machine_output) {
         (Some(arn), _) => arn,
         (None, Some(output)) => stack.output(&output)?.to_owned(),
@@ -253,7 +253,7 @@ fn agent(stack: &Stack, row: Row) -> anyhow::Result<Agent> {
     let machine: StateMachineArn = arn
         .trim()
         .parse()
-        .with_context(|| format!("state_machine_arn {:?}", start(&arn, 2 * MAX_NAME)))?;
+        .with_context(|| format!("state_machine_arn {:?}", truncated(&arn, 2 * MAX_NAME)))?;
     Ok(Agent {
         agent_name: name,
         status: match row.status {

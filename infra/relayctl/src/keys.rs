@@ -195,7 +195,7 @@ pub(crate) async fn create(
         expires_at: Some(expires_at),
         revoked_at: None,
         lineage,
-        heir: None,
+        successor: None,
     };
     keys.put(&hash, &row).await?;
     Ok(NewKey { secret, hash, row })

@@ -6,7 +6,7 @@ use std::{
     process::ExitCode,
 };
 
-use relay::domain::time::Timestamp;
+use relay::domain::{time::Timestamp, truncated};
 use serde::Serialize;
 
 /// The answer of one command.
@@ -88,13 +88,9 @@ fn escaped(json: &str) -> String {
     safe
 }
 
-/// The start of a text.
-pub(crate) fn start(text: &str, length: usize) -> String {
-    let mut start: String = text.chars().take(length).collect();
-    if start.len() < text.len() {
-        start.push('…');
-    }
-    start
+/// A text that is as long as its writer likes, with a mark where it was cut.
+pub(crate) fn truncated(text: &str, length: usize) -> String {
+    truncated::marked(truncated::chars(text, length), text)
 }
 
 /// `2026-01-31 09:00`, in UTC.

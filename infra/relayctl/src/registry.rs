@@ -13,7 +13,7 @@ use serde::{
     de::{IgnoredAny, MapAccess, Visitor},
 };
 
-use crate::output::start;
+use crate::output::truncated;
 
 /// What we read of a row. What registries keep besides is not ours to know.
 const FIELDS: [&str; 12] = [
@@ -114,7 +114,7 @@ impl Found {
             "testing" => Ok(RowStatus::Testing),
             _ => bail!(
                 "status must be active, inactive, deprecated or testing, not {:?}",
-                start(&word, 40)
+                truncated(&word, 40)
             ),
         }
     }
@@ -171,7 +171,7 @@ impl Found {
             None => node.to_json(),
             Some(text) if text.trim().is_empty() => return Ok(None),
             Some(text) => Json::parse(&text).with_context(|| {
-                format!("{field} is text, but not JSON: {:?}", start(&text, 40))
+                format!("{field} is text, but not JSON: {:?}", truncated(&text, 40))
             })?,
         };
         Ok(Some(json).filter(|json| !json.node().is_null()))

@@ -1,4 +1,4 @@
-//! `subscriptions`: where the news of a user's runs goes, and by whose key.
+//! `subscriptions`: where the events of a user's runs go, and by whose key.
 
 use clap::Subcommand;
 use relay::{

@@ -26,13 +26,13 @@ async fn doctor_is_green_on_a_good_stack_and_names_each_fault_of_a_broken_one() 
     let left = RELAYCTL.told(&["keys", "list", "--user", "relayctl-doctor", "--json"]).await;
     assert_eq!(serde_json::from_str::<Value>(&left).unwrap(), json!({"keys": []}));
 
-    // 1: nobody hears of a status.
+    // 1: nobody is told of a status.
     events.disable_rule().name(rule).send().await.unwrap();
     let said = RELAYCTL.run(&["doctor"]).await;
     events.enable_rule().name(rule).send().await.unwrap();
     names(&said, "status rule", "is disabled");
 
-    // 2: nobody pays what is owed.
+    // 2: nobody processes what is overdue.
     events.disable_rule().name(schedule).send().await.unwrap();
     let said = RELAYCTL.run(&["doctor"]).await;
     events.enable_rule().name(schedule).send().await.unwrap();
@@ -77,7 +77,7 @@ async fn doctor_is_green_on_a_good_stack_and_names_each_fault_of_a_broken_one() 
     events.disable_rule().name(rule).send().await.unwrap();
     let body = json!({"agent_name": "echo", "input_message": "a secret", "parameters": {"wait_seconds": 0}});
     let run = user.start(&body).await;
-    // Nobody hears of it.
+    // Nobody is told of it.
     e2e::eventually("the run to be started", async || {
         stack.executions_of("EchoMachineArn").await.contains_key(&run).then_some(())
     })

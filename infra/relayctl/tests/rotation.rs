@@ -113,7 +113,7 @@ async fn a_key_in_a_secret_gets_a_successor_and_stays_valid_for_an_overlap() {
     let first = ApiKeyHash::of(&old);
     assert_eq!(row.lineage, Some(first.to_hex()));
     let old = managed.keys().find(&first).await.unwrap().unwrap();
-    assert_eq!(old.heir, Some(ApiKeyHash::of(new).to_hex()));
+    assert_eq!(old.successor, Some(ApiKeyHash::of(new).to_hex()));
 }
 
 #[tokio::test]

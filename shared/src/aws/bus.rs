@@ -1,4 +1,4 @@
-//! The stack's event bus: the news of every run and what befalls subscriptions, for EventBridge's
+//! The stack's event bus: the events of every run, and what befalls subscriptions, for EventBridge's
 //! subscribers.
 
 use std::collections::BTreeMap;
@@ -28,13 +28,13 @@ use crate::{
 };
 
 /// The `source` of our events.
-pub const SOURCE: &str = "agent-relay";
+const SOURCE: &str = "agent-relay";
 
 /// The `detail-type` of what changes of runs.
-pub const DETAIL_TYPE: &str = "Agent Execution Status Change";
+const DETAIL_TYPE: &str = "Agent Execution Status Change";
 
 /// The `detail-type` of subscriptions that are disabled.
-pub const DISABLED_TYPE: &str = "Agent Subscription Disabled";
+const DISABLED_TYPE: &str = "Agent Subscription Disabled";
 
 /// The `detail` of an event; `infra/events/status-change.schema.json` describes it. An event may
 /// come twice, and out of order: consumers order by `redrive_count`, `rank` and `sequence`. It
@@ -103,9 +103,9 @@ impl<'a> StatusChange<'a> {
         }
     }
 
-    /// That the agent has asked this.
+    /// The same, with the question that the agent has just asked.
     #[must_use]
-    pub fn asking(before: &Execution, after: &'a Execution, question: &Question) -> Self {
+    pub fn with_question(before: &Execution, after: &'a Execution, question: &Question) -> Self {
         let questions = Some([QuestionView::from(question)]);
         Self { questions, ..Self::between(before, after) }
     }
@@ -117,7 +117,7 @@ pub struct SubscriptionDisabled<'a> {
     /// The same when the event is repeated; another one each time that it is disabled.
     pub event_id: String,
     pub user_id: &'a UserId,
-    /// The name of the key or token that made it.
+    /// The id of the key or token that made it.
     pub key_id: Option<&'a str>,
     /// Of which agent it was told, or of all.
     pub agent_name: Option<&'a AgentName>,
@@ -159,7 +159,7 @@ impl Bus {
 
     /// Publishes a change. What Step Functions says is published before it is committed: what fails
     /// afterwards is done again, so every change is told at least once. What we conclude ourselves is
-    /// published once it is committed, and once more when it is looked after.
+    /// published once it is committed, and once more when `sweep` checks it.
     pub async fn publish(&self, change: &StatusChange<'_>) -> Result<(), Error> {
         self.put(DETAIL_TYPE, change).await
     }
@@ -223,7 +223,7 @@ mod tests {
         let mut after = Execution { sequence: 1, ..before.clone() };
         after.open_questions.insert(question.question_id.clone());
 
-        let asked = StatusChange::asking(&before, &after, &question);
+        let asked = StatusChange::with_question(&before, &after, &question);
         let written = serde_json::to_string(&asked).unwrap();
         assert!(written.contains(r#""schema":{"type": "number", "maximum": 1.10}"#), "{written}");
         let asked = json!(asked);

@@ -1,4 +1,4 @@
-//! The hints that hurry what the rows owe. Losing one, or getting it twice, changes nothing.
+//! The hints: messages that name a row which has work now. Losing one, or getting it twice, changes nothing.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -72,7 +72,8 @@ impl Queue {
     /// Sends a hint, to be received after `delay` (at most [`MAX_DELAY`]; rounded up to whole
     /// seconds, so that it never comes early). The user is the message group, which on a
     /// standard queue keeps one user's flood from delaying the others. The trace goes along as SQS
-    /// has it. A failed send is only logged: the row still owes, and `sweep` pays.
+    /// has it. A failed send is only logged: the row still has its work, and `sweep`
+    /// sends the hint again.
     pub async fn enqueue_hint(&self, message: &impl Serialize, user: &UserId, delay: Duration) {
         let Ok(body) = serde_json::to_string(message) else {
             return;

@@ -37,7 +37,7 @@ pub struct StepFunctions(OnDemand<Client>);
 pub enum Started {
     /// It runs since then.
     At(Timestamp),
-    /// An earlier try of ours has started it; it may have ended.
+    /// An earlier attempt of ours has started it; it may have ended.
     Before,
     /// It cannot be taken now; the same call may succeed later.
     Delayed {
@@ -78,7 +78,7 @@ impl Started {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Given {
     Taken,
-    /// Nothing waits by this token: no more, or because an earlier try was taken.
+    /// Nothing waits by this token: no more, or because an earlier attempt was taken.
     Gone,
 }
 
@@ -166,8 +166,8 @@ impl StepFunctions {
         }
     }
 
-    /// Gives a waiting agent its answer, by one try: what was taken is told by the same error as
-    /// what came too late, so only the caller, who counts the tries, can tell them apart.
+    /// Gives a waiting agent its answer, by one attempt: what was taken is told by the same error as
+    /// what came too late, so only the caller, who counts the attempts, can tell them apart.
     pub async fn answer(&self, token: &TaskToken, answer: String) -> Result<Given, Error> {
         let once = config::retry::RetryConfig::disabled();
         let given = self
@@ -187,7 +187,7 @@ impl StepFunctions {
                     | SendTaskSuccessError::TaskDoesNotExist(_)
                     | SendTaskSuccessError::TaskTimedOut(_),
                 ) => Ok(Given::Gone),
-                // No later try is taken either.
+                // No later attempt is taken either.
                 Some(SendTaskSuccessError::InvalidOutput(_)) => {
                     tracing::warn!("Step Functions does not accept this answer");
                     Ok(Given::Gone)
@@ -273,7 +273,7 @@ const UNREADABLE: &str = "is encrypted by a key that agent-relay may not use: na
 
 fn status(status: &ExecutionStatus) -> Result<Status, Error> {
     match status {
-        // A run that waits for its redrive is on its way, and will be heard of again.
+        // A run that waits for its redrive is on its way, and has events to come.
         ExecutionStatus::Running | ExecutionStatus::PendingRedrive => Ok(Status::Running),
         ExecutionStatus::Succeeded => Ok(Status::Completed),
         ExecutionStatus::Failed => Ok(Status::Failed),

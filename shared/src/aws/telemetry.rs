@@ -134,7 +134,7 @@ pub struct Invocation {
     #[metrics(name = "APIUsage")]
     usage: usize,
     pub failed: bool,
-    /// Of `webhook`: deliveries that nobody will try again.
+    /// Of `webhook`: deliveries that nobody will attempt again.
     pub undelivered_callbacks: Option<usize>,
     /// Of `webhook`: attempts for which there was no room, where there were any.
     pub delayed_callbacks: Option<usize>,
@@ -194,14 +194,14 @@ struct RunRecord {
     /// From its acceptance to its start in Step Functions.
     #[metrics(unit = Millisecond)]
     agent_time_to_launch: Option<u64>,
-    /// From the news to the answer of who was told it.
+    /// From the event to the response of its receiver.
     #[metrics(unit = Millisecond)]
     callback_latency: Option<u64>,
 }
 
 /// What can happen to a run, for its metrics.
 #[derive(Debug, Clone, Copy)]
-pub enum RunNews {
+pub enum RunMetric {
     Started,
     Launched { after_ms: u64 },
     CalledBack { after_ms: u64 },
@@ -209,13 +209,13 @@ pub enum RunNews {
 }
 
 /// Records one thing that happened to a run.
-pub fn record(id: &ExecutionId, agent: &AgentName, news: RunNews) {
+pub fn record(id: &ExecutionId, agent: &AgentName, metric: RunMetric) {
     let mut record = RunRecord::of(id, agent);
-    match news {
-        RunNews::Started => record.agent_execution_started = Some(1),
-        RunNews::Launched { after_ms } => record.agent_time_to_launch = Some(after_ms),
-        RunNews::CalledBack { after_ms } => record.callback_latency = Some(after_ms),
-        RunNews::ResultsRetrieved => record.agent_results_retrieved = Some(1),
+    match metric {
+        RunMetric::Started => record.agent_execution_started = Some(1),
+        RunMetric::Launched { after_ms } => record.agent_time_to_launch = Some(after_ms),
+        RunMetric::CalledBack { after_ms } => record.callback_latency = Some(after_ms),
+        RunMetric::ResultsRetrieved => record.agent_results_retrieved = Some(1),
     }
     record.write();
 }

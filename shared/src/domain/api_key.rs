@@ -81,8 +81,8 @@ pub struct ApiKey {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lineage: Option<String>,
     /// Of the first one: the hash of the last.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub heir: Option<String>,
+    #[serde(rename = "heir", default, skip_serializing_if = "Option::is_none")]
+    pub successor: Option<String>,
 }
 
 const fn default_rate_limit() -> u32 {
@@ -119,7 +119,7 @@ mod tests {
             expires_at: expires_at.map(Timestamp::from_millis),
             revoked_at: revoked_at.map(Timestamp::from_millis),
             lineage: None,
-            heir: None,
+            successor: None,
         }
     }
 

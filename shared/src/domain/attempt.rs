@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::time::Timestamp;
+use crate::domain::{time::Timestamp, truncated};
 
 /// How many attempts are kept: the last ones. A schedule without "not yet" has no more.
 pub const MAX_ATTEMPTS: usize = 20;
@@ -34,7 +34,7 @@ impl Attempt {
 
     /// With no more of the answer than is kept.
     pub(crate) fn bounded(mut self) -> Self {
-        self.detail.truncate(self.detail.floor_char_boundary(MAX_DETAIL));
+        self.detail.truncate(truncated::bytes(&self.detail, MAX_DETAIL).len());
         self
     }
 }

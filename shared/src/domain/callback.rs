@@ -1,4 +1,4 @@
-//! A callback: where the news of a run goes, and which news.
+//! A callback: where the events of a run go, and which events.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -9,7 +9,8 @@ use schemars::{Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 use crate::domain::{
-    callback_url::CallbackUrl, error::Error, network::CallbackAllow, news::NewsType, rights::Holder,
+    callback_url::CallbackUrl, error::Error, event_type::EventType, network::CallbackAllow,
+    rights::Holder,
 };
 
 /// The `callback` part of an execution. It stands apart because a resume URL and the headers are
@@ -97,29 +98,29 @@ fn is_ascii_field_value(value: &str) -> bool {
 }
 
 /// The schema of the events that a caller may name, or leave to us.
-pub(crate) fn wanted_news_schema(_: &mut SchemaGenerator) -> Schema {
+pub(crate) fn wanted_events_schema(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "description": "The default is the events of all ends of a run. An n8n resume URL gets only these and questions.",
         "type": ["array", "null"],
-        "items": {"type": "string", "enum": NewsType::OF_RUNS},
+        "items": {"type": "string", "enum": EventType::OF_RUNS},
         "minItems": 1,
     })
 }
 
-/// The news that a callback gets: those asked for, else all ends. A resume URL, which any POST
+/// The events that a callback gets: those asked for, else all ends. A resume URL, which any POST
 /// resumes, gets ends only, and questions where it asks for them.
-pub fn wanted_news(
+pub fn wanted_events(
     url: &CallbackUrl,
-    asked: Option<Vec<NewsType>>,
-) -> Result<Vec<NewsType>, Error> {
+    asked: Option<Vec<EventType>>,
+) -> Result<Vec<EventType>, Error> {
     let Some(mut asked) = asked else {
-        return Ok(NewsType::ENDS.to_vec());
+        return Ok(EventType::ENDS.to_vec());
     };
-    if !asked.iter().all(|news| NewsType::OF_RUNS.contains(news)) {
+    if !asked.iter().all(|event| EventType::OF_RUNS.contains(event)) {
         return Err(Error::invalid(EVENTS_FIELD, "may name only events of runs"));
     }
     if url.resumes_n8n() {
-        asked.retain(|news| *news == NewsType::InputRequired || NewsType::ENDS.contains(news));
+        asked.retain(|event| *event == EventType::InputRequired || EventType::ENDS.contains(event));
     }
     if asked.is_empty() {
         return Err(Error::invalid(
@@ -128,9 +129,9 @@ pub fn wanted_news(
         ));
     }
     let mut wanted = Vec::with_capacity(asked.len());
-    for news in asked {
-        if !wanted.contains(&news) {
-            wanted.push(news);
+    for event in asked {
+        if !wanted.contains(&event) {
+            wanted.push(event);
         }
     }
     Ok(wanted)
@@ -140,15 +141,15 @@ pub fn wanted_news(
 pub fn check(
     url: Option<String>,
     headers: Option<BTreeMap<String, String>>,
-    events: Option<Vec<NewsType>>,
+    events: Option<Vec<EventType>>,
     allow: &CallbackAllow,
-) -> Result<(Option<Callback>, Vec<NewsType>), Error> {
+) -> Result<(Option<Callback>, Vec<EventType>), Error> {
     let headers = headers.unwrap_or_default();
     check_headers(&headers)?;
     match url {
         Some(text) => {
             let url = CallbackUrl::parse(&text, allow)?;
-            let events = wanted_news(&url, events)?;
+            let events = wanted_events(&url, events)?;
             Ok((Some(Callback { url, headers, holder: None }), events))
         }
         None if !headers.is_empty() => Err(Error::invalid(HEADERS_FIELD, "needs a callback_url")),
@@ -268,15 +269,15 @@ mod tests {
         .unwrap();
         let other =
             CallbackUrl::parse("https://example.com/hook", &CallbackAllow::default()).unwrap();
-        let asked = vec![NewsType::Running, NewsType::Completed, NewsType::Completed];
+        let asked = vec![EventType::Running, EventType::Completed, EventType::Completed];
 
-        assert_eq!(wanted_news(&other, None).unwrap(), NewsType::ENDS);
+        assert_eq!(wanted_events(&other, None).unwrap(), EventType::ENDS);
         assert_eq!(
-            wanted_news(&other, Some(asked.clone())).unwrap(),
-            [NewsType::Running, NewsType::Completed]
+            wanted_events(&other, Some(asked.clone())).unwrap(),
+            [EventType::Running, EventType::Completed]
         );
-        assert_eq!(wanted_news(&resume, Some(asked)).unwrap(), [NewsType::Completed]);
-        assert!(wanted_news(&resume, Some(vec![NewsType::Running])).is_err());
-        assert!(wanted_news(&other, Some(vec![])).is_err());
+        assert_eq!(wanted_events(&resume, Some(asked)).unwrap(), [EventType::Completed]);
+        assert!(wanted_events(&resume, Some(vec![EventType::Running])).is_err());
+        assert!(wanted_events(&other, Some(vec![])).is_err());
     }
 }

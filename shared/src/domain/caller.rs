@@ -184,7 +184,7 @@ impl<S: AsRef<str>> FromIterator<S> for Permissions {
 #[schemars(inline)]
 pub struct Actor {
     pub user_id: UserId,
-    /// The name of the key or token.
+    /// The id of the key or token.
     pub key_id: String,
 }
 
@@ -227,7 +227,7 @@ impl Caller {
         Actor { user_id: self.user_id.clone(), key_id: self.key_id().to_owned() }
     }
 
-    /// The name of its key or token on screens and in logs.
+    /// The id of its key or token on screens and in logs.
     #[must_use]
     pub fn key_id(&self) -> &str {
         self.credential.key_id()

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::id::ExecutionId;
 
-/// Kinds of debts. Each stands apart in the index, and `sweep` looks after all of them side by
+/// Kinds of debts. Each stands apart in the index, and `sweep` processes all of them side by
 /// side, so that none can starve another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum DebtKind {
@@ -14,7 +14,7 @@ pub enum DebtKind {
     Poll,
     /// An answer to an agent, or that it has stopped waiting for one.
     Answer,
-    /// News to a receiver.
+    /// An event to a receiver.
     Delivery,
 }
 
@@ -70,8 +70,8 @@ impl Debt {
         Self(format!("{}#{}", kind.as_str(), id.spread() % kind.shards()))
     }
 
-    /// Where what `sweep` has tried in vain too often stands: it looks there no more, and an
-    /// operator does.
+    /// The key of the dead letters: what `sweep` has attempted in vain too often. It does not read
+    /// them; an operator does.
     #[must_use]
     pub fn dead() -> Self {
         Self("dead".to_owned())

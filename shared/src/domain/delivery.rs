@@ -1,4 +1,4 @@
-//! A delivery: the debt of one piece of news to one target, and the schedule of its attempts.
+//! A delivery: the debt of one event to one target, and the schedule of its attempts.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -7,9 +7,9 @@ use crate::domain::{
     attempt::{Attempt, Earlier, MAX_ATTEMPTS},
     caller::Actor,
     debt::Debt,
+    event_type::EventType,
     id::{AgentName, ExecutionId, SubscriptionId, UserId},
     loops::Hops,
-    news::NewsType,
     outcome::Outcome,
     protocol::DeliveryFacts,
     question::Question,
@@ -30,7 +30,7 @@ pub const CALLBACK_TARGET: &str = "callback";
 pub enum DeliveryState {
     Pending,
     Delivered,
-    /// No more attempts: the schedule is exhausted, or the receiver wants no more.
+    /// No more attempts: the schedule is exhausted, or the receiver no longer wants events.
     Undelivered,
 }
 
@@ -63,7 +63,7 @@ impl Line {
     }
 }
 
-/// The `delivery#…` part of an execution. It carries what was true when the news came about, so
+/// The `delivery#…` part of an execution. It carries what was true when the event occurred, so
 /// that a later redrive does not change it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Delivery {
@@ -71,7 +71,8 @@ pub struct Delivery {
     pub part: String,
     pub user_id: UserId,
     pub agent_name: AgentName,
-    pub news: NewsType,
+    #[serde(rename = "news")]
+    pub event: EventType,
     pub redrive_count: u32,
     /// At which [`Rank`] the run stood: a presumed end is not told any more once the true one is.
     pub rank: u8,
@@ -80,15 +81,15 @@ pub struct Delivery {
     pub started_at: Option<Timestamp>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub completed_at: Option<Timestamp>,
-    /// What the agent has reported, where that is the news.
+    /// What the agent has reported, where that is the event.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<u8>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
-    /// What the agent asks, where that is the news; without its token.
+    /// What the agent asks, where that is the event; without its token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub question: Option<Question>,
-    /// Which subscription was disabled, where that is the news.
+    /// Which subscription was disabled, where that is the event.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disabled: Option<Disabled>,
     /// The same for all attempts, so that the receiver can tell a repetition.
@@ -145,7 +146,7 @@ impl Delivery {
         }
     }
 
-    /// Its attempts after this one, and what there was before them. However often it is tried, they
+    /// Its attempts after this one, and what there was before them. However often it is attempted, they
     /// have a bound in number and bytes, and so does the item.
     #[must_use]
     pub fn with(&self, attempt: Attempt) -> (Vec<Attempt>, Earlier) {
@@ -172,7 +173,7 @@ impl Delivery {
     #[must_use]
     pub fn is_counted_with_its_start(&self) -> bool {
         self.target() == CALLBACK_TARGET
-            && NewsType::ENDS.contains(&self.news)
+            && EventType::ENDS.contains(&self.event)
             && self.redrive_count == 0
             && self.attempt_count == 1
             && self.redelivered_by.is_none()
@@ -229,8 +230,8 @@ impl Delivery {
     /// What it tells of, which says who may have it.
     #[must_use]
     pub const fn about(&self) -> About<'_> {
-        match (self.news, &self.disabled) {
-            (NewsType::Test, _) => About::Itself,
+        match (self.event, &self.disabled) {
+            (EventType::Test, _) => About::Itself,
             (_, Some(disabled)) => About::Subscription(&disabled.lineage),
             (_, None) => About::Agent(&self.agent_name),
         }
@@ -303,9 +304,9 @@ mod tests {
         try_it(&mut delivery, 500, 15);
         delivery.attempt_count += 1;
         assert_eq!((delivery.failures(), delivery.earlier.not_yet), (16, 25));
-        assert!(!delivery.may_have_arrived() && schedule.is_worn_out(&delivery));
+        assert!(!delivery.may_have_arrived() && schedule.is_exhausted(&delivery));
         delivery.attempt_count -= 1;
-        assert!(!schedule.is_worn_out(&delivery));
+        assert!(!schedule.is_exhausted(&delivery));
         // Owed again.
         delivery.attempt_count = 1;
         assert_eq!(delivery.failures(), 1);
@@ -328,6 +329,6 @@ mod tests {
         }))
         .unwrap();
         let hour = Duration::from_hours(1);
-        Delivery::owed(&run, NewsType::Completed, CALLBACK_TARGET, hour, hour)
+        Delivery::owed(&run, EventType::Completed, CALLBACK_TARGET, hour, hour)
     }
 }

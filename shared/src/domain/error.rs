@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use crate::domain::truncated;
+
 /// The error under one of ours, for the log alone.
 pub type Source = Box<dyn std::error::Error + Send + Sync>;
 
@@ -50,16 +52,13 @@ pub enum Error {
 /// What is told of a place, and of a reason, in bytes.
 const MAX_TOLD: usize = 500;
 
-/// The beginning of a text that is as long as its writer likes.
-#[must_use]
-pub fn beginning(text: Cow<'static, str>) -> Cow<'static, str> {
+/// What is told of a text that is as long as its writer likes.
+pub(crate) fn told(text: impl Into<Cow<'static, str>>) -> Cow<'static, str> {
+    let text = text.into();
     if text.len() <= MAX_TOLD {
         return text;
     }
-    let mut text = text.into_owned();
-    text.truncate(text.floor_char_boundary(MAX_TOLD));
-    text.push('…');
-    text.into()
+    truncated::marked(truncated::bytes(&text, MAX_TOLD), &text).into()
 }
 
 impl Error {
@@ -67,7 +66,7 @@ impl Error {
         field: impl Into<Cow<'static, str>>,
         reason: impl Into<Cow<'static, str>>,
     ) -> Self {
-        Self::Invalid { field: beginning(field.into()), reason: beginning(reason.into()) }
+        Self::Invalid { field: told(field), reason: told(reason) }
     }
 
     /// The same refusal of another request's field.

@@ -11,16 +11,16 @@ use crate::domain::{
     agent::StateMachineArn,
     caller::Actor,
     debt::{Debt, DebtKind},
+    event_type::EventType,
     id::{AgentName, ExecutionId, QuestionId, UserId},
     loops::Hops,
-    news::NewsType,
     protocol::Facts,
     status::{Position, Rank, Status, StopReason},
     time::Timestamp,
 };
 
 /// How far the clock of Step Functions may be behind the one that dated the row, and ahead of ours.
-pub const CLOCK_LAG: Duration = Duration::from_mins(5);
+const CLOCK_LAG: Duration = Duration::from_mins(5);
 pub const CLOCK_LEAD: Duration = Duration::from_secs(5);
 
 /// The `state` part of an execution: small, and all that monitor and list read.
@@ -62,10 +62,10 @@ pub struct Execution {
     pub error_code: Option<String>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub tags: BTreeMap<String, String>,
-    /// The news that the callback asked for; empty when there is no callback. The URL and its
+    /// The events that the callback asked for; empty when there is no callback. The URL and its
     /// headers are in the `callback` part, which no reader of runs loads.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub callback_events: Vec<NewsType>,
+    pub callback_events: Vec<EventType>,
     /// The key of this run's idempotency item, which expires with the run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idempotency_item: Option<String>,
@@ -101,7 +101,7 @@ pub struct Execution {
     /// Why we have stopped it, if we have: its end may still be another one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stop_reason: Option<StopReason>,
-    /// With [`Execution::debt`]: when `sweep` is to look at what this run still owes.
+    /// With [`Execution::debt`]: when `sweep` is to process what this run still owes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub due_at: Option<Timestamp>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -155,7 +155,7 @@ impl Execution {
             deadline: self.deadline,
             sequence: self.sequence,
             started_at: self.started_at,
-            heard_at: self.updated_at,
+            updated_at: self.updated_at,
             due_at: self.due_at,
         }
     }

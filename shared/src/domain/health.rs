@@ -12,11 +12,11 @@ use crate::domain::time::Timestamp;
 pub const PATIENCE: Duration = Duration::from_hours(5 * 24);
 
 /// How often a success is written down of a receiver that is well.
-pub const WELL_NOTED: Duration = Duration::from_hours(1);
+const WELL_NOTED: Duration = Duration::from_hours(1);
 
 /// Who has enabled a subscription within this time is at it, and is not told by others that it was
 /// disabled again. So what enables them by itself, when it is told, goes round once in this time.
-pub const JUST_ENABLED: Duration = Duration::from_hours(1);
+const JUST_ENABLED: Duration = Duration::from_hours(1);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -77,7 +77,7 @@ impl Health {
         self.disabled_at.is_some()
     }
 
-    /// Whether it can be trusted with news: it is not disabled, and its last attempt has not failed.
+    /// Whether it can be trusted with events: it is not disabled, and its last attempt has not failed.
     #[must_use]
     pub const fn is_well(&self) -> bool {
         self.disabled_at.is_none() && self.failing_since.is_none()
@@ -106,7 +106,7 @@ impl Health {
     }
 
     /// Why it is to be disabled now, after the failure that is counted already. That one attempt fails
-    /// says little after days without news: a delivery must have been given up, for which all of its
+    /// says little after days without events: a delivery must have been given up, for which all of its
     /// attempts have failed.
     #[must_use]
     pub fn verdict(&self, attempted: Attempted, now: Timestamp) -> Option<DisabledReason> {

@@ -72,7 +72,7 @@ impl fmt::Display for AgentName {
 }
 
 /// Each execution's name in Step Functions starts so; the EventBridge rule filters on it.
-pub const NAME_PREFIX: &str = "mcp-";
+const NAME_PREFIX: &str = "mcp-";
 
 /// The id that callers see, which is also the name given to `StartExecution`:
 /// `mcp-<agent>-<ULID, lower case>`.

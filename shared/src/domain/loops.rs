@@ -1,4 +1,4 @@
-//! Loops: a callback that leads back to this API makes each piece of news another one. A URL that is
+//! Loops: a callback that leads back to this API makes another event of each. A URL that is
 //! known to lead here is refused when it is given. What comes back all the same, by way of a proxy,
 //! says so itself: each POST names its stack in `CDN-Loop`, which whoever forwards it must keep
 //! (RFC 8586, <https://www.rfc-editor.org/rfc/rfc8586>).

@@ -9,6 +9,7 @@ use crate::domain::{
     protocol::Grounds,
     status::{Position, Status},
     time::Timestamp,
+    truncated,
 };
 
 /// What is known of a run, from an event, from `DescribeExecution`, from its agent, or from a
@@ -68,8 +69,9 @@ impl Observation {
             let error = Some("output_too_large".to_owned());
             Self { status: Status::Failed, output: None, error, cause: Some(cause), ..self.clone() }
         } else {
-            let error = self.error.as_deref().map(|error| start(error, MAX_ERROR_CODE));
-            let cause = self.cause.as_deref().map(|cause| start(cause, MAX_CAUSE));
+            let error =
+                self.error.as_deref().map(|it| truncated::chars(it, MAX_ERROR_CODE).to_owned());
+            let cause = self.cause.as_deref().map(|it| truncated::chars(it, MAX_CAUSE).to_owned());
             Self { output: None, error, cause, ..self.clone() }
         };
         Cow::Owned(told)
@@ -98,11 +100,6 @@ impl Observation {
         let rank = self.grounds.rank(self.status);
         Position { redrive_count: self.redrive_count, rank }
     }
-}
-
-/// The first characters of a text.
-pub(crate) fn start(text: &str, length: usize) -> String {
-    text.chars().take(length).collect()
 }
 
 /// The longest error code that the small `state` part takes; the whole one is in the outcome.

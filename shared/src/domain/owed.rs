@@ -1,4 +1,4 @@
-//! The deliveries that news makes: what each target is owed.
+//! New deliveries: what an event makes pending for each of its targets.
 
 use std::time::Duration;
 
@@ -9,10 +9,10 @@ use crate::domain::{
     debt::{Debt, DebtKind},
     delivery::{Delivery, DeliveryState, PART_PREFIX},
     digest::hex,
+    event_type::EventType,
     execution::Execution,
     id::{AgentName, ExecutionId, UserId},
     loops::Hops,
-    news::NewsType,
     question::Question,
     status::Rank,
     subscription::Disabled,
@@ -25,36 +25,36 @@ pub const MIN_RETENTION: Duration = Duration::from_hours(4 * 24);
 
 impl Delivery {
     /// The debt to tell `target` that `execution` has moved to its status. `overdue` is the time
-    /// after which `sweep` hurries it again.
+    /// after which `sweep` sends its hint again.
     #[must_use]
     pub fn owed(
         execution: &Execution,
-        news: NewsType,
+        event: EventType,
         target: &str,
         overdue: Duration,
         retention: Duration,
     ) -> Self {
         let step = execution.status.as_str();
-        Self::of_move(execution, step, news, target, overdue, retention)
+        Self::of_move(execution, step, event, target, overdue, retention)
     }
 
     /// The same where an end was presumed, and perhaps told by the same word, which was not so.
     #[must_use]
     pub fn correcting(
         execution: &Execution,
-        news: NewsType,
+        event: EventType,
         target: &str,
         overdue: Duration,
         retention: Duration,
     ) -> Self {
         let step = format!("{}:corrected", execution.status);
-        Self::of_move(execution, &step, news, target, overdue, retention)
+        Self::of_move(execution, &step, event, target, overdue, retention)
     }
 
     fn of_move(
         execution: &Execution,
         step: &str,
-        news: NewsType,
+        event: EventType,
         target: &str,
         overdue: Duration,
         retention: Duration,
@@ -62,7 +62,7 @@ impl Delivery {
         let occurred_at = execution.completed_at.or(execution.started_at);
         Self {
             occurred_at: occurred_at.unwrap_or(execution.updated_at),
-            ..Self::of_step(execution, step, news, target, overdue, retention)
+            ..Self::of_step(execution, step, event, target, overdue, retention)
         }
     }
 
@@ -79,7 +79,7 @@ impl Delivery {
         Self {
             progress: execution.progress,
             message: execution.message.clone(),
-            ..Self::of_step(execution, &step, NewsType::Progress, target, overdue, retention)
+            ..Self::of_step(execution, &step, EventType::Progress, target, overdue, retention)
         }
     }
 
@@ -95,14 +95,14 @@ impl Delivery {
         let step = format!("input_required:{}", question.question_id);
         Self {
             question: Some(question.told()),
-            ..Self::of_step(execution, &step, NewsType::InputRequired, target, overdue, retention)
+            ..Self::of_step(execution, &step, EventType::InputRequired, target, overdue, retention)
         }
     }
 
     fn of_step(
         execution: &Execution,
         step: &str,
-        news: NewsType,
+        event: EventType,
         target: &str,
         overdue: Duration,
         retention: Duration,
@@ -110,44 +110,23 @@ impl Delivery {
         let redrive_count = execution.redrive_count;
         let part = format!("{PART_PREFIX}{step}#{redrive_count}#{target}");
         let now = execution.updated_at;
+        let (id, user_id) = (execution.execution_id.clone(), &execution.user_id);
         Self {
-            webhook_id: webhook_id(&execution.execution_id, &part),
-            execution_id: execution.execution_id.clone(),
-            part,
-            user_id: execution.user_id.clone(),
             agent_name: execution.agent_name.clone(),
-            news,
             redrive_count,
             rank: execution.rank,
-            occurred_at: now,
             started_at: execution.started_at,
             completed_at: execution.completed_at,
-            progress: None,
-            message: None,
-            question: None,
-            disabled: None,
-            state: DeliveryState::Pending,
-            attempts: Vec::new(),
-            earlier: Earlier::default(),
-            attempt_count: 0,
-            next_attempt_at: now,
-            lease: None,
-            leased_until: None,
-            due_at: Some(now.plus(overdue)),
-            debt: Some(Debt::of(DebtKind::Delivery, &execution.execution_id)),
-            troubled_at: None,
-            redelivered_by: None,
-            put_off: 0,
-            stood: None,
             hops: execution.hops.clone(),
             ttl: now.plus(retention).seconds(),
+            ..Self::pending(id, part, user_id, event, now, overdue)
         }
     }
 
     /// The debt to try a subscription.
     #[must_use]
     pub fn test(user_id: &UserId, target: &str, hops: Hops, overdue: Duration) -> Self {
-        Self { hops, ..Self::of_no_run(user_id, "test", NewsType::Test, target, overdue) }
+        Self { hops, ..Self::of_no_run(user_id, "test", EventType::Test, target, overdue) }
     }
 
     /// The debt to tell `target` that another subscription of its owner's was disabled.
@@ -160,7 +139,7 @@ impl Delivery {
     ) -> Self {
         Self {
             disabled: Some(disabled.clone()),
-            ..Self::of_no_run(user_id, "disabled", NewsType::Disabled, target, overdue)
+            ..Self::of_no_run(user_id, "disabled", EventType::Disabled, target, overdue)
         }
     }
 
@@ -168,23 +147,32 @@ impl Delivery {
     fn of_no_run(
         user_id: &UserId,
         step: &str,
-        news: NewsType,
+        event: EventType,
         target: &str,
         overdue: Duration,
     ) -> Self {
-        let agent_name = AgentName::default();
-        let execution_id = ExecutionId::generate(&agent_name);
+        let id = ExecutionId::generate(&AgentName::default());
         let part = format!("{PART_PREFIX}{step}#0#{target}");
-        let now = Timestamp::now();
+        Self::pending(id, part, user_id, event, Timestamp::now(), overdue)
+    }
+
+    /// One that was not attempted yet, and that carries nothing of a run.
+    fn pending(
+        execution_id: ExecutionId,
+        part: String,
+        user_id: &UserId,
+        event: EventType,
+        now: Timestamp,
+        overdue: Duration,
+    ) -> Self {
         Self {
             webhook_id: webhook_id(&execution_id, &part),
             debt: Some(Debt::of(DebtKind::Delivery, &execution_id)),
-            troubled_at: None,
             execution_id,
             part,
             user_id: user_id.clone(),
-            agent_name,
-            news,
+            agent_name: AgentName::default(),
+            event,
             redrive_count: 0,
             rank: Rank::Queued as u8,
             occurred_at: now,
@@ -202,6 +190,7 @@ impl Delivery {
             lease: None,
             leased_until: None,
             due_at: Some(now.plus(overdue)),
+            troubled_at: None,
             redelivered_by: None,
             put_off: 0,
             stood: None,

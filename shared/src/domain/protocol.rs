@@ -1,5 +1,5 @@
 //! The rules of a run beside its order of positions, as functions of plain values: who may claim,
-//! move, stop, lease and ask, what a try to start it comes to, and what `sweep` owes it.
+//! move, stop, lease and ask, what an attempt to start it results in, and what `sweep` does about it.
 //!
 //! `store` says the same in DynamoDB's words where a rule is a condition; `tests/tests/conditions.rs`
 //! holds the two against each other on all combinations.
@@ -36,8 +36,8 @@ pub struct Facts {
     pub deadline: Option<Timestamp>,
     pub sequence: u32,
     pub started_at: Option<Timestamp>,
-    /// When the row was last changed by what was heard of the run.
-    pub heard_at: Timestamp,
+    /// When the row was last changed by what was observed of the run.
+    pub updated_at: Timestamp,
     pub due_at: Option<Timestamp>,
 }
 
@@ -48,7 +48,7 @@ pub enum Grounds {
     Told,
     /// Nobody has claimed it. That is certain, if it is still so when the end is stored.
     Unclaimed,
-    /// We conclude it, and may be wrong: another try may have started it.
+    /// We conclude it, and may be wrong: another attempt may have started it.
     Presumed,
 }
 
@@ -83,25 +83,25 @@ pub enum UnclaimedEnd {
     QueueTimeout,
 }
 
-/// Where a run stands towards what its agent says.
+/// Where a run stands towards an event of its agent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Relevance {
     Current,
     Superseded,
     /// Who was claimed and speaks, runs, though nobody else has said so yet.
     Starting,
-    /// An agent's word alone is no proof that it was started or redriven: Step Functions is to be
+    /// An agent's event alone is no proof that the run was started or redriven: Step Functions is to be
     /// asked.
     RowBehind,
-    /// It has ended, and nobody can tell whether its agent asks late, or in a redrive that was not
-    /// heard of: Step Functions is to be asked.
+    /// It has ended, and nobody can tell whether its agent asks late, or in a redrive that is not
+    /// known yet: Step Functions is to be asked.
     Unclear,
 }
 
 /// What `sweep` does about an overdue run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Poll {
-    /// Nothing: it was heard of lately, or owes nothing any more.
+    /// Nothing: it was updated lately, or owes nothing any more.
     Later,
     /// Has it launched, or ended because it may not be launched any more.
     Launch,
@@ -113,12 +113,12 @@ pub enum Poll {
     Confirm,
 }
 
-/// After which silence something is looked after again.
+/// After which silence `sweep` processes something again.
 #[derive(Debug, Clone, Copy)]
 pub struct Silence {
     pub launch: Duration,
-    pub news: Duration,
-    /// A long run is looked at ever more seldom, but at least this often.
+    pub event: Duration,
+    /// A long run is polled ever more seldom, but at least this often.
     pub longest: Duration,
 }
 
@@ -169,7 +169,7 @@ impl Facts {
         (wait <= SENT_AHEAD).then_some(wait)
     }
 
-    /// When `sweep` looks after a run that nobody has claimed: `silence` after its message arrives, or
+    /// When `sweep` processes a run that nobody has claimed: `silence` after its message arrives, or
     /// when that can be sent.
     #[must_use]
     pub fn launch_due(&self, now: Timestamp, silence: Duration) -> Timestamp {
@@ -192,16 +192,16 @@ impl Facts {
         self.may_be_cancelled() && self.position.redrive_count == redrive_count
     }
 
-    /// Whether its agent is heard, who speaks in this redrive.
+    /// Whether it runs in this redrive, so that an event of its agent counts.
     #[must_use]
-    pub fn is_heard(&self, redrive_count: u32) -> bool {
+    pub fn is_running_in(&self, redrive_count: u32) -> bool {
         self.position == Position { redrive_count, rank: Rank::Running }
     }
 
     /// Whether a question may be opened or closed by one who saw the run at the sequence `seen`.
     #[must_use]
     pub fn may_take_a_turn(&self, redrive_count: u32, seen: u32) -> bool {
-        self.is_heard(redrive_count) && self.sequence == seen
+        self.is_running_in(redrive_count) && self.sequence == seen
     }
 
     /// Where it stands towards an agent that says in which redrive it is, perhaps, and perhaps
@@ -211,7 +211,7 @@ impl Facts {
         let redrive_count = says.unwrap_or(self.position.redrive_count);
         let speaks = Position { redrive_count, rank: Rank::Running };
         let is_claimed = self.claimed_at.is_some() && self.position.rank == Rank::Queued;
-        if self.is_heard(redrive_count) {
+        if self.is_running_in(redrive_count) {
             Relevance::Current
         } else if !speaks.may_follow(self.position) {
             if is_question && says.is_none() { Relevance::Unclear } else { Relevance::Superseded }
@@ -240,7 +240,7 @@ impl Facts {
             // A claimant may go on for so long.
             Rank::Queued => self.launch_before.plus(CLAIM_GRACE),
             // It was known then.
-            Rank::Running => self.started_at.map_or(self.heard_at, |at| at.max(self.heard_at)),
+            Rank::Running => self.started_at.map_or(self.updated_at, |at| at.max(self.updated_at)),
             Rank::Presumed | Rank::Ended => return false,
         };
         last.plus(CLAIM_GRACE) <= now
@@ -253,7 +253,9 @@ impl Facts {
             Rank::Queued if self.claimed_at.is_none() => Poll::Launch,
             Rank::Queued if self.may_be_claimed(now) => Poll::AskOrLaunch,
             // What it owes is still what its acceptance wrote.
-            Rank::Running if self.is_heard_of(now, silence) && self.to_stop(now).is_none() => {
+            Rank::Running
+                if self.was_updated_lately(now, silence) && self.to_stop(now).is_none() =>
+            {
                 Poll::Later
             }
             // Only Step Functions knows whether it runs.
@@ -263,33 +265,33 @@ impl Facts {
         }
     }
 
-    /// When `sweep` looks after it again, if nothing happens until then.
+    /// When `sweep` processes it again, if nothing happens until then.
     #[must_use]
     pub fn next_poll(&self, now: Timestamp, silence: Silence) -> Timestamp {
         let running_for = Duration::from_millis(now.millis_since(self.started_at.unwrap_or(now)));
         match self.position.rank {
             Rank::Queued if !self.may_be_claimed(now) && self.claimed_at.is_some() => {
-                now.plus(silence.news)
+                now.plus(silence.event)
             }
             // An unclaimed run ends then, and its caller waits for that.
             Rank::Queued if self.claimed_at.is_none() && self.launch_before > now => {
                 self.launch_due(now, silence.launch)
             }
-            // The launch, or the stop, is to be hurried until it has come about.
+            // The hint to launch or stop it is sent again until that has come about.
             Rank::Queued | Rank::Presumed => self.before_deadline(now, silence.launch),
             Rank::Running if self.to_stop(now).is_some() => now.plus(silence.launch),
-            Rank::Running if self.is_heard_of(now, silence) => {
-                let next = self.heard_at.plus(silence.news);
+            Rank::Running if self.was_updated_lately(now, silence) => {
+                let next = self.updated_at.plus(silence.event);
                 self.before_deadline(now, Duration::from_millis(next.millis_since(now)))
             }
             Rank::Running | Rank::Ended => {
-                let longest = silence.longest.max(silence.news);
-                self.before_deadline(now, (running_for / 8).clamp(silence.news, longest))
+                let longest = silence.longest.max(silence.event);
+                self.before_deadline(now, (running_for / 8).clamp(silence.event, longest))
             }
         }
     }
 
-    /// When to look after a run that owes something from `now` on: `silence` later, but not later
+    /// When to process a run that owes something from `now` on: `silence` later, but not later
     /// than its deadline. An earlier time stays, since to move it costs two writes of the index.
     #[must_use]
     pub fn owes_from(&self, now: Timestamp, silence: Duration) -> Timestamp {
@@ -297,8 +299,8 @@ impl Facts {
         self.due_at.map_or(next, |due_at| due_at.min(next))
     }
 
-    fn is_heard_of(&self, now: Timestamp, silence: Silence) -> bool {
-        self.heard_at.plus(silence.news) > now
+    fn was_updated_lately(&self, now: Timestamp, silence: Silence) -> bool {
+        self.updated_at.plus(silence.event) > now
     }
 
     fn before_deadline(&self, now: Timestamp, pause: Duration) -> Timestamp {
@@ -310,16 +312,16 @@ impl Facts {
     }
 }
 
-/// What is known of the tries to launch a run, each of which begins with a claim.
+/// What is known of the attempts to launch a run, each of which begins with a claim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Tries {
+pub struct LaunchAttempts {
     /// How many have begun, with this one, and at least: a repeated claim counts twice.
     pub made: u32,
     /// All of the first so many were answered, and none of them by a start.
     pub answered: u32,
 }
 
-/// What Step Functions says to a try to start a run.
+/// What Step Functions says to an attempt to start a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Reply {
     /// It runs.
@@ -334,29 +336,29 @@ pub enum Reply {
     Refused,
 }
 
-/// What a try to start a run leaves to be done.
+/// What an attempt to start a run leaves to be done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Next {
     /// Nothing: Step Functions tells of it.
     Nothing,
-    /// To settle the run as running, since an earlier try may have missed what was told.
+    /// To settle the run as running, since an earlier attempt may have missed its event.
     Settle,
     /// To settle it by what Step Functions says of it.
     Ask,
     /// The same, and to presume its end where it is not known.
     AskOrPresume,
-    /// To try it again; so many tries are known not to have started it.
+    /// To attempt it again; so many attempts are known not to have started it.
     Again { answered: Option<u32> },
 }
 
-impl Tries {
-    /// Whether no try was made before.
+impl LaunchAttempts {
+    /// Whether this is the first.
     #[must_use]
     pub const fn is_first(self) -> bool {
         self.made == 1
     }
 
-    /// Whether no earlier try may have started the run, or may yet.
+    /// Whether no earlier attempt may have started the run, or may yet.
     #[must_use]
     pub const fn is_alone(self) -> bool {
         self.made == self.answered + 1
@@ -371,9 +373,9 @@ impl Tries {
             Reply::Delayed { is_answer } => {
                 Next::Again { answered: (is_answer && self.is_alone()).then_some(self.made) }
             }
-            // An earlier try may still start it: only Step Functions knows, and `sweep` asks.
+            // An earlier attempt may still start it: only Step Functions knows, and `sweep` asks.
             Reply::Denied if !self.is_alone() => Next::Again { answered: None },
-            // A later try, of which this one cannot know, may have started it before it was refused.
+            // A later attempt, of which this one cannot know, may have started it before it was refused.
             Reply::Denied | Reply::Refused => Next::AskOrPresume,
         }
     }
@@ -399,12 +401,12 @@ impl DeliveryFacts {
             && (self.attempt_count == 0 && !self.stands_in_line || self.next_attempt_at <= now)
             && self.leased_until.is_none_or(|until| until <= now)
     }
+}
 
-    /// How long its lease is still held: a hint before that would be in vain.
-    #[must_use]
-    pub fn held_for(&self, now: Timestamp) -> Duration {
-        Duration::from_millis(self.leased_until.map_or(0, |until| until.millis_since(now)))
-    }
+/// How long the lease of a delivery is still held: a hint before that would be in vain.
+#[must_use]
+pub fn held_for(leased_until: Option<Timestamp>, now: Timestamp) -> Duration {
+    Duration::from_millis(leased_until.map_or(0, |until| until.millis_since(now)))
 }
 
 /// Until when the other parts of a run are kept that goes on at `now`.
@@ -431,7 +433,7 @@ mod tests {
     const NOW: Timestamp = Timestamp::from_millis(10_000_000_000);
     const SILENCE: Silence = Silence {
         launch: Duration::from_mins(1),
-        news: Duration::from_mins(5),
+        event: Duration::from_mins(5),
         longest: Duration::from_hours(1),
     };
 
@@ -453,7 +455,7 @@ mod tests {
             deadline: None,
             sequence: 0,
             started_at: None,
-            heard_at: ago(600),
+            updated_at: ago(600),
             due_at: None,
         }
     }
@@ -466,8 +468,9 @@ mod tests {
         assert!(queued(ago(30)).is_lost(NOW));
 
         // Claimed long ago, and launched late.
-        let running =
-            |started_at, heard_at| Facts { started_at, heard_at, ..at(Rank::Running) }.is_lost(NOW);
+        let running = |started_at, updated_at| {
+            Facts { started_at, updated_at, ..at(Rank::Running) }.is_lost(NOW)
+        };
         assert!(!running(Some(ago(14)), ago(20)));
         assert!(!running(Some(ago(20)), ago(14)));
         assert!(!running(None, ago(14)));
@@ -479,7 +482,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sweep_asks_about_claimed_runs_alone_and_not_about_those_just_heard_of() {
+    fn a_sweep_asks_about_claimed_runs_alone_and_not_about_those_just_updated() {
         let poll = |facts: Facts| facts.poll(NOW, SILENCE);
 
         assert_eq!(poll(Facts { claimed_at: None, ..at(Rank::Queued) }), Poll::Launch);
@@ -487,15 +490,15 @@ mod tests {
         assert_eq!(poll(late), Poll::Launch, "launch ends it itself");
         let claimed = |launch_before| poll(Facts { launch_before, ..at(Rank::Queued) });
         assert_eq!((claimed(ago(14)), claimed(ago(15))), (Poll::AskOrLaunch, Poll::Ask));
-        let heard = |heard_at| Facts { heard_at, ..at(Rank::Running) };
-        assert_eq!((poll(heard(ago(4))), poll(heard(ago(5)))), (Poll::Later, Poll::Ask));
-        assert_eq!(poll(Facts { is_cancelled: true, ..heard(ago(4)) }), Poll::Ask);
-        assert_eq!(poll(Facts { deadline: Some(NOW), ..heard(ago(4)) }), Poll::Ask);
+        let updated = |updated_at| Facts { updated_at, ..at(Rank::Running) };
+        assert_eq!((poll(updated(ago(4))), poll(updated(ago(5)))), (Poll::Later, Poll::Ask));
+        assert_eq!(poll(Facts { is_cancelled: true, ..updated(ago(4)) }), Poll::Ask);
+        assert_eq!(poll(Facts { deadline: Some(NOW), ..updated(ago(4)) }), Poll::Ask);
         assert_eq!((poll(at(Rank::Presumed)), poll(at(Rank::Ended))), (Poll::Confirm, Poll::Later));
     }
 
     #[test]
-    fn a_long_run_is_looked_at_ever_more_seldom_unless_it_is_to_be_stopped() {
+    fn a_long_run_is_polled_ever_more_seldom_unless_it_is_to_be_stopped() {
         let run = |age| Facts { started_at: Some(ago(age)), ..at(Rank::Running) };
         let again = |facts: Facts| facts.next_poll(NOW, SILENCE);
 
@@ -506,7 +509,7 @@ mod tests {
         {
             assert_eq!(again(stopped), minutes(1));
         }
-        assert_eq!(again(Facts { heard_at: ago(3), ..run(240) }), minutes(2));
+        assert_eq!(again(Facts { updated_at: ago(3), ..run(240) }), minutes(2));
         assert_eq!(again(at(Rank::Queued)), minutes(1));
         assert_eq!(again(Facts { launch_before: ago(60), ..at(Rank::Queued) }), minutes(5));
         assert_eq!(again(at(Rank::Presumed)), minutes(1));
@@ -521,26 +524,26 @@ mod tests {
 
         assert_eq!(owes(None, None), minutes(5));
         assert_eq!(owes(Some(minutes(1)), None), minutes(1));
-        assert_eq!(owes(Some(ago(1)), None), ago(1), "whoever looks after it moves it");
+        assert_eq!(owes(Some(ago(1)), None), ago(1), "whoever processes it moves it");
         assert_eq!(owes(Some(minutes(6)), None), minutes(5));
         assert_eq!(owes(Some(minutes(6)), Some(minutes(2))), minutes(2));
-        assert_eq!(owes(None, Some(ago(1))), minutes(5), "a deadline that has passed is no look");
+        assert_eq!(owes(None, Some(ago(1))), minutes(5), "a deadline that has passed is no poll");
     }
 
     #[test]
-    fn a_try_that_may_not_be_the_only_one_never_ends_a_run_unasked() {
-        let first = Tries { made: 1, answered: 0 };
-        let answered = Tries { made: 3, answered: 2 };
-        let other = Tries { made: 3, answered: 1 };
+    fn an_attempt_that_may_not_be_the_only_one_never_ends_a_run_unasked() {
+        let first = LaunchAttempts { made: 1, answered: 0 };
+        let answered = LaunchAttempts { made: 3, answered: 2 };
+        let other = LaunchAttempts { made: 3, answered: 1 };
 
         assert!(first.is_alone() && answered.is_alone() && !other.is_alone());
-        for tries in [first, answered] {
-            assert_eq!(tries.after(Reply::Denied), Next::AskOrPresume);
-            let delayed = tries.after(Reply::Delayed { is_answer: true });
-            assert_eq!(delayed, Next::Again { answered: Some(tries.made) });
+        for attempts in [first, answered] {
+            assert_eq!(attempts.after(Reply::Denied), Next::AskOrPresume);
+            let delayed = attempts.after(Reply::Delayed { is_answer: true });
+            assert_eq!(delayed, Next::Again { answered: Some(attempts.made) });
         }
-        for tries in [first, answered, other] {
-            assert_eq!(tries.after(Reply::Refused), Next::AskOrPresume);
+        for attempts in [first, answered, other] {
+            assert_eq!(attempts.after(Reply::Refused), Next::AskOrPresume);
         }
         for reply in [Reply::Denied, Reply::Delayed { is_answer: true }] {
             assert_eq!(other.after(reply), Next::Again { answered: None });
@@ -553,7 +556,7 @@ mod tests {
     }
 
     #[test]
-    fn an_agent_is_heard_or_asked_about_but_never_believed_against_its_row() {
+    fn an_agent_is_believed_or_asked_about_but_never_against_its_row() {
         let run = |redrive_count, rank| Facts {
             position: Position { redrive_count, rank },
             ..at(Rank::Queued)
@@ -588,7 +591,7 @@ mod tests {
 
         assert!(!is_to_be_kept_longer(Some(until), NOW.plus(hour * 12), week));
         assert!(is_to_be_kept_longer(Some(until), NOW.plus(hour * 13), week));
-        // What ends before the next look is still kept for its whole time.
+        // What ends before the next poll is still kept for its whole time.
         assert!(until > NOW.plus(hour * 12 + Duration::from_hours(11) + week));
         assert!(!is_to_be_kept_longer(None, NOW, week));
     }

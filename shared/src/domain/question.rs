@@ -118,9 +118,9 @@ pub struct Question {
     pub answer_hash: Option<String>,
     /// How often the answer was about to be given: each time it may have been taken, whatever the
     /// reply.
-    #[serde(default)]
-    pub tries: u32,
-    /// With the debt: when `sweep` is to look at what is still owed to the agent.
+    #[serde(rename = "tries", default)]
+    pub attempts: u32,
+    /// With the debt: when `sweep` is to process what is still owed to the agent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub due_at: Option<Timestamp>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -150,7 +150,7 @@ impl Question {
             task_token: Some(ask.token.clone()),
             answer: None,
             answer_hash: None,
-            tries: 0,
+            attempts: 0,
             due_at: expires_at,
             debt: expires_at.map(|_| Debt::of(DebtKind::Answer, &execution.execution_id)),
             // As long as its run may run.

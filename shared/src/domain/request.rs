@@ -16,12 +16,12 @@ use crate::domain::{
     caller::Caller,
     digest::hex,
     error::Error,
+    event_type::EventType,
     execution::Execution,
     id::{AgentName, ExecutionId, UserId},
     json::{Json, MAX_BYTES, Node, document, surrogate},
     loops::Hops,
     network::CallbackAllow,
-    news::NewsType,
     time::Timestamp,
 };
 
@@ -35,7 +35,7 @@ const MAX_TAGS: usize = 10;
 const MAX_TAG_KEY: usize = 64;
 const MAX_TAG_VALUE: usize = 128;
 
-/// The body of `POST /v1/executions`, and the arguments of the tool `start_agent`.
+/// The body of `POST /v1/executions`, and the `params` of the envelope's `start_agent`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct StartBody {
@@ -57,8 +57,8 @@ pub struct StartBody {
     #[schemars(extend("maxProperties" = callback::MAX_HEADERS))]
     pub callback_headers: Option<BTreeMap<String, String>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "callback::wanted_news_schema")]
-    pub callback_events: Option<Vec<NewsType>>,
+    #[schemars(schema_with = "callback::wanted_events_schema")]
+    pub callback_events: Option<Vec<EventType>>,
     /// Keys have 1 to 64 bytes, values at most 128.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("maxProperties" = MAX_TAGS))]
@@ -151,8 +151,8 @@ pub struct RerunBody {
     #[schemars(extend("maxProperties" = callback::MAX_HEADERS))]
     pub callback_headers: Option<BTreeMap<String, String>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "callback::wanted_news_schema")]
-    pub callback_events: Option<Vec<NewsType>>,
+    #[schemars(schema_with = "callback::wanted_events_schema")]
+    pub callback_events: Option<Vec<EventType>>,
 }
 
 impl RerunBody {
@@ -187,7 +187,7 @@ pub struct StartRequest {
     pub agent_name: AgentName,
     pub work: Work,
     pub callback: Option<Callback>,
-    pub callback_events: Vec<NewsType>,
+    pub callback_events: Vec<EventType>,
     pub tags: BTreeMap<String, String>,
     /// Not earlier than this.
     pub start_at: Option<Timestamp>,
@@ -414,9 +414,7 @@ pub fn parse_object<T: DeserializeOwned>(body: &[u8]) -> Result<T, Error> {
     }
     if let Some(place) = surrogate::lone_surrogate(text) {
         let place = document::line_and_column(text, place);
-        return Err(Error::Malformed(format!(
-            "half a character at {place}: a surrogate without the other one of its pair"
-        )));
+        return Err(Error::Malformed(format!("unpaired UTF-16 surrogate at {place}")));
     }
     from_text(text)
 }
@@ -429,12 +427,12 @@ pub fn from_text<T: DeserializeOwned>(text: &str) -> Result<T, Error> {
         let reason = error.into_inner().to_string();
         // The field says it better.
         let reason = reason.rsplit_once(" at line ").map_or(reason.as_str(), |(reason, _)| reason);
-        misfit(&path, reason)
+        violation(&path, reason)
     })
 }
 
 /// What serde says, but for the value, which it quotes, and which may be a secret.
-fn misfit(path: &str, reason: &str) -> Error {
+fn violation(path: &str, reason: &str) -> Error {
     let (what, expected) = reason.rsplit_once(", expected ").unwrap_or((reason, ""));
     let expected = words(expected);
     let known = if expected.is_empty() { String::new() } else { format!(", expected {expected}") };
@@ -676,7 +674,7 @@ mod tests {
         assert!(parse(&body(r"\ud83d\ude00 \\ud83d")).is_ok());
         for (text, column) in [(r"cut \ud83d", 43), (r"\ude00", 39), (r"\ud83d\ud83d\ude00", 39)] {
             let Err(Error::Malformed(reason)) = parse(&body(text)) else { panic!("{text}") };
-            assert!(reason.contains(&format!("at line 1 column {column}:")), "{reason}");
+            assert!(reason.ends_with(&format!("at line 1 column {column}")), "{reason}");
         }
         let raw = [b"{\"agent_name\":\"".as_slice(), b"\xed\xa0\xbd\"}"].concat();
         let refused = parse_object::<StartBody>(&raw).unwrap_err().to_string();

@@ -1,5 +1,5 @@
 //! Rights: the one place that says whether something of a run may leave to somebody. Whoever asks
-//! directly is a [`Caller`], whose permissions its request brings. To whom news is sent later is a
+//! directly is a [`Caller`], whose permissions its request brings. To whom events are sent later is a
 //! [`Holder`], whose permissions are those that it has then.
 
 use serde::{Deserialize, Serialize};
@@ -33,7 +33,7 @@ pub fn permitted(
     Ok(execution)
 }
 
-/// By whose right news leaves: stored with whatever it is sent to.
+/// By whose right events leave: stored with whatever it is sent to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Holder {
     credential: Credential,
@@ -108,7 +108,7 @@ impl Holder {
     }
 }
 
-/// What news is about, which says who may have it.
+/// What an event is about, which says who may have it.
 #[derive(Debug, Clone, Copy)]
 pub enum About<'a> {
     /// A run of this agent.
@@ -134,7 +134,7 @@ pub(crate) async fn permissions_of(
     if key.is_valid(now) {
         return Ok(Some(granted(key)));
     }
-    // Ended on purpose, it has no heir; ended by time, it may.
+    // Revoked, it has no successor; expired, it may.
     if key.revoked_at.is_some() {
         return Ok(None);
     }
@@ -142,9 +142,10 @@ pub(crate) async fn permissions_of(
         Some(first) if first != hash => find(&first).await?,
         _ => Some(key),
     };
-    let heir = first.and_then(|first| first.heir).and_then(|heir| heir.parse().ok());
-    let Some(heir) = heir else { return Ok(None) };
-    Ok(find(&heir).await?.filter(|heir| heir.is_valid(now)).map(granted))
+    let successor =
+        first.and_then(|first| first.successor).and_then(|successor| successor.parse().ok());
+    let Some(successor) = successor else { return Ok(None) };
+    Ok(find(&successor).await?.filter(|successor| successor.is_valid(now)).map(granted))
 }
 
 #[cfg(test)]
@@ -218,7 +219,7 @@ mod tests {
                 .filter_map(|(name, state)| {
                     let ended = Some(Timestamp::from_millis(1));
                     let state = state?;
-                    let heir = last.filter(|last| name == "first" && *last != "first");
+                    let successor = last.filter(|last| name == "first" && *last != "first");
                     let key = ApiKey {
                         user_id: "someone".to_owned().into(),
                         permissions: vec!["view:echo".to_owned()],
@@ -227,7 +228,7 @@ mod tests {
                         expires_at: ended.filter(|_| state == "expired"),
                         revoked_at: ended.filter(|_| state == "revoked"),
                         lineage: (name != "first").then(|| hash("first").to_hex()),
-                        heir: heir.map(|heir| hash(heir).to_hex()),
+                        successor: successor.map(|successor| hash(successor).to_hex()),
                     };
                     Some((hash(name), key))
                 })
@@ -253,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn who_may_have_what_news_is_about() {
+    fn who_may_have_what_an_event_is_about() {
         let by = |key: &str| Holder::of(&caller(&ApiKeyHash::of(key).to_hex(), &[], None));
         let (own, other) = (by("own"), by("other"));
         let echo: AgentName = "echo".parse().unwrap();

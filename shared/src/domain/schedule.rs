@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 
 use crate::domain::delivery::Delivery;
 
-/// After which pauses a failed delivery is tried again.
+/// After which pauses a failed delivery is attempted again.
 #[derive(Debug, Clone)]
 pub struct Schedule(Vec<Duration>);
 
@@ -29,7 +29,7 @@ impl Schedule {
     /// Whether it was leased so often that it can no more be a matter of its receiver: attempts
     /// die, or cannot be recorded, or what is to be delivered cannot be read.
     #[must_use]
-    pub fn is_worn_out(&self, delivery: &Delivery) -> bool {
+    pub fn is_exhausted(&self, delivery: &Delivery) -> bool {
         let attempts = u32::try_from(self.0.len()).unwrap_or(u32::MAX).saturating_add(1);
         delivery.failures() > attempts.saturating_mul(LEASES_PER_ATTEMPT)
     }

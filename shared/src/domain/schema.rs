@@ -13,11 +13,12 @@ use serde::Deserialize;
 use serde_json::{Deserializer, Value, json};
 
 use crate::domain::{
+    error::told,
     json::{Json, MAX_DEPTH},
     schema::{
         graph::{Graph, Reader},
         price::Work,
-        violation::{InvalidSchema, Violation, start},
+        violation::{InvalidSchema, Violation},
     },
 };
 
@@ -56,7 +57,7 @@ impl Schema {
         let mut schemas = Schemas::new();
         let mut compiler = Compiler::new();
         compiler.use_loader(Box::new(Nothing));
-        let invalid = |error| InvalidSchema::NoSchema(start(format!("{error:#}")));
+        let invalid = |error| InvalidSchema::NoSchema(told(format!("{error:#}")).into_owned());
         compiler.add_resource(URL, value).map_err(invalid)?;
         compiler.add_resource(NEGATION, json!({"not": {"$ref": URL}})).map_err(invalid)?;
         let index = compiler.compile(URL, &mut schemas).map_err(invalid)?;
@@ -97,7 +98,8 @@ impl Schema {
         }
         self.schemas.validate(value, self.index).map_err(|error| {
             let first = first(&error);
-            Violation { path: start(place(first)), reason: start(rule(&first.kind)) }
+            let [path, reason] = [place(first), rule(&first.kind)].map(|it| told(it).into_owned());
+            Violation { path, reason }
         })
     }
 }
@@ -186,19 +188,19 @@ mod tests {
 
     use super::*;
 
-    fn misfit(schema: &Value, value: &Value) -> Option<(String, String)> {
-        let misfit = Schema::parse(&Json::of(schema)).unwrap().check(Json::of(value)).err()?;
-        Some((misfit.path, misfit.reason))
+    fn violation(schema: &Value, value: &Value) -> Option<(String, String)> {
+        let violation = Schema::parse(&Json::of(schema)).unwrap().check(Json::of(value)).err()?;
+        Some((violation.path, violation.reason))
     }
 
     #[test]
-    fn a_misfit_is_told_by_its_place_and_its_reason() {
+    fn a_violation_is_told_by_its_place_and_its_reason() {
         let schema = json!({
             "type": "object", "required": ["lines"],
             "properties": {"lines": {"type": "array", "items": {"$ref": "#/$defs/line"}}},
             "$defs": {"line": {"properties": {"amount": {"type": "number", "minimum": 1}}}},
         });
-        let said = |value| misfit(&schema, &value);
+        let said = |value| violation(&schema, &value);
 
         assert_eq!(said(json!({"lines": [{"amount": 1}]})), None);
         let (place, reason) = said(json!({"lines": [{"amount": 2}, {"amount": "x"}]})).unwrap();
@@ -213,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn a_misfit_quotes_the_rule_and_never_the_value() {
+    fn a_violation_quotes_the_rule_and_never_the_value() {
         let many: Vec<_> = (0..1_000).map(|i| format!("choice-{i}")).collect();
         let secret = json!("SECRET");
         let long = json!("S".repeat(9_000));
@@ -262,16 +264,17 @@ mod tests {
         // A format is asserted where the schema's draft does so.
         let format =
             json!({"$schema": "http://json-schema.org/draft-07/schema#", "format": "ipv4"});
-        assert_eq!(misfit(&format, &secret).unwrap().1, "is not valid ipv4");
+        assert_eq!(violation(&format, &secret).unwrap().1, "is not valid ipv4");
         // The place is the value's own, and bounded.
         let odd = json!({"a/b~c": {"": [true]}});
         let numbers =
             json!({"additionalProperties": {"additionalProperties": {"items": {"type": "null"}}}});
-        assert_eq!(misfit(&numbers, &odd).unwrap().0, ".a/b~c..0");
+        assert_eq!(violation(&numbers, &odd).unwrap().0, ".a/b~c..0");
         let strict = json!({"items": {"additionalProperties": false}});
-        assert_eq!(misfit(&strict, &json!([{"name": "SECRET"}])).unwrap().0, ".0.name");
+        assert_eq!(violation(&strict, &json!([{"name": "SECRET"}])).unwrap().0, ".0.name");
         let deep = json!({"n".repeat(9_000): "SECRET"});
-        let place = misfit(&json!({"additionalProperties": {"type": "integer"}}), &deep).unwrap().0;
+        let place =
+            violation(&json!({"additionalProperties": {"type": "integer"}}), &deep).unwrap().0;
         assert!(place.starts_with(".nnn") && place.len() < 600, "{place}");
     }
 
@@ -295,8 +298,8 @@ mod tests {
     fn a_schema_that_refers_to_itself_ends() {
         let list = json!({"properties": {"next": {"$ref": "#"}}, "maxProperties": 1});
 
-        assert_eq!(misfit(&list, &json!({"next": {"next": {}}})), None);
-        assert_eq!(misfit(&list, &json!({"next": {"a": 1, "b": 2}})).unwrap().0, ".next");
+        assert_eq!(violation(&list, &json!({"next": {"next": {}}})), None);
+        assert_eq!(violation(&list, &json!({"next": {"a": 1, "b": 2}})).unwrap().0, ".next");
         // One that says nothing but that it fits itself.
         drop(
             Schema::parse(&Json::of(&json!({"$ref": "#"})))
@@ -315,14 +318,14 @@ mod tests {
     #[test]
     fn neither_long_chains_nor_deep_values_exhaust_the_stack() {
         let long = chain(990, json!({"type": "string"}));
-        assert_eq!(misfit(&long, &json!(1)).unwrap().1, "want string, but got number");
+        assert_eq!(violation(&long, &json!(1)).unwrap().1, "want string, but got number");
         assert!(refusal(&chain(1_000, json!({}))).contains("1,000 subschemas"));
 
         let nested = |levels: usize| (1..levels).fold(json!(1), |inner, _| json!([inner]));
         let loops = chain(35, json!({"items": {"$ref": "#/$defs/0"}}));
-        assert_eq!(misfit(&loops, &nested(127)), None);
+        assert_eq!(violation(&loops, &nested(127)), None);
         let longer = chain(100, json!({"items": {"$ref": "#/$defs/0"}}));
-        let (_, reason) = misfit(&longer, &nested(127)).unwrap();
+        let (_, reason) = violation(&longer, &nested(127)).unwrap();
         assert_eq!(reason, "it is nested too deep for this schema");
     }
 
@@ -346,7 +349,7 @@ mod tests {
         };
         let check = |schema: &Value, json: Json| {
             let said = Schema::parse(&Json::of(schema)).unwrap().check(json);
-            said.map_err(|misfit| (misfit.path, misfit.reason))
+            said.map_err(|violation| (violation.path, violation.reason))
         };
         let of_all = |reason: &str| Err((String::new(), reason.to_owned()));
         let numbers = json!({
@@ -417,9 +420,9 @@ mod tests {
                 assert!(refusal(&doubled(levels, keyword)).contains("1,000"), "{levels}");
             }
         }
-        assert_eq!(misfit(&doubled(6, "allOf"), &json!("x")), None);
+        assert_eq!(violation(&doubled(6, "allOf"), &json!("x")), None);
         assert_eq!(
-            misfit(&doubled(6, "allOf"), &json!(1)).unwrap().1,
+            violation(&doubled(6, "allOf"), &json!(1)).unwrap().1,
             "want string, but got number"
         );
     }
@@ -467,19 +470,19 @@ mod tests {
         // Each level doubles what the one above it does.
         let tree = json!({"allOf": [{"items": {"$ref": "#"}}, {"items": {"$ref": "#"}}]});
         let nested = (1..100).fold(json!(1), |inner, _| json!([inner]));
-        assert_eq!(misfit(&tree, &nested).unwrap().1, "it is too large for this schema");
+        assert_eq!(violation(&tree, &nested).unwrap().1, "it is too large for this schema");
         let wide = json!({"items": {"allOf": vec![json!({"type": "number"}); 100]}});
-        assert_eq!(misfit(&wide, &json!(vec![1; 100])), None);
-        let (_, reason) = misfit(&wide, &json!(vec![1; 100_000])).unwrap();
+        assert_eq!(violation(&wide, &json!(vec![1; 100])), None);
+        let (_, reason) = violation(&wide, &json!(vec![1; 100_000])).unwrap();
         assert_eq!(reason, "it is too large for this schema");
         let pattern = json!({"pattern": "^([a-z ]{1,20}){1,20}$"});
-        assert_eq!(misfit(&pattern, &json!("abc def")), None);
-        let (_, reason) = misfit(&pattern, &json!("a".repeat(200_000))).unwrap();
+        assert_eq!(violation(&pattern, &json!("abc def")), None);
+        let (_, reason) = violation(&pattern, &json!("a".repeat(200_000))).unwrap();
         assert_eq!(reason, "it is too large for this schema");
         // A plain list may be as long as parameters can be.
         let plain = json!({"items": {"type": "number"}});
-        assert_eq!(misfit(&plain, &json!(vec![1; 130_000])), None);
-        let (_, reason) = misfit(&plain, &json!(vec!["a"; 100_000])).unwrap();
+        assert_eq!(violation(&plain, &json!(vec![1; 130_000])), None);
+        let (_, reason) = violation(&plain, &json!(vec!["a"; 100_000])).unwrap();
         assert_eq!(reason, "it is too large to say where");
     }
 
@@ -501,7 +504,7 @@ mod tests {
             "required": ["approved"], "additionalProperties": false,
         });
         assert_eq!(
-            misfit(
+            violation(
                 &form,
                 &json!({
                     "approved": true, "email": "a.b@example.com", "phone": "+49 30 123456", "name": "Zoë",
@@ -528,7 +531,7 @@ mod tests {
         });
         let line = json!({"isbn": "1"});
         assert_eq!(
-            misfit(&openapi, &json!({"lines": vec![line; 1_000], "billing": {"zip": "1"}})),
+            violation(&openapi, &json!({"lines": vec![line; 1_000], "billing": {"zip": "1"}})),
             None
         );
 
@@ -541,7 +544,7 @@ mod tests {
         let deep = (1..120).fold(json!(1), |inner, level| {
             if level % 2 == 0 { json!([inner]) } else { json!({"a": inner, "b": [1, 2]}) }
         });
-        assert_eq!(misfit(&any, &deep), None);
+        assert_eq!(violation(&any, &deep), None);
         let expression = json!({
             "$defs": {"e": {"$dynamicAnchor": "e", "oneOf": [
                 {"type": "number"},
@@ -550,19 +553,19 @@ mod tests {
             ]}}, "$ref": "#/$defs/e",
         });
         let sum = (1..8).fold(json!(1), |inner, _| json!({"left": inner, "right": inner}));
-        assert_eq!(misfit(&expression, &sum), None);
+        assert_eq!(violation(&expression, &sum), None);
 
         let bundled = json!({
             "$id": "https://example.com/schemas/order", "properties": {"item": {"$ref": "item"}, "next": {"$ref": "order"}},
             "$defs": {"item": {"$id": "item", "$ref": "#/$defs/n", "$defs": {"n": {"type": "number"}}}, "n": {"type": "string"}},
         });
-        assert_eq!(misfit(&bundled, &json!({"item": 1, "next": {"item": 2}})), None);
-        assert_eq!(misfit(&bundled, &json!({"next": {"item": "a"}})).unwrap().0, ".next.item");
+        assert_eq!(violation(&bundled, &json!({"item": 1, "next": {"item": 2}})), None);
+        assert_eq!(violation(&bundled, &json!({"next": {"item": "a"}})).unwrap().0, ".next.item");
         let draft_4 = json!({
             "$schema": "http://json-schema.org/draft-04/schema#", "id": "https://example.com/a",
             "properties": {"id": {"type": "string"}, "a": {"$ref": "#/definitions/größe"}}, "definitions": {"größe": {"minimum": 3, "exclusiveMinimum": true}},
         });
-        assert_eq!(misfit(&draft_4, &json!({"a": 4, "id": "ä"})), None);
-        assert_eq!(misfit(&draft_4, &json!({"a": 3})).unwrap().1, "must be more than 3");
+        assert_eq!(violation(&draft_4, &json!({"a": 4, "id": "ä"})), None);
+        assert_eq!(violation(&draft_4, &json!({"a": 3})).unwrap().1, "must be more than 3");
     }
 }

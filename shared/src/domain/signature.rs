@@ -17,7 +17,7 @@ use crate::domain::{
 };
 
 /// For how long after a rotation the secret before it signs, too.
-pub const OVERLAP: Duration = Duration::from_hours(7 * 24);
+const OVERLAP: Duration = Duration::from_hours(7 * 24);
 
 /// Which of the secrets of a user or a subscription is in use. A user who has never rotated has no row.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -96,8 +96,7 @@ impl SigningSecret {
     }
 
     /// `v1,<base64>`: one signature of the header `webhook-signature`.
-    #[must_use]
-    pub fn sign(&self, webhook_id: &str, timestamp: i64, body: &str) -> String {
+    fn sign(&self, webhook_id: &str, timestamp: i64, body: &str) -> String {
         let signed = mac(self.0.as_bytes(), format!("{webhook_id}.{timestamp}.{body}").as_bytes());
         format!("v1,{}", STANDARD.encode(signed))
     }

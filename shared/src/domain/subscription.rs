@@ -1,4 +1,4 @@
-//! A subscription: where the news of all of a user's runs goes, not of one alone.
+//! A subscription: where the events of all of a user's runs go, not of one alone.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -10,11 +10,11 @@ use crate::domain::{
     callback_url::{self, CallbackUrl},
     caller::{Action, Caller, Credential},
     error::Error,
+    event_type::EventType,
     execution::Execution,
     health::{DisabledReason, Health},
     id::{AgentName, SubscriptionId},
     network::CallbackAllow,
-    news::NewsType,
     rights::Holder,
     signature::{Generation, Signer, Signing},
     time::Timestamp,
@@ -30,7 +30,7 @@ pub struct Subscription {
     pub url: CallbackUrl,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub headers: BTreeMap<String, String>,
-    pub events: Vec<NewsType>,
+    pub events: Vec<EventType>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent_name: Option<AgentName>,
     pub created_at: Timestamp,
@@ -70,7 +70,7 @@ impl From<Subscription> for Callback {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Interest {
     pub id: SubscriptionId,
-    pub events: Vec<NewsType>,
+    pub events: Vec<EventType>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent_name: Option<AgentName>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -80,11 +80,11 @@ pub struct Interest {
 }
 
 impl Interest {
-    /// Whether this news of this run is wanted.
+    /// Whether this event of this run is wanted.
     #[must_use]
-    pub fn wants(&self, news: NewsType, execution: &Execution) -> bool {
+    pub fn wants(&self, event: EventType, execution: &Execution) -> bool {
         self.disabled_at.is_none()
-            && self.events.contains(&news)
+            && self.events.contains(&event)
             && self.agent_name.as_ref().is_none_or(|agent| *agent == execution.agent_name)
     }
 }
@@ -97,8 +97,8 @@ pub struct SubscribeBody {
     #[schemars(length(min = 1, max = callback_url::MAX_URL))]
     url: String,
     #[serde(default)]
-    #[schemars(schema_with = "callback::wanted_news_schema")]
-    events: Option<Vec<NewsType>>,
+    #[schemars(schema_with = "callback::wanted_events_schema")]
+    events: Option<Vec<EventType>>,
     #[serde(default)]
     agent_name: Option<AgentName>,
     #[serde(default)]
@@ -113,7 +113,7 @@ impl SubscribeBody {
         let url = CallbackUrl::parse(&self.url, allow).map_err(|error| error.at("url"))?;
         caller.arrival.refuse_own(&url).map_err(|error| error.at("url"))?;
         let events =
-            callback::wanted_news(&url, self.events).map_err(|error| error.at("events"))?;
+            callback::wanted_events(&url, self.events).map_err(|error| error.at("events"))?;
         may_make(caller, self.agent_name.as_ref())?;
         Ok(Subscription {
             id: SubscriptionId::generate(),
@@ -129,7 +129,7 @@ impl SubscribeBody {
     }
 }
 
-/// Refuses who may not subscribe to this agent, or to all. News is a way of reading, which the caller
+/// Refuses who may not subscribe to this agent, or to all. Events are a way of reading, which the caller
 /// must be allowed now, and when it is sent.
 fn may_make(caller: &Caller, agent: Option<&AgentName>) -> Result<(), Error> {
     match agent {
@@ -179,7 +179,7 @@ impl Signed {
 pub struct Listed {
     pub id: SubscriptionId,
     pub url: CallbackUrl,
-    pub events: Vec<NewsType>,
+    pub events: Vec<EventType>,
     #[serde(default)]
     pub agent_name: Option<AgentName>,
     pub created_at: Timestamp,
@@ -202,11 +202,11 @@ impl Listed {
 pub struct SubscriptionView {
     pub id: SubscriptionId,
     pub url: CallbackUrl,
-    pub events: Vec<NewsType>,
+    pub events: Vec<EventType>,
     pub agent_name: Option<AgentName>,
     #[serde(serialize_with = "Timestamp::as_rfc3339")]
     pub created_at: Timestamp,
-    /// The name of the key or token that created it.
+    /// The id of the key or token that created it.
     pub key_id: Option<String>,
     /// When it ends: with the token that created it. A subscription of a key ends with the key.
     #[serde(

@@ -1,4 +1,4 @@
-//! Hearing: what a running agent says of itself, its progress and its questions.
+//! The events of a running agent, its progress and its questions, and how they are applied to its run.
 
 use std::time::Duration;
 
@@ -9,19 +9,19 @@ use crate::{
     domain::{
         delivery::Delivery,
         error::Error,
+        event_type::EventType,
         execution::Execution,
         id::{ExecutionId, QuestionId},
-        news::NewsType,
         observation::Observation,
         protocol::Relevance,
         question::{Ask, MAX_ASKED, MAX_OPEN, Question, QuestionState},
         time::Timestamp,
     },
-    service::settle::{Settle, TRIES},
+    service::settle::{Settle, WRITE_ATTEMPTS},
     store::{batch::Consistency, questions::QuestionWrite, write::Step},
 };
 
-/// What an agent has said, and of which run.
+/// One event of an agent, and of which run.
 #[derive(Debug)]
 pub struct AgentEvent {
     pub execution_id: ExecutionId,
@@ -47,7 +47,7 @@ pub enum AgentReport {
 #[derive(Debug)]
 pub enum AgentEventOutcome {
     Applied,
-    /// It was heard before, or the run has moved on already.
+    /// It was applied before, or the run has moved on already.
     Stale,
     /// The execution is not the one of our row, though its name is.
     Foreign,
@@ -76,9 +76,9 @@ const LAPSED: &str = "An answer came after the agent had stopped waiting for it"
 
 impl Settle {
     /// Applies what an agent says, while its run runs. Safe to repeat, and to kill between any two
-    /// calls: what is owed is written with it, and sending it only hurries it.
+    /// calls: what is owed is written with it, and what is sent afterwards is only a hint.
     pub async fn apply_agent_event(&self, event: &AgentEvent) -> Result<AgentEventOutcome, Error> {
-        for _ in 0..TRIES {
+        for _ in 0..WRITE_ATTEMPTS {
             let before = match Box::pin(self.speaker(event)).await? {
                 Ok(before) => before,
                 Err(outcome) => return Ok(outcome),
@@ -127,7 +127,7 @@ impl Settle {
         Ok(row.ok_or(AgentEventOutcome::Stale))
     }
 
-    /// Whether this is a question that was heard before.
+    /// Whether this is a question that was stored before.
     async fn is_known(&self, event: &AgentEvent) -> Result<bool, Error> {
         let AgentReport::Question(ask) = &event.report else { return Ok(false) };
         let question = QuestionId::of(&ask.token);
@@ -143,7 +143,7 @@ impl Settle {
         let Some(after) = reported(before, percent, message, Timestamp::now()) else {
             return Ok(QuestionWrite::AlreadyApplied);
         };
-        let owed = self.owed(NewsType::Progress, &after, |to| {
+        let owed = self.owed(EventType::Progress, &after, |to| {
             Delivery::of_progress(&after, to, self.delivery_overdue, self.retention)
         });
         let owed = owed.await?;
@@ -170,9 +170,9 @@ impl Settle {
         ask.check_schema().map_err(|reason| Error::corrupt("an agent's event", reason))?;
         let now = Timestamp::now();
         let question = Question::asked(ask, before, now);
-        let after = asking(before, &id, now);
-        let change = StatusChange::asking(before, &after, &question);
-        let owed = self.owed(NewsType::InputRequired, &after, |to| {
+        let after = with_question(before, &id, now);
+        let change = StatusChange::with_question(before, &after, &question);
+        let owed = self.owed(EventType::InputRequired, &after, |to| {
             Delivery::of_question(&after, &question, to, self.delivery_overdue, self.retention)
         });
         let (published, owed) = tokio::join!(self.bus.publish(&change), owed);
@@ -194,13 +194,13 @@ impl Settle {
         reason: QuestionState,
     ) -> Result<(), Error> {
         let ttl = Timestamp::now().plus(self.retention).seconds();
-        for _ in 0..TRIES {
+        for _ in 0..WRITE_ATTEMPTS {
             let found = self.executions.find(id, Consistency::Strong).await?;
             let Some(before) = found.filter(|row| row.open_questions.contains(question)) else {
                 // Who has taken it off its run has closed it.
                 return Ok(());
             };
-            let after = closing(&before, question, reason, Timestamp::now());
+            let after = without_question(&before, question, reason, Timestamp::now());
             if after.shown_status() != before.shown_status() {
                 let answers = match reason {
                     QuestionState::Answered => self.executions.answered_by(id).await?,
@@ -244,7 +244,7 @@ fn reported(
 
 /// A running run once it has asked.
 #[must_use]
-pub fn asking(before: &Execution, question: &QuestionId, now: Timestamp) -> Execution {
+pub fn with_question(before: &Execution, question: &QuestionId, now: Timestamp) -> Execution {
     let mut after = Execution { sequence: before.sequence + 1, updated_at: now, ..before.clone() };
     after.open_questions.insert(question.clone());
     after
@@ -252,7 +252,7 @@ pub fn asking(before: &Execution, question: &QuestionId, now: Timestamp) -> Exec
 
 /// A running run without this question.
 #[must_use]
-pub fn closing(
+pub fn without_question(
     before: &Execution,
     question: &QuestionId,
     reason: QuestionState,
@@ -281,7 +281,7 @@ mod tests {
 
     const NOW: Timestamp = Timestamp::from_millis(1_767_225_600_000);
 
-    /// Something that is heard of a run, in which redrive.
+    /// Something that is observed of a run, in which redrive.
     #[derive(Debug, Clone)]
     enum Event {
         Moved(Observation),
@@ -326,7 +326,7 @@ mod tests {
                 Event::Moved(observed) => follow(&mut row, observed),
                 Event::Asked(redrive_count, question) => {
                     if may_speak(&mut row, *redrive_count) && known.insert(question.clone()) {
-                        row = asking(&row, question, NOW);
+                        row = with_question(&row, question, NOW);
                     }
                 }
                 Event::Reported(redrive_count, percent) => {
@@ -391,12 +391,12 @@ mod tests {
     fn a_run_is_running_again_once_its_last_question_is_closed() {
         let question = |token: &str| QuestionId::of(&token.to_owned().into());
         let running = fold(&[Event::Moved(observed(Status::Running, 0))]);
-        let one = asking(&running, &question("1"), NOW);
-        let two = asking(&one, &question("2"), NOW);
+        let one = with_question(&running, &question("1"), NOW);
+        let two = with_question(&one, &question("2"), NOW);
 
-        let left = closing(&two, &question("1"), QuestionState::Answered, NOW);
+        let left = without_question(&two, &question("1"), QuestionState::Answered, NOW);
         assert_eq!((left.shown_status(), left.message.as_deref()), (Status::InputRequired, None));
-        let none = closing(&left, &question("2"), QuestionState::Lapsed, NOW);
+        let none = without_question(&left, &question("2"), QuestionState::Lapsed, NOW);
         assert_eq!((none.shown_status(), none.message.as_deref()), (Status::Running, Some(LAPSED)));
         assert_eq!([one.sequence, two.sequence, left.sequence, none.sequence], [1, 2, 3, 4]);
     }

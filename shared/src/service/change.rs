@@ -33,9 +33,9 @@ pub struct Change {
     pub limits: Limits,
     pub launch_queue: Queue,
     pub webhook_queue: Queue,
-    /// After which silence `sweep` hurries a launch, and so a cancellation, again.
+    /// After which silence `sweep` sends the hint for a launch, and so for a cancellation, again.
     pub launch_overdue: Duration,
-    /// After which silence `sweep` hurries a delivery again.
+    /// After which silence `sweep` sends the hint for a delivery again.
     pub delivery_overdue: Duration,
 }
 
@@ -85,7 +85,7 @@ impl Change {
                 == Step::Stale
             {
                 // Somebody else was first, or its time is up.
-                self.look_again(&execution, question_id, &answer).await.map_err(told)?;
+                self.check_stored(&execution, question_id, &answer).await.map_err(told)?;
             }
         }
         let question_id = question.question_id.clone();
@@ -112,8 +112,8 @@ impl Change {
         self.executions.questions(id).await
     }
 
-    /// Whether an answer that could not be stored is there all the same.
-    async fn look_again(
+    /// Fails unless an answer that could not be stored is stored all the same.
+    async fn check_stored(
         &self,
         execution: &Execution,
         question_id: &QuestionId,

@@ -30,14 +30,14 @@ pub struct Endpoints {
     pub rights: Rights,
     pub bus: Bus,
     pub webhook_queue: Queue,
-    /// After which silence `sweep` hurries a delivery again.
+    /// After which silence `sweep` sends the hint for a delivery again.
     pub delivery_overdue: Duration,
 }
 
 impl Endpoints {
-    /// Takes in what an attempt at a subscription came to, which fared so before it. Returns whether it
-    /// has disabled it. A failure of this is made good by the next attempt.
-    pub async fn take_in(
+    /// Records for a subscription what an attempt came to; `before` is how its receiver fared until then.
+    /// Returns whether that has disabled it. A failure of this is made good by the next attempt.
+    pub async fn record_attempt(
         &self,
         user: &UserId,
         id: &SubscriptionId,
@@ -87,7 +87,7 @@ impl Endpoints {
             return Ok(false);
         }
         info!("subscription {id} is disabled: {}", reason.as_str());
-        // Once it is so. What tells callers of it is owed with it; the bus hears of it if it can.
+        // Once it is so. What tells callers of it is owed with it; the bus is told if that succeeds.
         let event = SubscriptionDisabled::of(user, own, disabled);
         if let Err(error) = self.bus.publish_disabled(&event).await {
             failure::log(&error);

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use tracing::warn;
 
 use crate::{
-    aws::telemetry::{self, RunNews},
+    aws::telemetry::{self, RunMetric},
     domain::{
         agent::AgentStatus,
         caller::{Action, Caller},
@@ -70,7 +70,10 @@ pub enum Started {
     Goes(Receipt),
 }
 
-/// How often a held caller's run is looked at.
+/// How many pages of the index one list reads at most, when a filter leaves little of each.
+pub(super) const MAX_PAGES: usize = 5;
+
+/// How often a held caller's run is polled.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
@@ -83,7 +86,7 @@ impl Reader {
         id: &ExecutionId,
         wait: Option<Duration>,
     ) -> Result<Monitor, Error> {
-        // Nearly always fresh enough, at half the price; but a look right after the start must
+        // Nearly always fresh enough, at half the price; but a poll right after the start must
         // not miss.
         let mut found = self.executions.find(id, Consistency::Eventual).await?;
         if found.is_none() {
@@ -93,7 +96,7 @@ impl Reader {
         let questions = self.asked(&execution).await?;
         let (execution, questions) = match wait {
             Some(wait) if !execution.status.is_end() && questions.is_empty() => {
-                self.wait_for_news(caller, id, wait).await?.unwrap_or((execution, questions))
+                self.wait_for_event(caller, id, wait).await?.unwrap_or((execution, questions))
             }
             _ => (execution, questions),
         };
@@ -124,7 +127,7 @@ impl Reader {
         let mut results = Results::of(&execution, outcome.as_ref());
         if execution.status.is_end() {
             let agent = &execution.agent_name;
-            telemetry::record(&execution.execution_id, agent, RunNews::ResultsRetrieved);
+            telemetry::record(&execution.execution_id, agent, RunMetric::ResultsRetrieved);
         }
         if with_metadata {
             let answered = self.executions.answered_by(&execution.execution_id).await?.into_iter();
@@ -158,15 +161,15 @@ impl Reader {
         Ok(Finished { execution, outcome, input })
     }
 
-    /// Holds the caller of a start until there is news of it, at most `wait`. The start is accepted
+    /// Holds the caller of a start until something happens to it, at most `wait`. The start is accepted
     /// already, so whatever fails here leaves the receipt as it is.
     pub async fn started(&self, caller: &Caller, receipt: Receipt, wait: Duration) -> Started {
         let id = &receipt.execution_id;
-        // Even when it ends is news of it.
+        // When it ends is known only to those who may view it.
         if !rights::may_view(&caller.permissions, &receipt.agent_name) {
             return Started::Goes(receipt);
         }
-        let Ok(Some((execution, questions))) = self.wait_for_news(caller, id, wait).await else {
+        let Ok(Some((execution, questions))) = self.wait_for_event(caller, id, wait).await else {
             return Started::Goes(receipt);
         };
         if execution.status.is_end() {
@@ -180,7 +183,7 @@ impl Reader {
 
     /// Holds the caller until the run ends or its agent asks something, at most `wait`. `None` when
     /// neither came in time, or at once when as many callers are held as may be, of this user or in all.
-    async fn wait_for_news(
+    async fn wait_for_event(
         &self,
         caller: &Caller,
         id: &ExecutionId,
@@ -191,11 +194,11 @@ impl Reader {
         let Some(slot) = taken else {
             return Ok(None);
         };
-        let news = self.watch(id, until).await;
+        let found = self.watch(id, until).await;
         if let Err(error) = self.limits.free_slot(slot).await {
             warn!(%error, "a waiter's slot stays taken until it expires");
         }
-        news
+        found
     }
 
     async fn watch(
@@ -211,7 +214,7 @@ impl Reader {
             }
             tokio::time::sleep(pause.min(left)).await;
             if let Some(execution) = self.executions.find(id, Consistency::Eventual).await? {
-                // What is answered is no news, although the run holds it until the agent has it.
+                // What is answered is no question any more, although the run holds it until the agent has it.
                 let questions = self.asked(&execution).await?;
                 if execution.status.is_end() || !questions.is_empty() {
                     return Ok(Some((execution, questions)));

@@ -22,7 +22,7 @@ impl Rights {
         Self { keys }
     }
 
-    /// Whether news of this may go to what the holder has made. What has no holder is nobody's.
+    /// Whether an event about this may go to what the holder has made. What has no holder is nobody's.
     pub async fn may_be_told(
         &self,
         holder: Option<&Holder>,

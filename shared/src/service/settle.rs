@@ -13,15 +13,16 @@ use crate::{
         debt::{Debt, DebtKind},
         delivery::{CALLBACK_TARGET, Delivery},
         error::Error,
+        event_type::EventType,
         execution::Execution,
-        news::NewsType,
-        observation::{MAX_ERROR_CODE, Observation, start},
+        observation::{MAX_ERROR_CODE, Observation},
         outcome::Outcome,
         protocol::{self, CLAIM_GRACE, Facts, Grounds},
         question::MAX_OPEN,
         rights::About,
         status::{Rank, Status, default_code},
         time::Timestamp,
+        truncated,
     },
     service::rights::Rights,
     store::{
@@ -45,7 +46,7 @@ pub enum Settled {
     Unknown,
 }
 
-/// What became of a try to move a run.
+/// What became of an attempt to move a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Moved {
     On,
@@ -55,9 +56,9 @@ enum Moved {
     Meanwhile,
 }
 
-/// How often a row that others change meanwhile is looked at again. Of those that change it at
+/// How often a write is attempted whose row others change meanwhile. Of those that change it at
 /// once one always gets through, so this is enough for all questions that may be open.
-pub(super) const TRIES: usize = MAX_OPEN + 5;
+pub(super) const WRITE_ATTEMPTS: usize = MAX_OPEN + 5;
 
 #[derive(Debug)]
 pub struct Settle {
@@ -69,8 +70,8 @@ pub struct Settle {
     /// How long a run is kept after its end.
     pub retention: Duration,
     /// After which silence `sweep` asks Step Functions about a running run.
-    pub news_overdue: Duration,
-    /// After which silence `sweep` hurries a delivery again.
+    pub event_overdue: Duration,
+    /// After which silence `sweep` sends the hint for a delivery again.
     pub delivery_overdue: Duration,
 }
 
@@ -81,17 +82,17 @@ impl Settle {
     }
 
     /// Applies what was observed, if the transition rule lets it. Safe to repeat, and to kill
-    /// between any two calls: what is owed is written with the transition, and sending it only
-    /// hurries it.
+    /// between any two calls: what is owed is written with the transition, and what is sent
+    /// afterwards is only a hint.
     pub async fn apply(&self, observed: &Observation) -> Result<Settled, Error> {
         let observed = &observed.storable();
-        for _ in 0..TRIES {
+        for _ in 0..WRITE_ATTEMPTS {
             let before = match self.before(observed).await? {
                 Ok(before) => before,
                 Err(settled) => return Ok(settled),
             };
             let now = Timestamp::now();
-            let after = moved(&before, observed, now, self.news_overdue, self.retention);
+            let after = moved(&before, observed, now, self.event_overdue, self.retention);
             let moved = match observed.grounds {
                 Grounds::Told => self.follow(&before, &after, observed).await?,
                 Grounds::Unclaimed | Grounds::Presumed => {
@@ -156,7 +157,7 @@ impl Settle {
         let change = StatusChange::between(before, after);
         let (published, ()) = tokio::join!(self.bus.publish(&change), self.enqueue_hints(owed));
         if let Err(error) = published {
-            // Its row is looked after once more, and is told of then.
+            // `sweep` checks its row once more, and publishes it then.
             failure::log(&error);
         }
         Ok(Moved::On)
@@ -193,26 +194,26 @@ impl Settle {
         before: &Execution,
         after: &Execution,
     ) -> Result<Vec<Delivery>, Error> {
-        let Some((news, is_correction)) = news_of_move(before, after) else {
+        let Some((event, is_correction)) = event_of_move(before, after) else {
             return Ok(Vec::new());
         };
         let (overdue, retention) = (self.delivery_overdue, self.retention);
         let tell = if is_correction { Delivery::correcting } else { Delivery::owed };
-        self.owed(news, after, |to| tell(after, news, to, overdue, retention)).await
+        self.owed(event, after, |to| tell(after, event, to, overdue, retention)).await
     }
 
-    /// A delivery to each target that wants to have this news of the run, and may.
+    /// A delivery to each target that wants this event of the run, and may.
     pub(super) async fn owed(
         &self,
-        news: NewsType,
+        event: EventType,
         after: &Execution,
         delivery: impl Fn(&str) -> Delivery,
     ) -> Result<Vec<Delivery>, Error> {
         let interests = self.subscriptions.interests(&after.user_id).await?;
         // The callback is owed in any case: `webhook` ends it in the open where its right has ended.
-        let callback = after.callback_events.contains(&news).then_some(CALLBACK_TARGET);
+        let callback = after.callback_events.contains(&event).then_some(CALLBACK_TARGET);
         let mut owed: Vec<Delivery> = callback.into_iter().map(&delivery).collect();
-        for interest in interests.iter().filter(|interest| interest.wants(news, after)) {
+        for interest in interests.iter().filter(|interest| interest.wants(event, after)) {
             let about = About::Agent(&after.agent_name);
             // Most runs have no subscriber, and need not carry the room for this.
             if Box::pin(self.rights.may_be_told(interest.holder.as_ref(), about)).await? {
@@ -223,7 +224,7 @@ impl Settle {
     }
 
     /// Whether `observed` would move its row.
-    pub async fn is_news(&self, observed: &Observation) -> Result<bool, Error> {
+    pub async fn would_move(&self, observed: &Observation) -> Result<bool, Error> {
         Ok(self.before(observed).await?.is_ok())
     }
 
@@ -272,10 +273,10 @@ fn is_correction(before: &Execution, after: &Execution) -> bool {
 
 /// What is told of a move, if anything is, and whether it corrects what was told before.
 #[must_use]
-pub fn news_of_move(before: &Execution, after: &Execution) -> Option<(NewsType, bool)> {
-    let news = NewsType::of(after.status)?;
+pub fn event_of_move(before: &Execution, after: &Execution) -> Option<(EventType, bool)> {
+    let event = EventType::of(after.status)?;
     // It is told already.
-    (!is_confirmed(before, after)).then_some((news, is_correction(before, after)))
+    (!is_confirmed(before, after)).then_some((event, is_correction(before, after)))
 }
 
 /// Whether a presumed end was the end.
@@ -290,7 +291,7 @@ pub fn moved(
     before: &Execution,
     observed: &Observation,
     now: Timestamp,
-    news_overdue: Duration,
+    event_overdue: Duration,
     retention: Duration,
 ) -> Execution {
     let position = observed.position();
@@ -328,7 +329,7 @@ pub fn moved(
         if let (Status::Cancelled, Some(reason)) = (observed.status, after.stop_reason) {
             after.status = reason.status();
         }
-        // Aborted because it was told to have ended, it has ended so.
+        // Aborted because we had reported that it ended, it has ended so.
         let is_confirmed = observed.status == Status::Cancelled
             && after.stop_reason.is_none()
             && is_correction(before, &after);
@@ -338,14 +339,15 @@ pub fn moved(
         after.completed_at = Some(ended_at);
         after.error_code = (after.status != Status::Completed).then(|| {
             let code = said(observed.error.as_ref()).map(String::as_str);
-            start(code.unwrap_or(default_code(after.status)), MAX_ERROR_CODE)
+            let code = code.unwrap_or(default_code(after.status));
+            truncated::chars(code, MAX_ERROR_CODE).to_owned()
         });
         if is_confirmed {
             after.error_code.clone_from(&before.error_code);
         }
         after.open_questions.clear();
         // A run that has ended owes nothing itself: it is no debt any more, and expires. A presumed end is
-        // looked at once more, when Step Functions must know of the run, if it runs.
+        // checked once more, when Step Functions must know of the run, if it runs.
         after.troubled_at = after.status.is_trouble().then_some(now);
         if position.rank == Rank::Presumed {
             after.due_at = Some(now.plus(CLAIM_GRACE));
@@ -353,7 +355,7 @@ pub fn moved(
         }
         after.ttl = Some(now.plus(retention).seconds());
     } else {
-        let due_at = facts.owes_from(now, news_overdue);
+        let due_at = facts.owes_from(now, event_overdue);
         after.due_at = Some(due_at);
         // Where it stands until then already it stays: to move costs two writes of the index.
         let is_alive = |debt: &Debt| before.due_at == Some(due_at) && *debt != Debt::dead();
@@ -496,7 +498,7 @@ mod tests {
             if last.is_some_and(|last| matches!(last, Status::Completed | Status::Failed)) {
                 prop_assert_eq!(presumed, told);
             } else {
-                // Stopped because it was told to have ended, it has ended as it was told.
+                // Stopped because we had reported that it ended, it has ended as we reported.
                 prop_assert!(presumed["rank"].as_u64() >= told["rank"].as_u64());
                 prop_assert_eq!(&presumed["redrive_count"], &told["redrive_count"]);
             }

@@ -7,7 +7,7 @@ use tracing::{info, warn};
 use crate::{
     aws::{
         queue::{LaunchMessage, Queue},
-        telemetry::{self, RunNews},
+        telemetry::{self, RunMetric},
     },
     domain::{
         agent::{Agent, AgentStatus},
@@ -44,7 +44,7 @@ pub struct Start {
     pub limits: Limits,
     pub launch_queue: Queue,
     pub callback_allow: CallbackAllow,
-    /// After which silence `sweep` hurries a launch again.
+    /// After which silence `sweep` sends the hint for a launch again.
     pub launch_overdue: Duration,
     /// A run that is still unclaimed after this is not started any more.
     pub queue_timeout: Duration,
@@ -175,7 +175,7 @@ impl Start {
         if stored? == Accept::KeyTaken {
             return Ok(None);
         }
-        telemetry::record(&execution.execution_id, &execution.agent_name, RunNews::Started);
+        telemetry::record(&execution.execution_id, &execution.agent_name, RunMetric::Started);
         let wait = execution.facts().message_delay(now);
         let Execution { execution_id, agent_name, estimated_ms, user_id, .. } = execution;
         if let Some(wait) = wait {

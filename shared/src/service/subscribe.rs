@@ -32,7 +32,7 @@ pub struct Subscribe {
     pub limits: Limits,
     pub webhook_queue: Queue,
     pub callback_allow: CallbackAllow,
-    /// After which silence `sweep` hurries a delivery again.
+    /// After which silence `sweep` sends the hint for a delivery again.
     pub delivery_overdue: Duration,
 }
 

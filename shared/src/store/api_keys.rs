@@ -7,7 +7,10 @@ use std::{
 };
 
 use aws_sdk_dynamodb::{
-    Client, operation::update_item::UpdateItemError, types::ReturnValuesOnConditionCheckFailure,
+    Client,
+    error::SdkError,
+    operation::update_item::{UpdateItemError, UpdateItemOutput},
+    types::ReturnValuesOnConditionCheckFailure,
 };
 
 use crate::{
@@ -17,12 +20,12 @@ use crate::{
         time::Timestamp,
     },
     store::{
-        item::{from_item, number, text, to_item},
-        write::{Step, Write, is_refused},
+        item::{Item, from_item, number, text, to_item},
+        write::{Step, Write, found, is_refused},
     },
 };
 
-/// How long the end of a key may go unnoticed where news leaves by its right.
+/// How long the end of a key may go unnoticed where events leave by its right.
 const CACHED_FOR: Duration = Duration::from_mins(1);
 
 /// How many keys are kept: what is over it is read again.
@@ -75,9 +78,13 @@ impl ApiKeys {
         Ok(key)
     }
 
-    /// Notes that `heir` takes the place of the last key of this line, whose first is `first`: what
-    /// keys of it have left behind is its from then on. `Stale` when the first one is gone.
-    pub async fn hand_over(&self, first: &ApiKeyHash, heir: &ApiKeyHash) -> Result<Step, Error> {
+    /// Notes that `successor` takes the place of the last key of this line, whose first is `first`: what
+    /// keys of it have left behind is its own from then on. `Stale` when the first one is gone.
+    pub async fn hand_over(
+        &self,
+        first: &ApiKeyHash,
+        successor: &ApiKeyHash,
+    ) -> Result<Step, Error> {
         let updated = self
             .client
             .update_item()
@@ -85,7 +92,7 @@ impl ApiKeys {
             .key("api_key_hash", text(first.to_hex()))
             .update_expression("SET heir = :heir")
             .condition_expression("attribute_exists(api_key_hash)")
-            .expression_attribute_values(":heir", text(heir.to_hex()))
+            .expression_attribute_values(":heir", text(successor.to_hex()))
             .write()
             .await;
         match updated {
@@ -144,18 +151,7 @@ impl ApiKeys {
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .write()
             .await;
-        let Err(error) = updated else {
-            return Ok(Step::Applied);
-        };
-        match error.as_service_error() {
-            Some(UpdateItemError::ConditionalCheckFailedException(refused)) => {
-                match &refused.item {
-                    Some(item) if !item.contains_key("revoked_at") => Ok(Step::Applied),
-                    _ => Ok(Step::Stale),
-                }
-            }
-            _ => Err(Error::aws("expire an API key")(error)),
-        }
+        ended(updated, "expire an API key", |key| !key.contains_key("revoked_at"))
     }
 
     /// Ends a key now, for good. `Stale` when it is gone.
@@ -175,15 +171,7 @@ impl ApiKeys {
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .write()
             .await;
-        let Err(error) = updated else {
-            return Ok(Step::Applied);
-        };
-        match error.as_service_error() {
-            Some(UpdateItemError::ConditionalCheckFailedException(refused)) => {
-                Ok(if refused.item.is_some() { Step::Applied } else { Step::Stale })
-            }
-            _ => Err(Error::aws("revoke an API key")(error)),
-        }
+        ended(updated, "revoke an API key", |_| true)
     }
 
     /// Removes a key that was made for a moment, and leaves no trace of it.
@@ -196,5 +184,19 @@ impl ApiKeys {
             .await
             .map_err(Error::aws("remove an API key"))?;
         Ok(())
+    }
+}
+
+/// What became of an update that ends a key. Where it is refused, the key may have ended by then anyway.
+fn ended(
+    updated: Result<UpdateItemOutput, SdkError<UpdateItemError>>,
+    action: &'static str,
+    has_ended: impl FnOnce(&Item) -> bool,
+) -> Result<Step, Error> {
+    match updated {
+        Ok(_) => Ok(Step::Applied),
+        Err(error) if found(&error).is_some_and(has_ended) => Ok(Step::Applied),
+        Err(error) if is_refused(&error) => Ok(Step::Stale),
+        Err(error) => Err(Error::aws(action)(error)),
     }
 }

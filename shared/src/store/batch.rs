@@ -29,11 +29,11 @@ pub(super) async fn read_batch(
     consistency: Consistency,
     action: &'static str,
 ) -> Result<Vec<Item>, Error> {
-    const TRIES: u32 = 4;
+    const ATTEMPTS: u32 = 4;
 
     let (expression, names) = projection.map(|it| (it.expression, it.names)).unzip();
     let mut found = Vec::new();
-    for attempt in 0..TRIES {
+    for attempt in 0..ATTEMPTS {
         if keys.is_empty() {
             return Ok(found);
         }

@@ -31,7 +31,7 @@ use crate::{
 const MAX_BLOCK: u32 = 16;
 
 /// The longest line. What finds it longer has no place.
-pub const LONGEST_LINE: Duration = Duration::from_hours(24);
+const LONGEST_LINE: Duration = Duration::from_hours(24);
 
 /// How long the item of a line that nobody stands in is kept.
 const KEPT: Duration = Duration::from_hours(1);
@@ -156,7 +156,7 @@ impl Budget {
         let places = i64::from(count) * step(limit);
         let latest = now.plus(LONGEST_LINE);
         let mut stands = false;
-        // The first try knows nothing of the line, the second what the first has seen; between these it may
+        // The first attempt knows nothing of the line, the second what the first has seen; between these it may
         // have begun or ended once more.
         for _ in 0..4 {
             let update = self.client.update_item().table_name(&self.table);

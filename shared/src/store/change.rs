@@ -82,7 +82,7 @@ impl Change {
             ("error_code", after.error_code.as_deref().map(text)),
             ("due_at", millis(after.due_at)),
             ("debt", after.debt.as_ref().map(|debt| text(debt.as_str()))),
-            // How often `sweep` has tried in vain: it moves, so that is over.
+            // How often `sweep` has processed it in vain: it moves, so that is over.
             ("sweeps", None),
             ("trouble", after.troubled_at.map(|_| text(TROUBLE))),
             ("troubled_at", millis(after.troubled_at)),
@@ -178,7 +178,7 @@ impl Executions {
             .await;
         match updated {
             Ok(_) => Ok(Transaction::Committed),
-            // An earlier try was committed, and only its reply was lost.
+            // An earlier attempt was committed, and only its reply was lost.
             Err(error)
                 if found(&error).is_some_and(|item| {
                     written.iter().all(|(name, value)| item.get(*name) == Some(value))

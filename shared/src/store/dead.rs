@@ -1,4 +1,4 @@
-//! What was given up: dead letters of the index of debts, for an operator.
+//! Dead letters of the index of debts: items that `sweep` has given up, for an operator to replay.
 
 use crate::{
     domain::{debt::Debt, error::Error, time::Timestamp},
@@ -10,7 +10,7 @@ use crate::{
     },
 };
 
-/// What was given up, for an operator.
+/// One dead letter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Dead {
     pub execution_id: String,
@@ -21,8 +21,8 @@ pub struct Dead {
 }
 
 impl Due {
-    /// Gives an item up: it is no more looked after, and stands where an operator finds it.
-    pub async fn bury(&self, item: &DueItem, reason: &str) -> Result<Step, Error> {
+    /// Gives an item up: `sweep` does not process it any more, and an operator finds it.
+    pub async fn dead_letter(&self, item: &DueItem, reason: &str) -> Result<Step, Error> {
         let updated = self
             .update(item)
             .update_expression("SET due_at = :now, debt = :dead, dead_reason = :reason")
@@ -36,7 +36,7 @@ impl Due {
         step(updated, "give up what is overdue")
     }
 
-    /// What was given up, newest first, at most `limit`.
+    /// The dead letters, newest first, at most `limit`.
     pub async fn dead(&self, limit: usize) -> Result<Vec<(DueItem, Dead)>, Error> {
         let mut dead = Vec::new();
         let mut after = None;
@@ -70,8 +70,8 @@ impl Due {
         }
     }
 
-    /// Has what was given up looked after again, now. `Stale` when it has moved meanwhile.
-    pub async fn revive(&self, item: &DueItem) -> Result<Step, Error> {
+    /// Has an item processed again, now. `Stale` when it has moved meanwhile.
+    pub async fn replay(&self, item: &DueItem) -> Result<Step, Error> {
         let updated = self
             .update(item)
             .update_expression("SET due_at = :now, debt = :debt REMOVE sweeps, dead_reason")
@@ -82,6 +82,6 @@ impl Due {
             .expression_attribute_values(":due_at", item.due_at.clone())
             .write()
             .await;
-        step(updated, "look after it again")
+        step(updated, "replay what was given up")
     }
 }

@@ -55,7 +55,7 @@ pub enum Lease {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     Delivered,
-    /// Not before this time again; `due_at` is when `sweep` looks after it.
+    /// Not before this time again; `due_at` is when `sweep` processes it.
     Again {
         next_attempt_at: Timestamp,
         due_at: Timestamp,
@@ -329,7 +329,7 @@ impl Deliveries {
             .table_name(&self.table)
             .key("execution_id", text(delivery.execution_id.as_str()))
             .key("part", text(&delivery.part));
-        let is_of_a_run = delivery.news.status().is_some();
+        let is_of_a_run = delivery.event.status().is_some();
         let update = match verdict {
             Verdict::Dropped => over(update, DeliveryState::Undelivered, ""),
             Verdict::Undelivered if !is_of_a_run => over(update, DeliveryState::Undelivered, ""),

@@ -1,4 +1,4 @@
-//! The index of debts: all that is still owed, by kind, and when it is to be looked after.
+//! The index of debts: all that is still owed, by kind, and when it is to be processed.
 
 use std::collections::HashMap;
 
@@ -107,16 +107,16 @@ impl DueItem {
 /// An overdue item, read again.
 #[derive(Debug)]
 pub struct Found {
-    /// How often `sweep` has looked after it since it last moved.
+    /// How often `sweep` has processed it since it last moved.
     pub sweeps: u32,
     pub overdue: Result<Overdue, Error>,
 }
 
-/// What is overdue, as far as looking after it needs.
+/// What is overdue, as far as is needed to process it.
 #[derive(Debug)]
 pub enum Overdue {
     Run(Box<Execution>),
-    /// News is owed to a receiver of this user; or is under way.
+    /// An event is owed to a receiver of this user, or is under way.
     Delivery {
         user: UserId,
         leased_until: Option<Timestamp>,
@@ -189,8 +189,8 @@ impl Due {
         Ok((u64::try_from(page.count).unwrap_or_default(), page.last_evaluated_key))
     }
 
-    /// Reads at most a hundred overdue items themselves, in their order; `None` for one that has
-    /// been looked after since.
+    /// Reads at most a hundred overdue items themselves, in their order; `None` for one that
+    /// somebody has processed since.
     pub async fn read(&self, items: &[DueItem]) -> Result<Vec<Option<Found>>, Error> {
         let keys = items.iter().map(|item| key(&item.execution_id, &item.part)).collect();
         let mut found = self.batch(keys).await?;
@@ -203,7 +203,7 @@ impl Due {
             .collect())
     }
 
-    /// Reads all that looking after items needs, and neither task tokens nor answers.
+    /// Reads all that is needed to process items, and neither task tokens nor answers.
     pub(super) async fn batch(
         &self,
         keys: Vec<Item>,
@@ -232,36 +232,17 @@ impl Due {
         Ok(named.collect())
     }
 
-    /// Moves an item on before it is looked after, which this counts after the `sweeps` before: to be
-    /// looked after again at `until` as this kind, unless somebody else has: then it is theirs to look
-    /// after. The count is written as it is then, so that one of another type is put right.
+    /// Moves an item to `until`, as this kind, unless somebody else has moved it: then it is theirs to
+    /// process. Where it is about to be processed, `sweeps` is how often it was before, and this time is
+    /// counted. The count is written as it is then, so that one of another type is put right.
     pub async fn postpone(
-        &self,
-        item: &DueItem,
-        kind: DebtKind,
-        until: Timestamp,
-        sweeps: u32,
-    ) -> Result<Step, Error> {
-        self.move_to(item, kind, until, Some(sweeps.saturating_add(1))).await
-    }
-
-    /// The same of an item that is not looked after now.
-    pub async fn put_off(
-        &self,
-        item: &DueItem,
-        kind: DebtKind,
-        until: Timestamp,
-    ) -> Result<Step, Error> {
-        self.move_to(item, kind, until, None).await
-    }
-
-    async fn move_to(
         &self,
         item: &DueItem,
         kind: DebtKind,
         until: Timestamp,
         sweeps: Option<u32>,
     ) -> Result<Step, Error> {
+        let sweeps = sweeps.map(|before| before.saturating_add(1));
         let counted = if sweeps.is_some() { ", sweeps = :sweeps" } else { "" };
         let values = sweeps.map(|sweeps| HashMap::from([(":sweeps".to_owned(), number(sweeps))]));
         let updated = self

@@ -201,8 +201,8 @@ impl Executions {
         drop(nothing);
     }
 
-    /// The same for who may read in batches alone.
-    pub async fn prepare_batch(&self) {
+    /// The same for whoever may read only in batches.
+    pub async fn warm_up_batch(&self) {
         let keys = vec![key(NOTHING, STATE)];
         drop(self.batch(keys, None, Consistency::Eventual, "warm up").await);
     }

@@ -2,7 +2,7 @@
 
 use aws_sdk_dynamodb::{
     Client,
-    operation::update_item::UpdateItemError,
+    operation::update_item::builders::UpdateItemFluentBuilder,
     types::{ReturnValue, ReturnValuesOnConditionCheckFailure},
 };
 use ulid::Ulid;
@@ -10,9 +10,9 @@ use ulid::Ulid;
 use crate::{
     domain::{error::Error, id::UserId, signature::Generation, time::Timestamp},
     store::{
-        item::{from_item, number, text},
+        item::{Item, from_item, number, text},
         key::generation_key,
-        write::Write,
+        write::{Write, found, is_refused, is_written},
     },
 };
 
@@ -41,31 +41,36 @@ impl Generations {
         Ok(found.item.map(from_item).transpose()?.unwrap_or_default())
     }
 
-    /// Goes on to the next generation, once: the token tells a repetition after a lost reply.
+    /// Goes on to the next generation, once.
     pub async fn rotate(&self, user: &UserId) -> Result<Generation, Error> {
-        let rotated = self
+        let update = self
             .client
             .update_item()
             .table_name(&self.table)
             .set_key(Some(generation_key(user)))
             .update_expression("SET rotated_at = :now, rotation = :token ADD generation :one")
-            .condition_expression("attribute_not_exists(rotation) OR rotation <> :token")
-            .expression_attribute_values(":now", number(Timestamp::now().millis()))
-            .expression_attribute_values(":token", text(Ulid::generate().to_string()))
-            .expression_attribute_values(":one", number(1))
-            .return_values(ReturnValue::AllNew)
-            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
-            .write()
-            .await;
-        let item = match rotated {
-            Ok(output) => output.attributes.unwrap_or_default(),
-            Err(error) => match error.as_service_error() {
-                Some(UpdateItemError::ConditionalCheckFailedException(repeated)) => {
-                    repeated.item.clone().unwrap_or_default()
-                }
-                _ => return Err(Error::aws("rotate a secret")(error)),
-            },
-        };
-        from_item(item)
+            .condition_expression("attribute_not_exists(rotation) OR rotation <> :token");
+        from_item(rotated(update).await?.unwrap_or_default())
+    }
+}
+
+/// Goes on to the next generation by an update that notes `:token` as its `rotation`, and is refused where
+/// that is noted already: after a lost reply it is ours. Returns the item by then; `None` where the update
+/// was refused for another reason.
+pub(super) async fn rotated(update: UpdateItemFluentBuilder) -> Result<Option<Item>, Error> {
+    let token = text(Ulid::generate().to_string());
+    let updated = update
+        .expression_attribute_values(":now", number(Timestamp::now().millis()))
+        .expression_attribute_values(":token", token.clone())
+        .expression_attribute_values(":one", number(1))
+        .return_values(ReturnValue::AllNew)
+        .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+        .write()
+        .await;
+    match updated {
+        Ok(output) => Ok(output.attributes),
+        Err(error) if is_written(&error, "rotation", &token) => Ok(found(&error).cloned()),
+        Err(error) if is_refused(&error) => Ok(None),
+        Err(error) => Err(Error::aws("rotate a secret")(error)),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use serde::Deserialize;
+use serde::{Deserialize, de::DeserializeOwned};
 
 use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem, Update, builders::UpdateBuilder};
 
@@ -35,7 +35,7 @@ pub enum QuestionWrite {
     Applied,
     /// It was done before.
     AlreadyApplied,
-    /// The row has changed since it was read: look again.
+    /// The row has changed since it was read: read it again.
     Conflict,
 }
 
@@ -158,25 +158,7 @@ impl Executions {
 
     /// All that a run has asked, without tokens and answers.
     pub async fn questions(&self, id: &ExecutionId) -> Result<Vec<Question>, Error> {
-        let Projection { expression, names } = Projection::naming(TOLD);
-        let mut questions = Vec::new();
-        let mut items = self
-            .client
-            .query()
-            .table_name(&self.table)
-            .key_condition_expression("execution_id = :id AND begins_with(part, :prefix)")
-            .expression_attribute_values(":id", text(id.as_str()))
-            .expression_attribute_values(":prefix", text(QUESTION_PREFIX))
-            .projection_expression(expression)
-            .set_expression_attribute_names(Some(names))
-            .consistent_read(true)
-            .into_paginator()
-            .items()
-            .send();
-        while let Some(item) = items.next().await {
-            questions.push(from_item(item.map_err(Error::aws("list questions"))?)?);
-        }
-        Ok(questions)
+        self.all(id, Projection::naming(TOLD), "list questions").await
     }
 
     /// Who has answered which question of a run.
@@ -187,8 +169,22 @@ impl Executions {
             answered_by: Option<Actor>,
         }
 
-        let Projection { expression, names } = Projection::of::<Answered>();
-        let mut answered = Vec::new();
+        let questions = self.all(id, Projection::of::<Answered>(), "list answers").await?;
+        let answered = questions.into_iter().filter_map(|it: Answered| {
+            let actor = it.answered_by?;
+            Some((it.question_id, actor))
+        });
+        Ok(answered.collect())
+    }
+
+    /// This of all questions of a run.
+    async fn all<T: DeserializeOwned>(
+        &self,
+        id: &ExecutionId,
+        Projection { expression, names }: Projection,
+        action: &'static str,
+    ) -> Result<Vec<T>, Error> {
+        let mut found = Vec::new();
         let mut items = self
             .client
             .query()
@@ -203,11 +199,9 @@ impl Executions {
             .items()
             .send();
         while let Some(item) = items.next().await {
-            let Answered { question_id, answered_by } =
-                from_item(item.map_err(Error::aws("list answers"))?)?;
-            answered.extend(answered_by.map(|actor| (question_id, actor)));
+            found.push(from_item(item.map_err(Error::aws(action))?)?);
         }
-        Ok(answered)
+        Ok(found)
     }
 
     /// One question as it is stored, with token and answer: no reader of runs asks for it so.
@@ -264,7 +258,11 @@ impl Executions {
     }
 
     /// Counts that the answer is about to be given.
-    pub async fn count_try(&self, id: &ExecutionId, question: &QuestionId) -> Result<(), Error> {
+    pub async fn count_attempt(
+        &self,
+        id: &ExecutionId,
+        question: &QuestionId,
+    ) -> Result<(), Error> {
         self.client
             .update_item()
             .table_name(&self.table)
@@ -293,7 +291,7 @@ fn running(after: &Execution, set: &str, and: &str) -> Change {
     }
 }
 
-/// Of two that open or close a question at once, one looks again: so each knows what it leaves
+/// Of two that open or close a question at once, one reads again: so each knows what it leaves
 /// behind, and can tell it.
 fn sequenced(state: &mut Change, before: &Execution, after: &Execution, question: &QuestionId) {
     state.condition = format!("{} AND #sequence = :before", state.condition);

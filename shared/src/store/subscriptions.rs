@@ -2,10 +2,8 @@
 
 use aws_sdk_dynamodb::{
     Client,
-    operation::update_item::{UpdateItemError, builders::UpdateItemFluentBuilder},
-    types::{
-        Delete, Put, ReturnValue, ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update,
-    },
+    operation::update_item::builders::UpdateItemFluentBuilder,
+    types::{Delete, Put, ReturnValue, TransactWriteItem, Update},
 };
 use ulid::Ulid;
 
@@ -20,6 +18,7 @@ use crate::{
         time::Timestamp,
     },
     store::{
+        generations::rotated,
         item::{Item, from_item, from_item_of_list, number, text, to_item},
         key::{key, owner_key, subscription_key},
         projection::Projection,
@@ -159,15 +158,13 @@ impl Subscriptions {
         found.item.map(from_item).transpose()
     }
 
-    /// Goes on to the next generation of its own secret, once: the token tells a repetition after a
-    /// lost reply. `None` for one that has none, or is gone.
+    /// Goes on to the next generation of its own secret, once. `None` for one that has none, or is gone.
     pub async fn rotate(
         &self,
         user: &UserId,
         id: &SubscriptionId,
     ) -> Result<Option<Generation>, Error> {
-        let token = text(Ulid::generate().to_string());
-        let rotated = self
+        let update = self
             .update(user, id)
             .update_expression(
                 "SET signing.generation = signing.generation + :one, \
@@ -176,24 +173,8 @@ impl Subscriptions {
             .condition_expression(
                 "attribute_exists(signing) \
                  AND (attribute_not_exists(rotation) OR rotation <> :token)",
-            )
-            .expression_attribute_values(":now", number(Timestamp::now().millis()))
-            .expression_attribute_values(":token", token.clone())
-            .expression_attribute_values(":one", number(1))
-            .return_values(ReturnValue::AllNew)
-            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
-            .write()
-            .await;
-        let item = match rotated {
-            Ok(output) => output.attributes,
-            Err(error) => match error.as_service_error() {
-                Some(UpdateItemError::ConditionalCheckFailedException(refused)) => {
-                    let ours = |item: &Item| item.get("rotation") == Some(&token);
-                    refused.item.clone().filter(ours)
-                }
-                _ => return Err(Error::aws("rotate a secret")(error)),
-            },
-        };
+            );
+        let item = rotated(update).await?;
         let signed: Option<Signed> = item.map(from_item).transpose()?;
         Ok(signed.and_then(|signed| signed.signing))
     }

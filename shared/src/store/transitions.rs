@@ -23,7 +23,7 @@ use crate::{
         execution::Execution,
         id::ExecutionId,
         outcome::Outcome,
-        protocol::{CLAIM_GRACE, Grounds, Tries},
+        protocol::{CLAIM_GRACE, Grounds, LaunchAttempts},
         question::QuestionState,
         status::{Rank, StopReason},
         time::Timestamp,
@@ -40,7 +40,7 @@ use crate::{
 #[derive(Debug)]
 pub enum Claim {
     /// The run is ours to launch; claiming it again is harmless.
-    Claimed(Box<Execution>, Tries),
+    Claimed(Box<Execution>, LaunchAttempts),
     /// It is launched already, has ended, or may not be launched any more.
     Refused(Box<Execution>),
     Unknown,
@@ -50,7 +50,7 @@ impl Executions {
     /// Claims a queued run for launching. From the first claim on, only Step Functions settles
     /// it. An unclaimed run is not claimed before its `start_at`, nor after its `launch_before` or its
     /// deadline, nor when its caller has cancelled it. Repeating it is harmless, so a lost reply is too: the worst is that
-    /// a try is counted which was none. It leaves `due_at` alone, which costs two writes of the
+    /// an attempt is counted which was none. It leaves `due_at` alone, which costs two writes of the
     /// index to move. See [`Facts::may_be_claimed`](crate::domain::protocol::Facts::may_be_claimed).
     pub async fn claim(&self, id: &ExecutionId) -> Result<Claim, Error> {
         let now = Timestamp::now();
@@ -79,11 +79,11 @@ impl Executions {
             Ok(output) => {
                 let item = output.attributes.unwrap_or_default();
                 let count = |name| item.get(name).and_then(|it| it.as_n().ok()?.parse().ok());
-                let tries = Tries {
+                let attempts = LaunchAttempts {
                     made: count("launch_tries").unwrap_or_default(),
                     answered: count("launch_answered").unwrap_or_default(),
                 };
-                Ok(Claim::Claimed(Box::new(from_item(item)?), tries))
+                Ok(Claim::Claimed(Box::new(from_item(item)?), attempts))
             }
             Err(error) => match error.as_service_error() {
                 Some(UpdateItemError::ConditionalCheckFailedException(refused)) => {
@@ -97,8 +97,8 @@ impl Executions {
         }
     }
 
-    /// Counts that Step Functions did not take the launch yet; `due_at` is when `sweep` looks
-    /// after it. `answered` is how many tries are known not to have started it, if all are.
+    /// Counts that Step Functions did not take the launch yet; `due_at` is when `sweep`
+    /// processes it. `answered` is how many attempts are known not to have started it, if all are.
     pub async fn delay_launch(
         &self,
         id: &ExecutionId,

@@ -25,7 +25,7 @@ pub struct Trouble {
 }
 
 impl Trouble {
-    /// Whether it is the run itself, and not a delivery of its news.
+    /// Whether it is the run itself, and not a delivery of its events.
     #[must_use]
     pub fn is_of_the_run(&self) -> bool {
         self.part == STATE

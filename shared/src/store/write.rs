@@ -30,7 +30,7 @@ pub(super) fn is_refused<R>(error: &SdkError<UpdateItemError, R>) -> bool {
     error.as_service_error().is_some_and(UpdateItemError::is_conditional_check_failed_exception)
 }
 
-/// Whether a refused update finds what it was to write: an earlier try of it was committed, and
+/// Whether a refused update finds what it was to write: an earlier attempt of it was committed, and
 /// only its reply was lost. Asked for with `ALL_OLD`.
 pub(super) fn is_written<R>(
     error: &SdkError<UpdateItemError, R>,

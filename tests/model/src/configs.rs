@@ -23,7 +23,7 @@ const RUN: run::Config = run::Config {
     horizon: 0,
     launch_before: 1,
     deadline: None,
-    most_tries: 2,
+    most_attempts: 2,
     is_launched: false,
     may: &[],
     asks: Asks::Nothing,
@@ -44,14 +44,14 @@ const DELIVERY: delivery::Config = delivery::Config {
 /// which it is in `make test-all`.
 const RUNS: [(u8, u8, run::Config); 15] = [
     (4, 8, RUN),
-    (0, 5, run::Config { name: "three tries", most_tries: 3, may: &[Throttle], ..RUN }),
+    (0, 5, run::Config { name: "three attempts", most_attempts: 3, may: &[Throttle], ..RUN }),
     (2, 5, run::Config { name: "cancelled", may: &[Cancel], ..RUN }),
     (1, 3, run::Config { name: "deadline, cancelled", deadline: Some(1), may: &[Cancel], ..RUN }),
     (2, 6, run::Config { name: "throttled, unanswered", may: &[Throttle], ..RUN }),
     (1, 4, run::Config { name: "machine removed", may: &[Throttle, Remove], ..RUN }),
     (1, 4, run::Config { name: "denied", may: &[Throttle, Deny], ..RUN }),
     (3, 8, run::Config { name: "denied a while", may: &[Deny, LetAgain], ..RUN }),
-    (3, 8, run::Config { name: "denied to look", may: &[Deny, LetAgain, DenyLooks], ..RUN }),
+    (3, 8, run::Config { name: "denied to describe", may: &[Deny, LetAgain, DenyLooks], ..RUN }),
     (1, 3, run::Config { name: "late answers", may: &[Throttle, Remove, AnswerLate], ..RUN }),
     (2, 8, run::Config { name: "clocks apart", may: &[DisagreeOnTime], ..RUN }),
     (0, 1, run::Config { name: "redriven", may: &[Redrive, Cancel], ..LAUNCHED }),
@@ -65,7 +65,7 @@ const RUNS: [(u8, u8, run::Config); 15] = [
 ];
 
 const LAUNCHED: run::Config = run::Config { is_launched: true, ..RUN };
-const ASKING: run::Config = run::Config { asks: Asks::Two, most_tries: 1, ..LAUNCHED };
+const ASKING: run::Config = run::Config { asks: Asks::Two, most_attempts: 1, ..LAUNCHED };
 const ASKING_AGAIN: run::Config = run::Config { asks: Asks::InRedrive, ..ASKING };
 
 const DELIVERIES: [delivery::Config; 5] = [
@@ -121,7 +121,7 @@ pub fn flaws_of_runs() -> Vec<(Flaw, run::Config, &'static str)> {
     let redriven = run::Config { may: &[Redrive, Cancel], ..LAUNCHED };
     let asks = run::Config { horizon: 1, ..ASKING };
     let asks_again = run::Config { horizon: 1, may: &[Redrive], ..ASKING_AGAIN };
-    let asks_unsure = run::Config { most_tries: 2, may: &[Throttle], ..ASKING };
+    let asks_unsure = run::Config { most_attempts: 2, may: &[Throttle], ..ASKING };
     let settled = "sweeps alone settle and tell it";
     let known = "no end is presumed of what is known to run";
     let true_end = "an end is the agent's end";

@@ -12,7 +12,10 @@ use std::{
 };
 
 use relay::domain::{
-    delivery::DeliveryState, protocol::DeliveryFacts, schedule::Schedule, time::Timestamp,
+    delivery::DeliveryState,
+    protocol::{DeliveryFacts, held_for},
+    schedule::Schedule,
+    time::Timestamp,
 };
 use stateright::{Model, Property};
 
@@ -29,7 +32,7 @@ const TICK: Duration = Duration::from_secs(15);
 /// For how long it is leased: see `DELIVERY_LEASE_SECONDS`.
 const LEASE: Tick = 4;
 
-/// After which silence `sweep` hurries it again, and for how long it is put off when there is no room.
+/// After which silence `sweep` sends its hint again, and for how long it is put off when there is no room.
 const OVERDUE: Tick = 4;
 const NO_ROOM: Tick = 4;
 
@@ -321,7 +324,7 @@ impl Deliver {
     }
 
     fn sweep(part: &Part, due: Tick, now: Tick) -> (Step, Tick) {
-        let held = ticks(part.facts().held_for(at(now)));
+        let held = ticks(held_for(part.leased_until.map(at), at(now)));
         (Step::Postpone { due, until: now + OVERDUE.max(held) }, held)
     }
 

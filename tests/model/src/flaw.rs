@@ -3,7 +3,7 @@
 /// One broken rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Flaw {
-    /// A run is started under another name by each try.
+    /// A run is started under another name by each attempt.
     NamelessStart,
     /// A run is claimed again however long ago its first claim was.
     ClaimForEver,
@@ -11,7 +11,7 @@ pub enum Flaw {
     ClaimOfCancelled,
     /// An end because nobody has claimed the run ignores that somebody has.
     UnclaimedEndOfClaimed,
-    /// A refused start ends the run at once, whatever became of earlier tries.
+    /// A refused start ends the run at once, whatever became of earlier attempts.
     RefusedEndsAtOnce,
     /// The same of a denied one.
     DeniedEndsAtOnce,
@@ -35,7 +35,7 @@ pub enum Flaw {
     OutcomeReplacesAny,
     /// What is owed for an end is stored after the end.
     OwedAfterEnd,
-    /// A presumed end is taken for the end without another look.
+    /// A presumed end is taken for the end without another poll.
     ConfirmWithoutLook,
     /// A run whose time is up is not stopped.
     NoDeadline,
@@ -45,7 +45,7 @@ pub enum Flaw {
     EndIgnoresSequence,
     /// A question is opened or closed whatever was opened or closed since the row was read.
     TurnIgnoresSequence,
-    /// An answer that nobody waits for any more came too late, however often it was tried.
+    /// An answer that nobody waits for any more came too late, however often it was attempted.
     GoneIsLapsed,
     /// A delivery is leased although another holds it.
     LeaseOfHeld,

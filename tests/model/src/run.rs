@@ -1,4 +1,4 @@
-//! A run: launched, heard of, swept, cancelled, stopped and redriven, by functions that die and meet.
+//! A run: launched, observed, swept, cancelled, stopped and redriven, by functions that die and meet.
 
 mod closure;
 mod functions;
@@ -46,7 +46,7 @@ pub enum May {
     Deny,
     /// And then may again.
     LetAgain,
-    /// Nor look at it while we may not start it.
+    /// Nor describe it while we may not start it.
     DenyLooks,
     /// Step Functions answers with what was so when the tick began.
     AnswerLate,
@@ -63,8 +63,8 @@ pub struct Config {
     pub launch_before: Tick,
     pub deadline: Option<Tick>,
     /// How often the run is claimed at most, but for the sweeps that all must end by.
-    pub most_tries: u8,
-    /// It begins with the run launched, and not yet heard of.
+    pub most_attempts: u8,
+    /// It begins with the run launched, and none of its events received.
     pub is_launched: bool,
     pub may: &'static [May],
     pub asks: Asks,
@@ -158,7 +158,7 @@ pub enum Action {
     Sweep,
     Call(u8, Reached),
     Dies(u8),
-    /// What the agent asks is heard of.
+    /// The event of a question is received.
     Ask(u8),
     /// A caller answers.
     Answer(u8),
@@ -217,7 +217,7 @@ impl Model for Run {
         if functions.iter().any(Option::is_none) {
             let facts = row.facts(self.config.terms());
             let is_owed = match row.rank {
-                Rank::Queued => row.tries < self.config.most_tries,
+                Rank::Queued => row.attempts < self.config.most_attempts,
                 Rank::Running => calls.rules.to_stop(&facts, at(*now)).is_some(),
                 Rank::Presumed => agent.runs(),
                 Rank::Ended => false,
@@ -307,7 +307,7 @@ impl Model for Run {
             }
             Action::Dies(slot) => next.functions[usize::from(slot)] = None,
             Action::Ask(number) => {
-                next.begin(Step::Ask(Asking::Hear { number, is_second: false }));
+                next.begin(Step::Ask(Asking::Read { number, is_second: false }));
             }
             Action::Answer(number) => drop(Calls::take_answer(world, number)),
             Action::Give(number) => next.begin(Step::Answer(Answering::Find { number })),
@@ -342,16 +342,17 @@ impl Run {
     fn question_actions(&self, world: &World, actions: &mut Vec<Action>) {
         let Config { asks, .. } = self.config;
         for number in 0..2 {
-            let Question { state, is_answered, expires_at, is_heard, tries, .. } =
+            let Question { state, is_answered, expires_at, is_handled, attempts, .. } =
                 world.questions[usize::from(number)];
             let is_asked = asks != Asks::Nothing && world.agent.at > asks.redrive(number) * 2;
             // Its event may come twice at once; one that comes after it was handled changes nothing.
-            if is_asked && !is_heard {
+            if is_asked && !is_handled {
                 actions.push(Action::Ask(number));
             }
             let is_over = expires_at.is_some_and(|at| at <= world.now);
             let is_owed = is_answered || is_over;
-            if state == Some(QuestionState::Open) && is_owed && tries < self.config.most_tries {
+            if state == Some(QuestionState::Open) && is_owed && attempts < self.config.most_attempts
+            {
                 actions.push(Action::Give(number));
             }
         }
@@ -383,14 +384,14 @@ impl Run {
 impl std::fmt::Display for State {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let World { now, row, agent, .. } = &self.world;
-        let Row { redrive, rank, status, answered, tries, .. } = row;
+        let Row { redrive, rank, status, answered, attempts, .. } = row;
         let due = row.due.map_or("never".to_owned(), |due| due.to_string());
         let claimed = if row.claimed.is_some() { " claimed" } else { "" };
         let cancelled = if row.is_cancelled { " cancelled" } else { "" };
         let calls = calls(self.functions.iter().flatten().map(|it| it.step));
         write!(
             formatter,
-            "t={now} {rank:?}({redrive}) {status}{claimed}{cancelled} tries={answered}/{tries} due={due} \
+            "t={now} {rank:?}({redrive}) {status}{claimed}{cancelled} attempts={answered}/{attempts} due={due} \
              agent={} [{calls}]",
             agent.at
         )

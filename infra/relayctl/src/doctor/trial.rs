@@ -63,7 +63,7 @@ pub(super) async fn api(stack: &Stack, arguments: &Arguments, findings: &mut Fin
 async fn without_key(stack: &Stack) -> anyhow::Result<String> {
     let api = stack.api()?;
     let url = &api.url;
-    match api.look(None).await? {
+    match api.probe(None).await? {
         401 => Ok(format!("{url} answers 401")),
         200 => {
             bail!(
@@ -77,7 +77,7 @@ async fn without_key(stack: &Stack) -> anyhow::Result<String> {
 
 async fn with_key(stack: &Stack, key: &NewKey) -> anyhow::Result<String> {
     let api = stack.api()?;
-    match api.look(Some(&key.secret)).await? {
+    match api.probe(Some(&key.secret)).await? {
         200 => Ok("a new key is accepted".to_owned()),
         401 => {
             bail!("{} rejects a key of this stack: set its URL with --url or RELAY_URL", api.url)

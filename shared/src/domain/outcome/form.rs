@@ -64,11 +64,11 @@ fn with_messages<'a>(
     Read { is_known, ..Read::known(result, conversation.tools, tokens_used) }
 }
 
-/// A conversation, and what it says of its tokens.
-type Heard<'a> = Option<(Conversation<'a>, Option<Json>)>;
+/// A conversation, and what it says of its tokens, if there is one.
+type Transcript<'a> = Option<(Conversation<'a>, Option<Json>)>;
 
 /// What a model says whose raw answer is the output. A message alone is a conversation of one.
-fn answered<'a>(members: &Members<'a>) -> Heard<'a> {
+fn answered<'a>(members: &Members<'a>) -> Transcript<'a> {
     let says_something =
         |(said, _): &(Conversation<'_>, _)| said.has_assistant() || !said.tools.is_empty();
     let (said, usage) = conversation::answer(members)
@@ -79,7 +79,7 @@ fn answered<'a>(members: &Members<'a>) -> Heard<'a> {
 }
 
 /// The messages of a conversation that is the whole output.
-fn listed(output: &str) -> Heard<'_> {
+fn listed(output: &str) -> Transcript<'_> {
     let messages = Node::parse(output).filter(|output| output.is_list())?;
     let conversation = Conversation::read_whole(&messages.items())?;
     let tokens_used = conversation.usage();

@@ -4,11 +4,13 @@ use serde_json::{Number, Value};
 
 use crate::domain::{
     decimal::is_exact,
+    error::told,
     json::{Json, tokens::Step},
     schema::{
         graph::{MANY, ONE, Reader},
-        violation::{InvalidSchema, start},
+        violation::InvalidSchema,
     },
+    truncated,
 };
 
 /// Keywords whose number is compared as an `f64`.
@@ -95,12 +97,12 @@ fn rounded(path: &[Step], written: &str, read: &str) -> InvalidSchema {
             Step::Member(member) => format!("/{}", name(member)),
             Step::Item(index) => format!("/{index}"),
         });
-        start(steps.collect())
+        told(steps.collect::<String>()).into_owned()
     };
     InvalidSchema::Rounded {
         place: place(|name| name),
         keywords: place(known),
-        written: written.chars().take(MAX_NUMBER).collect(),
+        written: truncated::chars(written, MAX_NUMBER).to_owned(),
         read: read.to_owned(),
     }
 }

@@ -1,9 +1,5 @@
 //! Why a schema is refused, and why a value does not fit one.
 
-use std::borrow::Cow;
-
-use crate::domain::error::beginning;
-
 #[derive(Debug, thiserror::Error)]
 pub enum InvalidSchema {
     /// It is no JSON Schema, or needs one from elsewhere. The reason quotes from it.
@@ -59,10 +55,6 @@ impl Violation {
     pub(super) fn of_all(reason: &str) -> Self {
         Self { path: String::new(), reason: reason.to_owned() }
     }
-}
-
-pub(super) fn start(text: String) -> String {
-    beginning(Cow::Owned(text)).into_owned()
 }
 
 #[derive(Debug, PartialEq, Eq)]

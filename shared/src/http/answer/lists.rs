@@ -8,8 +8,8 @@ use crate::domain::{
     attempt::Attempt,
     caller::Actor,
     delivery::{Delivery, DeliveryState},
+    event_type::EventType,
     id::AgentName,
-    news::NewsType,
     subscription::SubscriptionView,
     time::{self, Timestamp},
 };
@@ -20,7 +20,7 @@ pub struct DeliveryView {
     /// The `webhook-id` of its attempts.
     pub id: String,
     #[serde(rename = "type")]
-    pub news: NewsType,
+    pub event: EventType,
     pub state: DeliveryState,
     /// `callback`, or the id of a subscription.
     pub target: String,
@@ -61,7 +61,7 @@ impl From<Delivery> for DeliveryView {
             attempt_count: delivery.recorded(),
             put_off: delivery.put_off,
             id: delivery.webhook_id,
-            news: delivery.news,
+            event: delivery.event,
             redelivered_by: delivery.redelivered_by,
             state: delivery.state,
             attempts: delivery.attempts.into_iter().map(AttemptView::from).collect(),

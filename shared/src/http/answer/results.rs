@@ -84,7 +84,7 @@ pub struct AnsweredBy {
     pub actor: Actor,
 }
 
-/// The facts of a run at one moment, be it now or when its news came about.
+/// The facts of a run at one moment, be it now or when its event occurred.
 struct Facts<'a> {
     execution_id: &'a ExecutionId,
     agent_name: &'a AgentName,
@@ -112,15 +112,15 @@ impl Results {
         )
     }
 
-    /// As they were when the delivered news came about, also after a later redrive. `None` for
-    /// news of no run.
+    /// As they were when the delivered event occurred, also after a later redrive. `None` for
+    /// an event of no run.
     #[must_use]
     pub fn delivered(delivery: &Delivery, outcome: Option<&Outcome>) -> Option<Self> {
         Some(Self::from_facts(
             &Facts {
                 execution_id: &delivery.execution_id,
                 agent_name: &delivery.agent_name,
-                status: delivery.news.status()?,
+                status: delivery.event.status()?,
                 redrive_count: delivery.redrive_count,
                 rank: delivery.rank,
                 started_at: delivery.started_at,

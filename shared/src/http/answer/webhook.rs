@@ -6,8 +6,8 @@ use serde::Serialize;
 use crate::{
     domain::{
         delivery::Delivery,
+        event_type::EventType,
         id::{AgentName, ExecutionId},
-        news::NewsType,
         outcome::Outcome,
         question::QuestionView,
         status::Status,
@@ -22,7 +22,7 @@ use crate::{
 #[derive(Debug, Serialize)]
 pub struct Webhook {
     #[serde(rename = "type")]
-    pub news: NewsType,
+    pub event: EventType,
     /// When the event occurred.
     #[serde(serialize_with = "Timestamp::as_rfc3339")]
     pub timestamp: Timestamp,
@@ -46,14 +46,14 @@ pub struct TestData {
 }
 
 impl Webhook {
-    /// The news of a delivery; `outcome` is how its run ended, if it has.
+    /// The event of a delivery; `outcome` is how its run ended, if it has.
     #[must_use]
     pub fn of(delivery: &Delivery, outcome: Option<&Outcome>) -> Self {
-        let data = match (delivery.news, &delivery.disabled) {
-            (NewsType::Progress | NewsType::InputRequired, _) => {
+        let data = match (delivery.event, &delivery.disabled) {
+            (EventType::Progress | EventType::InputRequired, _) => {
                 WebhookData::Report(AgentReportView::delivered(delivery))
             }
-            (NewsType::Disabled, Some(disabled)) => WebhookData::Disabled(disabled.clone().into()),
+            (EventType::Disabled, Some(disabled)) => WebhookData::Disabled(disabled.clone().into()),
             _ => match Results::delivered(delivery, outcome) {
                 Some(results) => WebhookData::Results(Box::new(results)),
                 None => {
@@ -61,7 +61,7 @@ impl Webhook {
                 }
             },
         };
-        Self { news: delivery.news, timestamp: delivery.occurred_at, data }
+        Self { event: delivery.event, timestamp: delivery.occurred_at, data }
     }
 }
 
@@ -85,7 +85,7 @@ impl AgentReportView {
         Self {
             execution_id: delivery.execution_id.clone(),
             agent_name: delivery.agent_name.clone(),
-            status: delivery.news.status(),
+            status: delivery.event.status(),
             progress: delivery.progress.map(shown_progress),
             message: delivery.message.clone(),
             questions: delivery.question.iter().map(QuestionView::from).collect(),

@@ -288,7 +288,7 @@ impl Document {
             "The subscription is enabled. It may have been enabled before.",
             subscription,
         )
-        .refuses(&[Permission, Id, State]);
+        .refuses(&[Permission, Id]);
         self.operation(
             "post",
             "/v1/subscriptions/{subscription_id}/recover",
@@ -339,7 +339,7 @@ impl Document {
             "Rotate the signing secret of your callbacks.",
         )
         .answers::<SecretView>(200, ROTATED, &secret)
-        .refuses(&[Permission, State]);
+        .refuses(&[Permission]);
     }
 
     pub(super) fn others(&mut self) {

@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use crate::{
-    domain::{news::NewsType, subscription::DisabledView},
+    domain::{event_type::EventType, subscription::DisabledView},
     http::{
         answer::{
             results::Results,
@@ -31,51 +31,51 @@ const HEADERS: [(&str, &str); 3] = [
 impl Document {
     /// All that may be sent.
     pub(super) fn webhooks(&mut self) {
-        for news in NewsType::ALL {
-            let (summary, schema, data) = match news {
-                NewsType::Running => {
+        for event in EventType::ALL {
+            let (summary, schema, data) = match event {
+                EventType::Running => {
                     ("A run was started.", self.answers.subschema_for::<Results>(), running())
                 }
-                NewsType::Progress => (
+                EventType::Progress => (
                     "An agent reports its progress.",
                     self.answers.subschema_for::<AgentReportView>(),
                     progress(),
                 ),
-                NewsType::InputRequired => (
+                EventType::InputRequired => (
                     "An agent asks a question.",
                     self.answers.subschema_for::<AgentReportView>(),
                     question(),
                 ),
-                NewsType::Completed => {
+                EventType::Completed => {
                     ("A run completed.", self.answers.subschema_for::<Results>(), results())
                 }
-                NewsType::Failed => (
+                EventType::Failed => (
                     "A run failed.",
                     self.answers.subschema_for::<Results>(),
                     ended("failed", "Example.Refused", "It always fails."),
                 ),
-                NewsType::Timeout => (
+                EventType::Timeout => (
                     "A run exceeded its time limit.",
                     self.answers.subschema_for::<Results>(),
                     ended("timeout", "States.Timeout", "its timeout_seconds had passed"),
                 ),
-                NewsType::Cancelled => (
+                EventType::Cancelled => (
                     "A run was cancelled.",
                     self.answers.subschema_for::<Results>(),
                     ended("cancelled", "Cancelled", "the caller has cancelled it"),
                 ),
-                NewsType::Test => (
+                EventType::Test => (
                     "A test of a subscription.",
                     self.answers.subschema_for::<TestData>(),
                     json!({"message": "This is a test of your subscription."}),
                 ),
-                NewsType::Disabled => (
+                EventType::Disabled => (
                     "Another subscription of yours was disabled.",
                     self.answers.subschema_for::<DisabledView>(),
                     disabled(),
                 ),
             };
-            let name = json!(news);
+            let name = json!(event);
             let parameters = HEADERS.map(|(name, description)| {
                 json!({
                     "name": name, "in": "header", "required": true, "description": description,

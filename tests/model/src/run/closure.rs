@@ -44,7 +44,7 @@ fn sweep(calls: Calls, mut world: World, agent_ends: u8) -> Option<u8> {
             let seen = world.agent.seen(3)?;
             finish(calls, &mut world, Calls::apply(seen, Then::Nothing));
         }
-        // Of what nobody might look at when its end was presumed, only its events tell: its end comes.
+        // Of what nobody might describe when its end was presumed, only its events tell: its end comes.
         if calls.is_blind && world.is_confirmed && world.row.rank == Rank::Presumed {
             if world.agent.runs() {
                 world.agent.end(Ending::Done);
@@ -58,7 +58,7 @@ fn sweep(calls: Calls, mut world: World, agent_ends: u8) -> Option<u8> {
         }
         let due = world.row.due?;
         world.now = world.now.max(due);
-        look_after_questions(calls, &mut world);
+        process_questions(calls, &mut world);
         world.agent.was = world.agent.at;
         // Who is to be stopped does not end by itself.
         let is_to_stop = world.row.is_cancelled || world.row.has_deadline;
@@ -80,14 +80,14 @@ fn sweep(calls: Calls, mut world: World, agent_ends: u8) -> Option<u8> {
 }
 
 /// What an agent asks comes until it is handled, and what can be answered is answered at once.
-fn look_after_questions(calls: Calls, world: &mut World) {
+fn process_questions(calls: Calls, world: &mut World) {
     if calls.asks == Asks::Nothing {
         return;
     }
     for number in 0..2 {
         let question = world.questions[usize::from(number)];
-        if world.agent.at > calls.asks.redrive(number) * 2 && !question.is_heard {
-            finish(calls, world, Step::Ask(Asking::Hear { number, is_second: false }));
+        if world.agent.at > calls.asks.redrive(number) * 2 && !question.is_handled {
+            finish(calls, world, Step::Ask(Asking::Read { number, is_second: false }));
         }
         Calls::take_answer(world, number);
         let question = &mut world.questions[usize::from(number)];
@@ -102,7 +102,7 @@ fn look_after_questions(calls: Calls, world: &mut World) {
 fn finish(calls: Calls, world: &mut World, step: Step) -> bool {
     let mut next = Some(step);
     let mut has_hinted = false;
-    // Who tries again and again gives up, too.
+    // Whoever attempts again and again gives up, too.
     for _ in 0..MOST_CALLS {
         let Some(step) = next else { break };
         let left = calls.make(world, step, Reached::Well);

@@ -3,7 +3,7 @@
 //! They follow `functions/{launch,status,sweep}` and `shared/src/service/settle.rs`, which see.
 
 use relay::domain::{
-    protocol::{Grounds, Next, Poll, Reply, Tries, UnclaimedEnd},
+    protocol::{Grounds, LaunchAttempts, Next, Poll, Reply, UnclaimedEnd},
     question::QuestionState,
     status::{Position, Rank, StopReason},
 };
@@ -80,11 +80,11 @@ pub enum Asker {
     /// By a launch, which presumes this end where the run is not known.
     Launch(Option<End>),
     Sweep(Asked),
-    /// By who hears of a question whose run is not known to be there.
+    /// By `status`, for a question whose run is not known to be there.
     Ear(u8),
 }
 
-/// What `sweep` has seen of the row that it looks after.
+/// What `sweep` has seen of the row that it processes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Asked {
     pub look: Poll,
@@ -109,8 +109,8 @@ pub enum Then {
     Stop,
     /// `sweep` has `launch` do that.
     Hint,
-    /// A question is heard.
-    Hear(Asking),
+    /// A question is applied.
+    Ask(Asking),
 }
 
 /// A move that was decided by the row as it was read.
@@ -164,7 +164,7 @@ impl From<Step> for Left {
 pub(super) struct Calls {
     pub(super) rules: Rules,
     pub(super) terms: Terms,
-    /// Whether who may not start a run may not look at it, either.
+    /// Whether who may not start a run may not describe it, either.
     pub(super) is_blind: bool,
     pub(super) asks: Asks,
 }
@@ -193,8 +193,8 @@ impl Calls {
             Step::Claim { now } => self.claim(world, now, reached),
             Step::Start { made, answered, is_cancelled } => {
                 let reply = self.start(world, reached);
-                let tries = Tries { made: made.into(), answered: answered.into() };
-                self.after(world, tries, reply, is_cancelled)
+                let attempts = LaunchAttempts { made: made.into(), answered: answered.into() };
+                self.after(world, attempts, reply, is_cancelled)
             }
             Step::Delay { answered, now } => {
                 if world.row.rank == Rank::Queued {
@@ -285,8 +285,8 @@ impl Calls {
                 world.wrong = Some(Wrong::ClaimedThoughCancelled);
             }
             row.claimed = row.claimed.or(Some(now));
-            row.tries += if reached == Reached::Twice { 2 } else { 1 };
-            let Row { tries: made, answered, is_cancelled, .. } = *row;
+            row.attempts += if reached == Reached::Twice { 2 } else { 1 };
+            let Row { attempts: made, answered, is_cancelled, .. } = *row;
             return Step::Start { made, answered, is_cancelled }.into();
         }
         match row.rank {
@@ -333,7 +333,13 @@ impl Calls {
         if reached == Reached::Unanswered { Reply::Delayed { is_answer: false } } else { reply }
     }
 
-    fn after(self, world: &World, tries: Tries, reply: Reply, is_cancelled: bool) -> Left {
+    fn after(
+        self,
+        world: &World,
+        attempts: LaunchAttempts,
+        reply: Reply,
+        is_cancelled: bool,
+    ) -> Left {
         let end = || {
             if reply == Reply::Refused {
                 return End::failed(Code::Refused);
@@ -351,7 +357,7 @@ impl Calls {
         if at_once {
             return Self::presume(end()).into();
         }
-        match tries.after(reply) {
+        match attempts.after(reply) {
             Next::Nothing => Left::default(),
             Next::Settle => {
                 let seen = Seen::runs(0, world.agent.started);
@@ -486,7 +492,7 @@ impl Calls {
             Then::Nothing => Left::default(),
             Then::Hint => Left::HINTED,
             Then::Stop => self.stop_where_due(world, &after).into_left(),
-            Then::Hear(step) => Step::Ask(step).into(),
+            Then::Ask(step) => Step::Ask(step).into(),
         }
     }
 
@@ -534,15 +540,15 @@ fn stale(then: Then) -> Left {
         Then::Nothing => Left::default(),
         Then::Stop => Step::ReadToStop.into(),
         Then::Hint => Left::HINTED,
-        Then::Hear(step) => Step::Ask(step).into(),
+        Then::Ask(step) => Step::Ask(step).into(),
     }
 }
 
 /// The row once a move is written, which names the attributes that it changes: see `Change::of`.
 fn written_over(row: &Row, after: &Row, reopens: bool) -> Row {
-    let Row { redrive, rank, status, code, started, heard, due, .. } = *after;
+    let Row { redrive, rank, status, code, started, updated, due, .. } = *after;
     let open = if reopens || rank >= Rank::Presumed { Set::default() } else { row.open };
-    let moved = Row { redrive, rank, status, code, started, heard, due, open, ..*row };
+    let moved = Row { redrive, rank, status, code, started, updated, due, open, ..*row };
     if reopens {
         Row { is_cancelled: false, has_deadline: false, stop: None, ..moved }
     } else {

@@ -92,8 +92,8 @@ impl Run {
 
     /// Whether an agent waits for an answer that nobody can give, since its question is thought to be done.
     fn is_lost(&self, world: &World, number: u8) -> bool {
-        let Question { state, is_heard, .. } = world.questions[usize::from(number)];
-        is_heard && self.waits(world, number) && state != Some(QuestionState::Open)
+        let Question { state, is_handled, .. } = world.questions[usize::from(number)];
+        is_handled && self.waits(world, number) && state != Some(QuestionState::Open)
     }
 }
 
@@ -110,7 +110,7 @@ fn is_true(world: &World) -> bool {
         Some(Ending::Failed) => row.end() == End::failed(Code::Agent),
         Some(Ending::Stopped(Code::Timeout)) => row.status == Status::Timeout,
         Some(Ending::Stopped(code)) => {
-            // Stopped because it was told to have ended, it has ended so.
+            // Stopped because we had reported that it ended, it has ended so.
             stopped == Some(row.status) || stopped.is_none() && row.code == Some(code)
         }
     }

@@ -1,4 +1,4 @@
-//! What an agent asks, and how it is answered: see `shared/src/service/hear.rs` and `launch`.
+//! What an agent asks, and how it is answered: see `shared/src/service/agent_event.rs` and `launch`.
 
 use relay::domain::{protocol::Relevance, question::QuestionState};
 
@@ -31,20 +31,20 @@ impl Asks {
     }
 }
 
-/// The steps in which `status` hears of a question.
+/// The steps in which `status` applies a question.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Asking {
-    /// Reads the row. It is heard a second time once Step Functions was asked.
-    Hear {
+    /// Reads the row. It does so a second time once Step Functions was asked.
+    Read {
         number: u8,
         is_second: bool,
     },
     /// Reads it again once it was settled by the agent's word.
-    HearIfRuns {
+    ReadIfRuns {
         number: u8,
         is_second: bool,
     },
-    /// Looks whether the question is known, for which the row need not be known to run.
+    /// Reads whether the question is known, for which the row need not be known to run.
     IsKnown {
         number: u8,
         is_second: bool,
@@ -69,7 +69,7 @@ pub enum Answering {
     ReadRow { number: u8, is_answered: bool, expires_at: Option<Tick> },
     CountTry { number: u8 },
     Give { number: u8 },
-    ReadTries { number: u8 },
+    ReadAttempts { number: u8 },
     ReadToClose { number: u8, reason: QuestionState },
     Close { number: u8, reason: QuestionState, before: Row, after: Row },
 }
@@ -100,15 +100,15 @@ impl Calls {
     }
 
     /// An event that is handled comes no more.
-    fn heard(world: &mut World, number: u8) -> Left {
-        world.questions[usize::from(number)].is_heard = true;
+    fn handled(world: &mut World, number: u8) -> Left {
+        world.questions[usize::from(number)].is_handled = true;
         Left::default()
     }
 
     pub(super) fn asked_by_ear(seen: Result<Option<Seen>, ()>, number: u8) -> Left {
-        let again = Asking::Hear { number, is_second: true };
+        let again = Asking::Read { number, is_second: true };
         match seen {
-            Ok(Some(seen)) => Self::apply(seen, Then::Hear(again)).into(),
+            Ok(Some(seen)) => Self::apply(seen, Then::Ask(again)).into(),
             Ok(None) => Step::Ask(again).into(),
             Err(()) => Left::default(),
         }
@@ -116,22 +116,22 @@ impl Calls {
 
     pub(super) fn ask(self, world: &mut World, step: Asking) -> Left {
         let next = match step {
-            Asking::Hear { number, is_second } => match self.standing(&world.row, number) {
+            Asking::Read { number, is_second } => match self.standing(&world.row, number) {
                 Relevance::Current => Asking::Find { number, is_second, before: world.row },
                 Relevance::Starting => {
                     let seen = Seen::runs(world.row.redrive, world.row.claimed);
-                    let then = Then::Hear(Asking::HearIfRuns { number, is_second });
+                    let then = Then::Ask(Asking::ReadIfRuns { number, is_second });
                     return Self::apply(seen, then).into();
                 }
-                Relevance::Superseded => return Self::heard(world, number),
+                Relevance::Superseded => return Self::handled(world, number),
                 Relevance::Unclear => Asking::IsKnown { number, is_second },
                 // It comes again.
                 Relevance::RowBehind if is_second => return Left::default(),
                 Relevance::RowBehind => return Step::Describe(Asker::Ear(number)).into(),
             },
-            Asking::HearIfRuns { number, is_second } => {
+            Asking::ReadIfRuns { number, is_second } => {
                 if self.standing(&world.row, number) != Relevance::Current {
-                    return Self::heard(world, number);
+                    return Self::handled(world, number);
                 }
                 Asking::Find { number, is_second, before: world.row }
             }
@@ -140,7 +140,7 @@ impl Calls {
                 let is_old = world.now > world.agent.asked_at;
                 let is_known = world.questions[usize::from(number)].state.is_some();
                 if is_known || is_second && is_old {
-                    return Self::heard(world, number);
+                    return Self::handled(world, number);
                 }
                 if is_second {
                     return Left::default();
@@ -149,24 +149,24 @@ impl Calls {
             }
             Asking::Find { number, is_second, before } => {
                 if world.questions[usize::from(number)].state.is_some() {
-                    return Self::heard(world, number);
+                    return Self::handled(world, number);
                 }
                 let after = before.turned(number, None, world.now, self.terms);
                 Asking::Store { number, is_second, before, after }
             }
             Asking::Store { number, is_second, before, after } => {
                 if !self.may_take_a_turn(world, &before) {
-                    return Step::Ask(Asking::Hear { number, is_second }).into();
+                    return Step::Ask(Asking::Read { number, is_second }).into();
                 }
                 let question = &mut world.questions[usize::from(number)];
                 if question.state.is_none() {
                     question.state = Some(QuestionState::Open);
-                    question.expires_at = self.terms.answer_within.map(|it| after.heard + it);
+                    question.expires_at = self.terms.answer_within.map(|it| after.updated + it);
                     question.due = question.expires_at;
-                    let Row { heard, open, sequence, .. } = after;
-                    world.row = Row { heard, open, sequence, ..world.row };
+                    let Row { updated, open, sequence, .. } = after;
+                    world.row = Row { updated, open, sequence, ..world.row };
                 }
-                return Self::heard(world, number);
+                return Self::handled(world, number);
             }
         };
         Step::Ask(next).into()
@@ -175,7 +175,8 @@ impl Calls {
     fn may_take_a_turn(self, world: &World, before: &Row) -> bool {
         let facts = world.row.facts(self.terms);
         facts.may_take_a_turn(before.redrive.into(), before.sequence.into())
-            || self.rules.has(Flaw::TurnIgnoresSequence) && facts.is_heard(before.redrive.into())
+            || self.rules.has(Flaw::TurnIgnoresSequence)
+                && facts.is_running_in(before.redrive.into())
     }
 
     pub(super) fn answer(self, world: &mut World, step: Answering, reached: Reached) -> Left {
@@ -202,7 +203,7 @@ impl Calls {
                 }
             }
             Answering::CountTry { number } => {
-                world.questions[usize::from(number)].tries += 1;
+                world.questions[usize::from(number)].attempts += 1;
                 Answering::Give { number }
             }
             Answering::Give { number } => {
@@ -210,7 +211,7 @@ impl Calls {
                     return Left::default();
                 }
                 if !world.waits(self.asks, number, self.terms.answer_within) {
-                    return Step::Answer(Answering::ReadTries { number }).into();
+                    return Step::Answer(Answering::ReadAttempts { number }).into();
                 }
                 world.agent.given[usize::from(number)] = true;
                 if reached == Reached::Unanswered {
@@ -218,8 +219,8 @@ impl Calls {
                 }
                 Answering::ReadToClose { number, reason: QuestionState::Answered }
             }
-            Answering::ReadTries { number } => {
-                let is_alone = world.questions[usize::from(number)].tries == 1
+            Answering::ReadAttempts { number } => {
+                let is_alone = world.questions[usize::from(number)].attempts == 1
                     || self.rules.has(Flaw::GoneIsLapsed);
                 let reason = if is_alone { QuestionState::Lapsed } else { QuestionState::Answered };
                 Answering::ReadToClose { number, reason }
@@ -236,8 +237,8 @@ impl Calls {
                 if !self.may_take_a_turn(world, &before) {
                     return Step::Answer(Answering::ReadToClose { number, reason }).into();
                 }
-                let Row { heard, open, sequence, .. } = after;
-                world.row = Row { heard, open, sequence, ..world.row };
+                let Row { updated, open, sequence, .. } = after;
+                world.row = Row { updated, open, sequence, ..world.row };
                 world.questions[usize::from(number)].close(reason);
                 if reason == QuestionState::Lapsed && world.agent.given[usize::from(number)] {
                     world.wrong = Some(Wrong::LapsedThoughGiven);

@@ -12,8 +12,8 @@ use relay::{
         status::{Position, Rank, Status, StopReason},
     },
     service::{
-        agent_event::{asking, closing},
-        settle::{moved, news_of_move},
+        agent_event::{with_question, without_question},
+        settle::{event_of_move, moved},
     },
 };
 use serde_json::json;
@@ -21,10 +21,10 @@ use serde_json::json;
 use crate::memo::Known;
 use crate::time::{Tick, at, tick};
 
-/// After which silence something is looked after again; a run in one tick is silent in the next.
+/// After which silence `sweep` processes something again; a run in one tick is silent in the next.
 pub(super) const SILENCE: Silence = Silence {
     launch: Duration::from_mins(1),
-    news: Duration::from_mins(5),
+    event: Duration::from_mins(5),
     longest: Duration::from_hours(1),
 };
 
@@ -76,7 +76,7 @@ impl Code {
     }
 }
 
-/// How a run is told to have ended.
+/// How a run is reported to have ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct End {
     pub status: Status,
@@ -174,9 +174,9 @@ pub struct Row {
     pub has_deadline: bool,
     pub stop: Option<StopReason>,
     pub started: Option<Tick>,
-    pub heard: Tick,
+    pub updated: Tick,
     pub due: Option<Tick>,
-    pub tries: u8,
+    pub attempts: u8,
     pub answered: u8,
     /// The numbers of the questions that it holds.
     pub open: Set,
@@ -212,9 +212,9 @@ impl Row {
             has_deadline: terms.deadline.is_some(),
             stop: None,
             started: None,
-            heard: 0,
+            updated: 0,
             due: None,
-            tries: 0,
+            attempts: 0,
             answered: 0,
             open: Set::default(),
             sequence: 0,
@@ -245,7 +245,7 @@ impl Row {
             deadline: terms.deadline.filter(|_| self.has_deadline).map(at),
             sequence: self.sequence.into(),
             started_at: self.started.map(at),
-            heard_at: at(self.heard),
+            updated_at: at(self.updated),
             due_at: self.due.map(at),
         }
     }
@@ -263,10 +263,10 @@ impl Row {
             return known;
         }
         let before = self.execution(terms);
-        let after = moved(&before, &seen.observation(), at(now), SILENCE.news, RETENTION);
-        let news = news_of_move(&before, &after).filter(|_| after.status.is_end());
+        let after = moved(&before, &seen.observation(), at(now), SILENCE.event, RETENTION);
+        let event = event_of_move(&before, &after).filter(|_| after.status.is_end());
         let row = self.after(&after);
-        let owed = news.map(|(_, is_correction)| Owed {
+        let owed = event.map(|(_, is_correction)| Owed {
             redrive: row.redrive,
             is_correction,
             end: row.end(),
@@ -281,9 +281,9 @@ impl Row {
             status: self.status,
             redrive_count: self.redrive.into(),
             rank: self.rank as u8,
-            updated_at: facts.heard_at,
+            updated_at: facts.updated_at,
             started_at: facts.started_at,
-            completed_at: self.status.is_end().then_some(facts.heard_at),
+            completed_at: self.status.is_end().then_some(facts.updated_at),
             error_code: self.code.map(|code| code.as_str().to_owned()),
             claimed_at: facts.claimed_at,
             launch_before: facts.launch_before,
@@ -310,9 +310,9 @@ impl Row {
             has_deadline: after.deadline.is_some(),
             stop: after.stop_reason,
             started: after.started_at.map(tick),
-            heard: tick(after.updated_at),
+            updated: tick(after.updated_at),
             due: after.due_at.map(tick),
-            tries: self.tries,
+            attempts: self.attempts,
             answered: self.answered,
             open: Set((0..2)
                 .map(|it| u8::from(after.open_questions.contains(&question(it))) << it)
@@ -339,8 +339,8 @@ impl Row {
             *known.entry(key).or_insert_with(|| {
                 let (before, id) = (self.execution(terms), question(number));
                 self.after(&match closed {
-                    None => asking(&before, &id, at(now)),
-                    Some(reason) => closing(&before, &id, reason, at(now)),
+                    None => with_question(&before, &id, at(now)),
+                    Some(reason) => without_question(&before, &id, reason, at(now)),
                 })
             })
         })

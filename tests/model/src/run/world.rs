@@ -30,11 +30,11 @@ pub struct Agent {
 pub struct Question {
     pub state: Option<QuestionState>,
     pub is_answered: bool,
-    pub tries: u8,
+    pub attempts: u8,
     pub expires_at: Option<Tick>,
     pub due: Option<Tick>,
     /// Else it comes again.
-    pub is_heard: bool,
+    pub is_handled: bool,
 }
 
 /// How an execution has ended.
@@ -125,7 +125,7 @@ pub struct World {
     pub agent: Agent,
     pub machine: Machine,
     pub questions: [Question; 2],
-    /// Whether a presumed end was looked at once more.
+    /// Whether a presumed end was checked once more.
     pub is_confirmed: bool,
     /// Whether it was ended because nobody had claimed it.
     pub is_certain: bool,

@@ -11,8 +11,8 @@ import type {
 import { NodeConnectionTypes } from 'n8n-workflow';
 
 import { ask, find, getAgentsOrAll, remove } from '../shared/api';
-import { heardWith } from './heard';
-import type { Heard } from './heard';
+import { withId } from './duplicates';
+import type { SeenIds } from './duplicates';
 import { isRecent, isSigned, looksSigned } from './signature';
 
 const subscriptions = '/v1/subscriptions';
@@ -61,7 +61,7 @@ export class AgentRelayTrigger implements INodeType {
 				typeOptions: { loadOptionsMethod: 'getAgentsOrAll' },
 				default: '',
 				description:
-					'Whose news start the workflow. Choose from the list, or specify an ID using an <a href="https://docs.n8n.io/code/expressions/">expression</a>.',
+					'Whose events start the workflow. Choose from the list, or specify an ID using an <a href="https://docs.n8n.io/code/expressions/">expression</a>.',
 			},
 		],
 	};
@@ -125,12 +125,12 @@ export class AgentRelayTrigger implements INodeType {
 		}
 		if (isRepeated(this, signed.id as string, now)) {
 			// As good as the first time: what sends it is not to try again.
-			this.getResponseObject().status(200).json({ message: 'This was heard before' });
+			this.getResponseObject().status(200).json({ message: 'This event was already received' });
 			return { noWebhookResponse: true };
 		}
 		const { type, timestamp, data } = this.getBodyData() as IDataObject & { data?: IDataObject };
 		if (type === 'subscription.disabled') {
-			// Of another subscription, and none of the news that were asked for.
+			// Of another subscription, and none of the events that were asked for.
 			this.getResponseObject().status(200).json({ message: 'This starts no workflow' });
 			return { noWebhookResponse: true };
 		}
@@ -139,18 +139,19 @@ export class AgentRelayTrigger implements INodeType {
 	}
 }
 
-/** What was heard here, by node: of requests that come together, each has its own copy of the static data. */
-const here = new Map<string, Heard>();
+/** What was received here, by node: of requests that come together, each has its own copy of the static data. */
+const here = new Map<string, SeenIds>();
 
-/** Whether this news has started the workflow already; from now on it has. */
+/** Whether this event has started the workflow already; from now on it has. */
 function isRepeated(context: IWebhookFunctions, id: string, now: number): boolean {
 	const data = context.getWorkflowStaticData('node');
 	const node = `${context.getWorkflow().id}/${context.getNode().id}`;
-	const stored = { ...(data.heard as Heard | undefined), ...here.get(node) };
-	const heard = heardWith(stored, id, now);
-	if (!heard) return true;
-	here.set(node, heard);
-	data.heard = heard;
+	// Workflows store it as `heard`.
+	const stored = { ...(data.heard as SeenIds | undefined), ...here.get(node) };
+	const seen = withId(stored, id, now);
+	if (!seen) return true;
+	here.set(node, seen);
+	data.heard = seen;
 	return false;
 }
 

@@ -21,7 +21,7 @@ const COUNTS: usize = 16;
 /// to a thousand runs a key every sweep has the whole; with more it takes a minute for each 16,000.
 /// A new instance begins anew, and says what it has so far.
 #[derive(Debug, Default)]
-pub(crate) struct Census {
+pub(crate) struct OpenRuns {
     /// The keys still to be counted, the last first, and where in it.
     left: Vec<Debt>,
     after: Option<Item>,
@@ -29,14 +29,14 @@ pub(crate) struct Census {
     last: Option<u64>,
 }
 
-impl Census {
-    /// What is known by now.
-    pub(crate) fn open_runs(&self) -> u64 {
+impl OpenRuns {
+    /// How many there are, as far as is known.
+    pub(crate) fn count(&self) -> u64 {
         self.last.unwrap_or(self.so_far)
     }
 
     /// Goes on counting.
-    pub(crate) async fn go_on(&mut self, due: &Due) -> Result<(), Error> {
+    pub(crate) async fn count_on(&mut self, due: &Due) -> Result<(), Error> {
         if self.left.is_empty() {
             let kinds = DebtKind::ALL.into_iter().filter(|kind| kind.is_of_a_run());
             self.left = kinds.flat_map(DebtKind::keys).collect();

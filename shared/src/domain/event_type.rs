@@ -1,4 +1,4 @@
-//! What is told of runs and subscriptions: the types of news.
+//! The types of the events of runs and subscriptions.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -7,7 +7,7 @@ use crate::domain::status::Status;
 
 /// The type of an event: the `type` of a webhook's body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum NewsType {
+pub enum EventType {
     #[serde(rename = "execution.running")]
     Running,
     /// The agent reported its progress.
@@ -32,7 +32,7 @@ pub enum NewsType {
     Disabled,
 }
 
-impl NewsType {
+impl EventType {
     pub const ALL: [Self; 9] = [
         Self::Running,
         Self::Progress,
@@ -45,7 +45,7 @@ impl NewsType {
         Self::Disabled,
     ];
 
-    /// What may be asked for: all news of runs.
+    /// What may be asked for: all events of runs.
     pub const OF_RUNS: [Self; 7] = [
         Self::Running,
         Self::Progress,
@@ -59,7 +59,7 @@ impl NewsType {
     /// What a callback is told when it names no events.
     pub const ENDS: [Self; 4] = [Self::Completed, Self::Failed, Self::Timeout, Self::Cancelled];
 
-    /// The news that a run has moved to this status; being queued is none.
+    /// The event that a run has moved to this status; being queued is none.
     #[must_use]
     pub const fn of(status: Status) -> Option<Self> {
         match status {
@@ -73,7 +73,7 @@ impl NewsType {
         }
     }
 
-    /// The status of a run of which this is the news.
+    /// The status of a run of which this is the event.
     #[must_use]
     pub const fn status(self) -> Option<Status> {
         match self {

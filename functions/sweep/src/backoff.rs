@@ -1,24 +1,24 @@
-//! When an item is looked after again, and how often before it is given up.
+//! When an item is processed again, and how often before it is given up.
 
 use std::time::Duration;
 
 use relay::domain::{debt::DebtKind, protocol::Silence};
 
 /// A hint that nobody takes comes again after ever longer, but at least so often: whoever is to
-/// take it may have been mended.
+/// take it may have been repaired.
 const LONGEST_HINT: Duration = Duration::from_mins(15);
 
 /// A long run is asked about ever more seldom, but at least this often, while the quota lasts.
 const LONGEST_POLL: Duration = Duration::from_hours(1);
 
-/// A look that ends well takes back what was counted, but only from here on: so nine of ten need
+/// A poll that ends well takes back what was counted, but only from here on: so nine of ten need
 /// no write for that.
 pub(crate) const WELL_AFTER: u32 = 8;
 
-/// So often an item is looked after without moving: two days of hints that nobody takes.
+/// So often an item is processed without moving: two days of hints that nobody takes.
 const MOST_HINTS: u32 = 200;
 
-/// So often what fails is tried: a night.
+/// So often what fails is attempted: a night.
 const MOST_FAILURES: u32 = 20;
 
 /// When to hint again, after so many hints.
@@ -26,25 +26,25 @@ pub(crate) fn hint_again(overdue: Duration, sweeps: u32) -> Duration {
     overdue.saturating_mul(1 << sweeps.min(8)).min(LONGEST_HINT.max(overdue))
 }
 
-/// After which silence a run is looked after again, that was looked after so often since it last
-/// moved. `floor` is what the quota allows, with as many runs as there are.
+/// After which silence a run is processed again that was processed so often since it last moved.
+/// `floor` is what the quota allows, with as many runs as there are.
 pub(crate) fn silence(
-    (launch, news): (Duration, Duration),
+    (launch, event): (Duration, Duration),
     sweeps: u32,
     floor: Duration,
 ) -> Silence {
-    // Only what fails is tried so often.
+    // Only what fails is attempted so often.
     let failed = sweeps.checked_sub(WELL_AFTER + 1);
-    let news = news.max(floor).max(failed.map_or(news, |failed| retry_again(news, failed)));
-    Silence { launch: hint_again(launch, sweeps), news, longest: LONGEST_POLL.max(news) }
+    let event = event.max(floor).max(failed.map_or(event, |failed| retry_again(event, failed)));
+    Silence { launch: hint_again(launch, sweeps), event, longest: LONGEST_POLL.max(event) }
 }
 
-/// When to try again what fails.
+/// When to attempt again what fails.
 pub(crate) fn retry_again(shortest: Duration, sweeps: u32) -> Duration {
     shortest.saturating_mul(1 << sweeps.min(12)).min(LONGEST_POLL.max(shortest))
 }
 
-/// Whether an item was tried as often as it may be. What can be read ends otherwise at some time,
+/// Whether an item was attempted as often as it may be. What can be read ends otherwise at some time,
 /// and is given up only if nobody takes its hints.
 pub(crate) fn is_over(kind: DebtKind, sweeps: u32, is_readable: bool) -> bool {
     match kind {
@@ -65,14 +65,14 @@ mod tests {
 
     #[test]
     fn a_run_is_asked_about_as_often_as_the_quota_allows_and_more_seldom_when_that_fails() {
-        let news = |sweeps, floor| {
+        let minutes = |sweeps, floor| {
             let silence = silence((MINUTE, MINUTE * 5), sweeps, MINUTE * floor);
-            assert!(silence.longest >= silence.news && silence.longest >= MINUTE * 60);
-            silence.news.as_secs() / 60
+            assert!(silence.longest >= silence.event && silence.longest >= MINUTE * 60);
+            silence.event.as_secs() / 60
         };
 
-        assert_eq!([0, 5, 7, 290].map(|floor| news(0, floor)), [5, 5, 7, 290]);
-        assert_eq!([8, 9, 10, 11, 20].map(|sweeps| news(sweeps, 0)), [5, 5, 10, 20, 60]);
+        assert_eq!([0, 5, 7, 290].map(|floor| minutes(0, floor)), [5, 5, 7, 290]);
+        assert_eq!([8, 9, 10, 11, 20].map(|sweeps| minutes(sweeps, 0)), [5, 5, 10, 20, 60]);
     }
 
     /// After how long an item is given up, whose hints nobody takes or which fails each time.
