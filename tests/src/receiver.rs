@@ -1,6 +1,7 @@
 //! A receiver of callbacks, on loopback.
 
 use std::{
+    mem::ManuallyDrop,
     net::SocketAddr,
     sync::{
         Arc,
@@ -22,7 +23,9 @@ use wiremock::{Mock, MockServer, Request, ResponseTemplate, matchers::any};
 use crate::{Stack, User, eventually};
 
 pub struct Receiver {
-    server: MockServer,
+    /// Never dropped: that would block its thread until a lock is free, which another future of the same
+    /// thread may be about to take.
+    server: ManuallyDrop<MockServer>,
     /// Where it is reached.
     address: SocketAddr,
 }
@@ -49,7 +52,8 @@ impl Receiver {
 
     /// Gives these answers in turn, and then the last one for ever.
     pub async fn giving(answers: &[ResponseTemplate]) -> Self {
-        Self::on(MockServer::start().await, answers).await
+        // None of the pool, whose servers would run out.
+        Self::on(MockServer::builder().start().await, answers).await
     }
 
     async fn on(server: MockServer, answers: &[ResponseTemplate]) -> Self {
@@ -60,7 +64,7 @@ impl Receiver {
         }
         Mock::given(any()).respond_with(last.clone()).mount(&server).await;
         let address = *server.address();
-        Self { server, address }
+        Self { server: ManuallyDrop::new(server), address }
     }
 
     /// Gives these answers, and is reached by a line that loses the first request, or its answer.

@@ -143,15 +143,14 @@ async fn what_was_owed_is_paid(user: &User, run: &impl Fn(&str) -> String) {
     }
 
     let retried = run("retried");
-    let before = stack.parts(&retried).await.remove(ENDED).unwrap();
-    assert_eq!(before["state"], "pending");
     stack.make_due(&retried, ENDED).await;
     let told = async || {
         stack.parts(&retried).await.remove(ENDED).filter(|part| part["state"] == "delivered")
     };
     let after = stack.sweep_until("the callback that is retried", told).await;
-    let attempts = |part: &Value| part["attempts"].as_array().unwrap().len();
-    assert_eq!(attempts(&after), attempts(&before) + 1);
+    // Four had failed. Its time comes seconds after it was put there, so the sweep of another test may
+    // have been first.
+    assert_eq!(after["attempts"].as_array().unwrap().len(), 5);
 
     let presumed = run("presumed");
     stack.make_due(&presumed, "state").await;
