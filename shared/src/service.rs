@@ -1,6 +1,9 @@
 //! What REST, envelope and MCP all call, and the one way in which a run moves on.
 
 pub mod agent_event;
+pub mod batch;
+pub mod batch_end;
+pub mod batch_read;
 pub mod change;
 pub mod health;
 mod paging;

@@ -3,6 +3,7 @@
 pub mod agents;
 pub mod api_keys;
 pub mod batch;
+mod batches;
 pub mod budget;
 mod change;
 pub mod dead;
@@ -15,6 +16,7 @@ pub mod item;
 mod key;
 pub mod limits;
 pub mod listing;
+mod marker;
 mod projection;
 pub mod questions;
 mod redelivery;

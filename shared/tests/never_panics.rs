@@ -3,16 +3,13 @@
 use std::collections::BTreeMap;
 
 use proptest::{collection, prelude::*, sample};
-use relay::domain::{
-    callback::check_headers,
-    callback_url::CallbackUrl,
-    error::Error,
-    issuer::Issuer,
-    network::CallbackAllow,
-    outcome,
-    request::{IdempotencyKey, StartBody, parse_object},
-    subscription::SubscribeBody,
-    time::Timestamp,
+use relay::{
+    domain::{
+        callback::check_headers, callback_url::CallbackUrl, error::Error,
+        idempotency_key::IdempotencyKey, issuer::Issuer, network::CallbackAllow, outcome,
+        request::StartBody, subscription::SubscribeBody, time::Timestamp,
+    },
+    http::parse::parse_object,
 };
 use serde_json::{Map, Value};
 

@@ -215,10 +215,10 @@ async fn no_two_callers_share_a_limit_whose_hashes_begin_alike() {
     let other = format!("{prefix}{}", "1".repeat(32)).into();
     let token = format!("token-{prefix}{}", "0".repeat(32)).into();
 
-    assert!(limits.count_start(&one, 1, now).await.is_ok());
-    assert!(limits.count_start(&one, 1, now).await.is_err());
-    assert!(limits.count_start(&other, 1, now).await.is_ok());
-    assert!(limits.count_start(&token, 1, now).await.is_ok());
+    assert!(limits.count_starts(&one, 1, 1, now).await.is_ok());
+    assert!(limits.count_starts(&one, 1, 1, now).await.is_err());
+    assert!(limits.count_starts(&other, 1, 1, now).await.is_ok());
+    assert!(limits.count_starts(&token, 1, 1, now).await.is_ok());
 }
 
 /// Whatever is hidden between them, and although several are of one time.

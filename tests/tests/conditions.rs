@@ -873,18 +873,18 @@ async fn starts_are_counted_exactly_and_slots_held_once() {
     let key = Credential::from(Ulid::generate().to_string());
     let now = Timestamp::now();
 
-    let counted = join_all((0..20).map(|_| limits.count_start(&key, 7, now))).await;
+    let counted = join_all((0..20).map(|_| limits.count_starts(&key, 1, 7, now))).await;
     let mut counted: Vec<_> = counted.into_iter().flatten().collect();
     assert_eq!(counted.len(), 7);
-    limits.uncount_start(counted.remove(0)).await.unwrap();
-    assert!(limits.count_start(&key, 7, now).await.is_ok());
-    assert!(limits.count_start(&key, 7, now).await.is_err());
+    limits.uncount_starts(counted.remove(0)).await.unwrap();
+    assert!(limits.count_starts(&key, 1, 7, now).await.is_ok());
+    assert!(limits.count_starts(&key, 1, 7, now).await.is_err());
     assert!(
-        limits.count_start(&key, 7, now.plus(Duration::from_mins(1))).await.is_ok(),
+        limits.count_starts(&key, 1, 7, now.plus(Duration::from_mins(1))).await.is_ok(),
         "the next minute"
     );
     assert!(
-        limits.count_start(&format!("{}0", key.as_str()).into(), 0, now).await.is_err(),
+        limits.count_starts(&format!("{}0", key.as_str()).into(), 1, 0, now).await.is_err(),
         "a limit of zero"
     );
 }

@@ -38,6 +38,33 @@ async fn received(stack: &Stack, queue: &str) -> Vec<Value> {
 }
 
 #[tokio::test]
+async fn a_batch_that_is_complete_is_told() {
+    let stack = Stack::connect().await;
+    let user = stack.user(&["execute:*", "view:*"]).await;
+    let pattern = json!({
+        "source": ["agent-relay"], "detail-type": ["Agent Batch Completed"], "detail": {"user_id": [user.id]},
+    });
+    let queue = listen(&stack, &pattern).await;
+    let body = json!({"items": [
+        {"agent_name": "fail", "input_message": "x"},
+        {"agent_name": "echo", "input_message": "x", "parameters": {"wait_seconds": 0}},
+    ]});
+    let batch = user.send(Method::POST, "/v1/batches", &[], body.to_string()).await;
+
+    let detail =
+        eventually("the event", async || received(&stack, &queue).await.into_iter().next()).await;
+    let schema = include_str!("../../infra/events/batch-completed.schema.json");
+    let schema: Value = serde_json::from_str(schema).unwrap();
+    jsonschema::validate(&schema, &detail).unwrap();
+    assert_eq!(detail["batch_id"], batch.body["batch_id"]);
+    assert_eq!(detail["counts"], json!({"completed": 1, "failed": 1}));
+    let page = Page::read("infra/events/README.md");
+    for name in schema["properties"].as_object().unwrap().keys() {
+        assert!(page.spans().contains(&name.as_str()), "{name}");
+    }
+}
+
+#[tokio::test]
 async fn a_subscription_that_is_disabled_is_told_to_whom_it_belongs() {
     let stack = Stack::connect().await;
     let user = stack.user(&["execute:*", "view:*"]).await;

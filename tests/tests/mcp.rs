@@ -84,7 +84,7 @@ async fn every_revision_is_served() {
         assert_eq!(post(&user, &version_header, &ready).await.status, 202);
 
         let answer = post(&user, &version_header, &request("tools/list", &json!({}))).await;
-        assert_eq!(answer.body["result"]["tools"].as_array().unwrap().len(), 7, "{answer:?}");
+        assert_eq!(answer.body["result"]["tools"].as_array().unwrap().len(), 9, "{answer:?}");
         let arguments = json!({"name": "start_agent", "arguments": {"agent_name": "echo", "input_message": "x"}});
         let answer = post(&user, &version_header, &request("tools/call", &arguments)).await;
         assert_eq!(answer.body["result"]["structuredContent"]["status"], "started", "{answer:?}");
@@ -642,4 +642,44 @@ async fn answered_by_tool(user: &User, id: &str) {
         "{sentence}"
     );
     user.wait_for(id, "completed").await;
+}
+
+#[tokio::test]
+async fn many_agents_are_started_later_again_and_found_by_tools() {
+    let stack = Stack::connect().await;
+    let user = stack.user(EVERYTHING).await;
+    let item =
+        json!({"input_message": "x", "parameters": r#"{"wait_seconds": 0}"#, "tags": {"n": "1"}});
+    // As text, as some clients write a list.
+    let items = json!([item, {"input_message": "y", "agent_name": "nobody"}]).to_string();
+    let arguments = json!({"agent_name": "echo", "items": items, "client_token": "t"});
+    let batch = call(&user, "start_agents", arguments.clone()).await;
+    assert_eq!(call(&user, "start_agents", arguments).await, batch);
+    let run = batch["items"][0]["execution_id"].as_str().unwrap();
+    assert_eq!(batch["items"][1]["error"]["status"], 404);
+    user.wait_for(run, "completed").await;
+    let other = json!({"agent_name": "echo", "items": [item], "client_token": "t"});
+    assert!(refused(&user, "start_agents", other).await.starts_with("client_token was used"));
+
+    let again = json!({"execution_id": run, "client_token": "again"});
+    let first = call(&user, "rerun_agent", again.clone()).await;
+    assert_eq!(call(&user, "rerun_agent", again).await, first);
+    let rerun = first["execution_id"].as_str().unwrap();
+    assert_eq!(user.wait_for(rerun, "completed").await.body["rerun_of"], run);
+    let later = json!({"agent_name": "echo", "input_message": "x", "delay_seconds": "600"});
+    let later = call(&user, "start_agent", later).await["execution_id"].clone();
+
+    let found = async |arguments: Value| {
+        let found = call(&user, "list_executions", arguments).await;
+        let runs = found["executions"].as_array().unwrap().iter();
+        runs.map(|run| run["execution_id"].clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(found(json!({"batch_id": batch["batch_id"]})).await, [json!(run)]);
+    assert_eq!(found(json!({"tag": "n=1"})).await, [json!(rerun), json!(run)]);
+    assert_eq!(found(json!({"status": "scheduled"})).await, [later]);
+    assert_eq!(found(json!({"created_before": "2026-01-31T09:00:00Z"})).await, [json!(null); 0]);
+    let wrong = refused(&user, "list_executions", json!({"created_after": "now"})).await;
+    assert!(wrong.starts_with("created_after must be a time"), "{wrong}");
+    let unknown = refused(&user, "list_executions", json!({"batch_id": "x"})).await;
+    assert!(unknown.starts_with("batch not found"), "{unknown}");
 }

@@ -122,6 +122,11 @@ const OPERATIONS: &[(&str, Needs)] = &[
     ("listExecutions", Nothing),
     ("getExecution", Grant("view:echo")),
     ("getResults", Grant("view:echo")),
+    ("rerunExecution", Grant("execute:echo")),
+    ("startBatch", Grant("execute:echo")),
+    ("getBatch", Grant("view:echo")),
+    ("getBatchResults", Grant("view:echo")),
+    ("cancelBatch", Grant("cancel:echo")),
     ("cancelExecution", Grant("cancel:echo")),
     ("answerExecution", Grant("execute:echo")),
     ("listDeliveries", Grant("view:echo")),
@@ -144,6 +149,8 @@ const OPERATIONS: &[(&str, Needs)] = &[
 /// Each tool of MCP and the envelope, with what it is called for a run of `echo`.
 const TOOLS: &[(&str, Needs)] = &[
     ("start_agent", Grant("execute:echo")),
+    ("start_agents", Grant("execute:echo")),
+    ("rerun_agent", Grant("execute:echo")),
     ("monitor_agent", Grant("view:echo")),
     ("get_agent_results", Grant("view:echo")),
     ("stop_agent", Grant("cancel:echo")),
@@ -170,6 +177,7 @@ const EVENTS: &[(&str, Needs)] = &[
     ("execution.failed", Grant("view:echo")),
     ("execution.timeout", Grant("view:echo")),
     ("execution.cancelled", Grant("view:echo")),
+    ("batch.completed", Grant("view:echo")),
     ("subscription.test", Nothing),
     ("subscription.disabled", Nothing),
 ];
@@ -238,14 +246,22 @@ async fn no_way_in_or_out_is_in_no_row() {
     assert_eq!(sorted(kinds.collect()), rows(EVENTS));
 }
 
-/// The status of an operation on a run of `echo` that has ended.
-async fn operate(user: &User, operation: &str, run: &str) -> u16 {
+/// The status of an operation on a run of `echo` that has ended, or on a batch of one.
+async fn operate(user: &User, operation: &str, run: &str, batch: &str) -> u16 {
     let path = format!("/v1/executions/{run}");
     let (method, path, body) = match operation {
         "startExecution" => {
             let body = json!({"agent_name": "echo", "input_message": "x"});
             (Method::POST, "/v1/executions".to_owned(), body)
         }
+        "rerunExecution" => (Method::POST, format!("{path}/rerun"), Value::Null),
+        "startBatch" => {
+            let body = json!({"items": [{"agent_name": "echo", "input_message": "x"}]});
+            (Method::POST, "/v1/batches".to_owned(), body)
+        }
+        "getBatch" => (Method::GET, format!("/v1/batches/{batch}"), Value::Null),
+        "getBatchResults" => (Method::GET, format!("/v1/batches/{batch}/results"), Value::Null),
+        "cancelBatch" => (Method::POST, format!("/v1/batches/{batch}/cancel"), Value::Null),
         "getExecution" => (Method::GET, path, Value::Null),
         "getResults" => (Method::GET, format!("{path}/results"), Value::Null),
         "cancelExecution" => (Method::POST, format!("{path}/cancel"), Value::Null),
@@ -277,6 +293,8 @@ async fn what_needs_a_permission_is_refused_with_all_others() {
     let owner = stack.user(&["*:*"]).await;
     let run = owner.start(&json!({"agent_name": "echo", "input_message": "x"})).await;
     owner.wait_for(&run, "completed").await;
+    let body = json!({"items": [{"agent_name": "echo", "input_message": "x"}]}).to_string();
+    let batch = owner.send(Method::POST, "/v1/batches", &[], body).await.text("batch_id");
     for (operation, needs) in OPERATIONS {
         let Grant(grant) = needs else { continue };
         let (action, agent) = grant.split_once(':').unwrap();
@@ -292,9 +310,13 @@ async fn what_needs_a_permission_is_refused_with_all_others() {
 
         let without = stack.key(&owner.id, &others, json!({})).await;
         let without = User { key: without, ..owner.clone() };
-        assert_eq!(operate(&without, operation, &run).await, 403, "{operation} with {others:?}");
+        assert_eq!(
+            operate(&without, operation, &run, &batch).await,
+            403,
+            "{operation} with {others:?}"
+        );
         let with = User { key: stack.key(&owner.id, &[grant], json!({})).await, ..owner.clone() };
-        assert_ne!(operate(&with, operation, &run).await, 403, "{operation} with {grant}");
+        assert_ne!(operate(&with, operation, &run, &batch).await, 403, "{operation} with {grant}");
     }
     for (tool, needs) in TOOLS {
         let Grant(grant) = needs else { continue };
@@ -310,7 +332,8 @@ async fn what_needs_a_permission_is_refused_with_all_others() {
         let params = if *tool == "start_agent" {
             json!({"agent_name": "echo", "input_message": "x"})
         } else {
-            json!({"execution_id": run, "answer": 1})
+            let items = [json!({"agent_name": "echo", "input_message": "x"})];
+            json!({"execution_id": run, "answer": 1, "items": items})
         };
         let call = json!({"name": tool, "arguments": params});
         let refused = ask(&without, "tools/call", tool, call).await.to_string();

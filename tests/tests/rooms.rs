@@ -137,6 +137,11 @@ impl Named {
         named
     }
 
+    /// Whether it has to do with a type of this name, so that a call may be one of its functions.
+    fn knows(&self, of: &str) -> bool {
+        self.types.contains(of) || self.paths.iter().any(|path| path.iter().any(|name| name == of))
+    }
+
     /// As it reads at the top of the file.
     fn name(&mut self, path: &[String]) {
         let own = path.iter().take(self.inside).take_while(|it| *it == "super").count();
@@ -157,16 +162,19 @@ impl Named {
     }
 }
 
+/// Of a function of a type: where it is, of which type, and whether that is defined there.
+type Place<'a> = (&'a Vec<String>, &'a str, bool);
+
 /// Which file uses which.
 fn imports(root: &Path) -> BTreeMap<Vec<String>, BTreeSet<Vec<String>>> {
     let modules = modules(root);
     let named: BTreeMap<_, _> =
         modules.iter().map(|(module, file)| (module, Named::of(file))).collect();
     // Of functions with one name nobody can tell from here which one is called.
-    let mut places: BTreeMap<&str, Vec<(&Vec<String>, bool)>> = BTreeMap::new();
+    let mut places: BTreeMap<&str, Vec<Place<'_>>> = BTreeMap::new();
     for (module, file) in &named {
         for (of, function) in &file.methods {
-            places.entry(function).or_default().push((module, file.types.contains(of)));
+            places.entry(function).or_default().push((module, of, file.types.contains(of)));
         }
     }
     let mut imports = BTreeMap::new();
@@ -176,7 +184,9 @@ fn imports(root: &Path) -> BTreeMap<Vec<String>, BTreeSet<Vec<String>>> {
         let paths = named.paths.iter().filter(|path| path.len() > 1);
         let given = given.chain(paths.filter_map(|path| path.last().map(String::as_str)));
         let given = given.filter_map(|function| match places.get(function).map(Vec::as_slice) {
-            Some([(place, false)]) if place != module => Some((*place).clone()),
+            Some([(place, of, false)]) if place != module && named.knows(of) => {
+                Some((*place).clone())
+            }
             _ => None,
         });
         let used = named.paths.iter().filter_map(|path| {

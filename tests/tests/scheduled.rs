@@ -78,7 +78,7 @@ async fn a_start_that_is_days_ahead_is_launched_by_sweep_and_keeps_all_its_parts
     let early = json!({"Records": [{
         "messageId": "1", "body": json!({"execution_id": id}).to_string(), "attributes": {},
     }]});
-    let answer = stack.invoke("LaunchFunction", &early).await.unwrap();
+    let answer = stack.invoke("LaunchFunctionName", &early).await.unwrap();
     assert_eq!(answer, json!({"batchItemFailures": []}));
     assert_eq!(stack.parts(&id).await["state"], *state);
 

@@ -12,11 +12,13 @@ use relay::{
         telemetry::{self, Invocation, RunMetric},
     },
     domain::{
+        batch_id::BatchId,
         error::Error,
         execution::Execution,
         id::{ExecutionId, QuestionId},
+        launch_attempts::{LaunchAttempts, Next},
         observation::Observation,
-        protocol::{Grounds, LaunchAttempts, Next, UnclaimedEnd},
+        protocol::{Grounds, UnclaimedEnd},
         question::{Question, QuestionState},
         status::{Rank, Status, StopReason, default_code},
         time::Timestamp,
@@ -56,6 +58,11 @@ impl Launcher {
     #[tracing::instrument(skip_all, fields(execution.id = %message.execution_id))]
     async fn process(&self, message: LaunchMessage, trace: Option<String>) -> Result<(), Error> {
         let id = message.execution_id;
+        if message.is_batch {
+            let batch = BatchId::try_from(String::from(id));
+            let batch = batch.map_err(|error| Error::corrupt("a batch's id", error))?;
+            return Box::pin(self.settle.batches().look_after(&batch)).await;
+        }
         if let Some(question) = message.question_id {
             return self.process_answer(&id, &question).await;
         }
@@ -65,7 +72,7 @@ impl Launcher {
         match claim? {
             Claim::Claimed(execution, attempts) => {
                 let input = input?.ok_or_else(|| Error::corrupt("an input", "it is missing"))?;
-                self.launch(&execution, input.input, trace, attempts).await
+                Box::pin(self.launch(&execution, input.input, trace, attempts)).await
             }
             Claim::Refused(execution) => match execution.position().rank {
                 Rank::Queued => self.end_unclaimed(&execution).await,

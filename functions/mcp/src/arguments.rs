@@ -80,6 +80,7 @@ fn fit(node: Node<'_>, schema: &Value, is_required: bool) -> Result<Option<Json>
             _ => Err("must be true or false".to_owned()),
         },
         Some("object") => object(node).map(Some),
+        Some("array") => list(node, &schema["items"]).map(Some),
         _ => match (text, schema["enum"].as_array()) {
             (Some(text), Some(words)) if !words.iter().any(|word| *word == text) => {
                 let words: Vec<&str> = words.iter().filter_map(Value::as_str).collect();
@@ -89,6 +90,32 @@ fn fit(node: Node<'_>, schema: &Value, is_required: bool) -> Result<Option<Json>
             (None, _) => Err("must be a string".to_owned()),
         },
     }
+}
+
+/// A list of objects, also one that is written as JSON text; an object stands for a list of one.
+fn list(node: Node<'_>, schema: &Value) -> Result<Json, String> {
+    let must = || "must be a list".to_owned();
+    let written = match node.text() {
+        Some(text) if surrogate::lone_surrogate(&text).is_none() => Json::parse(&text),
+        Some(_) => None,
+        None => Some(node.to_json()),
+    };
+    let written = written.ok_or_else(must)?;
+    let node = written.node();
+    if !node.is_list() && !node.is_object() {
+        return Err(must());
+    }
+    let items = if node.is_list() { node.items() } else { vec![node] };
+    let nothing = JsonObject::new();
+    let schema = schema.as_object().unwrap_or(&nothing);
+    let item = |(index, item): (usize, Node<'_>)| {
+        let item =
+            object(item).map_err(|reason| format!("has an item that {reason}: [{index}]"))?;
+        let fits = read(&item, "an item", schema);
+        fits.map_err(|error| format!("has an item in which {error}: [{index}]"))
+    };
+    let items: Vec<_> = items.into_iter().enumerate().map(item).collect::<Result<_, String>>()?;
+    Ok(Json::of(&items))
 }
 
 /// An object, also one that is written as JSON text; an empty list or text is an empty one.
@@ -215,6 +242,15 @@ mod tests {
     fn what_is_wrong_is_said_in_words_of_json() {
         for (tool, given, said) in [
             ("start_agent", "{}", "agent_name is missing"),
+            ("start_agents", "{}", "items is missing"),
+            ("start_agents", r#"{"items":3}"#, "items must be a list"),
+            ("start_agents", r#"{"items":"x"}"#, "items must be a list"),
+            ("start_agents", r#"{"items":[3]}"#, "items has an item that must be an object: [0]"),
+            (
+                "start_agents",
+                r#"{"items":[{"input_message":"x"},{}]}"#,
+                "items has an item in which input_message is missing: [1]",
+            ),
             ("start_agent", r#"{"agent_name":null}"#, "agent_name is missing"),
             ("start_agent", r#"{"agent_name":7}"#, "agent_name must be a string"),
             ("monitor_agent", r#"{"execution_id":["x"]}"#, "execution_id must be a string"),
@@ -227,7 +263,7 @@ mod tests {
                 "list_executions",
                 r#"{"status":"done"}"#,
                 "status must be one of queued, running, completed, failed, timeout, cancelled, \
-                 input_required",
+                 scheduled, input_required",
             ),
             ("answer_agent", r#"{"execution_id":"x"}"#, "answer is missing"),
         ] {

@@ -3,9 +3,15 @@
 use std::sync::{Arc, LazyLock};
 
 use relay::{
-    domain::{id::AgentName, json::Json, status::Status},
+    domain::{
+        batch::{ItemBody, MAX_ITEMS},
+        id::AgentName,
+        json::Json,
+        status::Status,
+    },
     http::{
         answer::{
+            batch::BatchReceipt,
             lists::AgentList,
             monitor::{ExecutionList, Monitor, Receipt},
             results::Results,
@@ -54,9 +60,35 @@ pub(crate) struct StartArguments {
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
+pub(crate) struct BatchArguments {
+    /// The name of the agent of each item that names none.
+    #[serde(default)]
+    pub(crate) agent_name: Option<String>,
+    /// What to start, 1 to 100 items. Each has an `input_message`, and may have an `agent_name`,
+    /// `parameters` and `tags`.
+    #[schemars(length(min = 1, max = MAX_ITEMS))]
+    pub(crate) items: Vec<ItemBody>,
+    /// An https URL that is told when all of these executions have ended.
+    #[serde(default)]
+    pub(crate) callback_url: Option<String>,
+    /// As for `start_agent`.
+    #[serde(default)]
+    pub(crate) client_token: Option<String>,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
 pub(crate) struct ExecutionArguments {
     /// The `execution_id` that `start_agent` returned.
     pub(crate) execution_id: String,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+pub(crate) struct RerunArguments {
+    /// The `execution_id` of the earlier execution.
+    pub(crate) execution_id: String,
+    /// As for `start_agent`.
+    #[serde(default)]
+    pub(crate) client_token: Option<String>,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -93,6 +125,9 @@ pub(crate) struct ListArguments {
     /// Only executions with this status.
     #[serde(default)]
     pub(crate) status: Option<Status>,
+    /// Only the executions of this batch.
+    #[serde(default)]
+    pub(crate) batch_id: Option<String>,
     /// Only executions with this tag, as `key=value`.
     #[serde(default)]
     pub(crate) tag: Option<String>,
@@ -146,6 +181,13 @@ fn list() -> Vec<Tool> {
              not start the agent twice.",
             ToolAnnotations::new().read_only(false).destructive(false).idempotent(false),
         ),
+        tool::<BatchArguments, BatchReceipt>(
+            "start_agents",
+            "Start many agents",
+            "Starts up to 100 agents at once, as a batch, and returns a batch_id and the execution_id of each. \
+             List them with list_executions and the batch_id.",
+            ToolAnnotations::new().read_only(false).destructive(false).idempotent(false),
+        ),
         tool::<ExecutionArguments, Monitor>(
             "monitor_agent",
             "Get the status of an execution",
@@ -177,6 +219,12 @@ fn list() -> Vec<Tool> {
             "Answers a question that an agent asks while its execution has the status input_required. \
              monitor_agent returns the questions. Each question can be answered once.",
             ToolAnnotations::new().read_only(false).destructive(false).idempotent(true),
+        ),
+        tool::<RerunArguments, Receipt>(
+            "rerun_agent",
+            "Start an execution again",
+            "Starts a new execution with the same input as an earlier one.",
+            ToolAnnotations::new().read_only(false).destructive(false).idempotent(false),
         ),
         tool::<ExecutionArguments, Cancelling>(
             "stop_agent",
@@ -249,6 +297,9 @@ fn flatten(schema: &mut JsonObject) {
     if let Some(Value::Object(properties)) = schema.get_mut("properties") {
         properties.values_mut().filter_map(Value::as_object_mut).for_each(flatten);
     }
+    if let Some(Value::Object(items)) = schema.get_mut("items") {
+        flatten(items);
+    }
 }
 
 /// The words of a choice.
@@ -279,11 +330,13 @@ mod tests {
             names,
             [
                 "start_agent",
+                "start_agents",
                 "monitor_agent",
                 "get_agent_results",
                 "list_available_agents",
                 "list_executions",
                 "answer_agent",
+                "rerun_agent",
                 "stop_agent"
             ]
         );
@@ -298,7 +351,8 @@ mod tests {
             }
         }
         assert_eq!(tools[0].input_schema["required"], json!(["agent_name", "input_message"]));
-        assert_eq!(tools[1].input_schema["required"], json!(["execution_id"]));
+        assert_eq!(tools[1].input_schema["required"], json!(["items"]));
+        assert_eq!(tools[2].input_schema["required"], json!(["execution_id"]));
     }
 
     /// What `OpenAI`'s function calling reads of a schema, strict mode included
@@ -369,6 +423,10 @@ mod tests {
                 check_for_models(&format!("{place}.{name}"), property);
             }
         }
+        assert_eq!(kind == "array", schema.get("items").is_some(), "{place}");
+        if let Some(items) = schema.get("items") {
+            check_for_models(&format!("{place}[]"), items);
+        }
     }
 
     #[test]
@@ -391,7 +449,7 @@ mod tests {
         let status = property("list_executions", "status");
         assert_eq!(
             (&status["type"], status["enum"].as_array().unwrap().len()),
-            (&json!("string"), 7)
+            (&json!("string"), 8)
         );
         let limit = property("list_executions", "limit");
         assert_eq!(

@@ -7,13 +7,16 @@ use lambda_http::{
 use relay::{
     aws::failure,
     domain::{
-        caller::Caller,
-        error::Error,
-        json::Json,
-        loops::Home,
-        request::{IdempotencyKey, StartBody, from_text, parse_object},
+        caller::Caller, error::Error, idempotency_key::IdempotencyKey, json::Json, loops::Home,
+        request::StartBody,
     },
-    http::{answer::monitor::Receipt, gateway, problem::Problem, reply},
+    http::{
+        answer::monitor::Receipt,
+        gateway,
+        parse::{from_text, parse_object},
+        problem::Problem,
+        reply,
+    },
     service::Services,
 };
 use serde::Deserialize;

@@ -6,10 +6,8 @@ use std::collections::BTreeMap;
 
 use relay::{
     aws::failure,
-    domain::{
-        json::{Json, Members, Node},
-        request::from_text,
-    },
+    domain::json::{Json, Members, Node},
+    http::parse::from_text,
 };
 use rmcp::model::{
     ClientCapabilities, CompleteRequestParams, ErrorCode, Implementation, ProtocolVersion,

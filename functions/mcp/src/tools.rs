@@ -5,16 +5,19 @@ use std::time::Duration;
 use relay::{
     aws::failure,
     domain::{
+        batch::BatchBody,
         caller::Caller,
         error::Error,
         id::ExecutionId,
+        idempotency_key::IdempotencyKey,
         json::{Json, surrogate},
-        request::{IdempotencyKey, StartBody, from_text},
+        request::{RerunBody, StartBody},
         time::Timestamp,
     },
     http::{
-        answer::lists::AgentList,
+        answer::{batch::BatchReceipt, lists::AgentList},
         body::{AnswerBody, Answered, ListRequest},
+        parse::from_text,
         problem::Problem,
     },
     service::{Services, change::Change, read::Started},
@@ -26,8 +29,8 @@ use crate::{
     answer::{outcome, parse_id, structured},
     arguments::{self, Arguments},
     catalog::{
-        AnswerArguments, ExecutionArguments, ListArguments, ResultsArguments, StartAnswer,
-        StartArguments, find,
+        AnswerArguments, BatchArguments, ExecutionArguments, ListArguments, RerunArguments,
+        ResultsArguments, StartAnswer, StartArguments, find,
     },
     resources, tasks,
 };
@@ -64,6 +67,13 @@ async fn answered(
     let reader = &services.reader;
     match name {
         "start_agent" => start(services, caller, parse(arguments)?, as_task).await,
+        "start_agents" => answer(&start_batch(services, caller, parse(arguments)?).await?),
+        "rerun_agent" => {
+            let RerunArguments { execution_id, client_token } = parse(arguments)?;
+            let (id, key) = (parse_id(&execution_id)?, token(client_token.as_deref())?);
+            let again = services.start.rerun(caller, &id, RerunBody::default(), key.as_ref()).await;
+            answer(&again.map_err(of_token)?.receipt)
+        }
         "monitor_agent" => {
             let ExecutionArguments { execution_id } = parse(arguments)?;
             answer(&reader.monitor(caller, &parse_id(&execution_id)?, None).await?)
@@ -122,8 +132,7 @@ async fn start(
         start_at,
     } = arguments;
     let wait = wait_seconds.unwrap_or_default();
-    let key = client_token.as_deref().map(IdempotencyKey::parse).transpose();
-    let key = key.map_err(|error| error.at("client_token"))?;
+    let key = token(client_token.as_deref())?;
     let body = StartBody {
         parameters,
         callback_url,
@@ -132,11 +141,7 @@ async fn start(
         ..StartBody::new(agent_name, input_message)
     };
     let accepted = services.start.start(caller, body, key.as_ref()).await;
-    let accepted = accepted.map_err(|error| match &error {
-        // Another request had it.
-        Error::Invalid { field, .. } if field == IdempotencyKey::FIELD => error.at("client_token"),
-        _ => error,
-    })?;
+    let accepted = accepted.map_err(of_token)?;
     if as_task {
         return Ok(CallToolResponse::Task(CreateTaskResult::new(tasks::created(&accepted))));
     }
@@ -161,10 +166,35 @@ async fn start(
     Ok(result.into())
 }
 
+async fn start_batch(
+    services: &Services,
+    caller: &Caller,
+    arguments: BatchArguments,
+) -> Result<BatchReceipt, Error> {
+    let BatchArguments { agent_name, items, callback_url, client_token } = arguments;
+    let key = token(client_token.as_deref())?;
+    let body = BatchBody { agent_name, callback_url, ..BatchBody::new(items) };
+    let accepted = services.start.start_batch(caller, body, key.as_ref()).await;
+    Ok(accepted.map_err(of_token)?.receipt)
+}
+
+fn token(text: Option<&str>) -> Result<Option<IdempotencyKey>, Error> {
+    text.map(IdempotencyKey::parse).transpose().map_err(|error| error.at("client_token"))
+}
+
+/// The same error of the token, where another request had it.
+fn of_token(error: Error) -> Error {
+    match &error {
+        Error::Invalid { field, .. } if field == IdempotencyKey::FIELD => error.at("client_token"),
+        _ => error,
+    }
+}
+
 fn list_request(arguments: ListArguments) -> Result<ListRequest, Error> {
     let time = |field, text: Option<String>| {
         text.map(|text| Timestamp::of_field(field, &text)).transpose()
     };
+    let batch_id = arguments.batch_id.map(|text| text.parse());
     Ok(ListRequest {
         agent_name: arguments.agent_name,
         status: arguments.status,
@@ -176,6 +206,7 @@ fn list_request(arguments: ListArguments) -> Result<ListRequest, Error> {
         created_after: time("created_after", arguments.created_after)?,
         created_before: time("created_before", arguments.created_before)?,
         tag: arguments.tag,
+        batch_id: batch_id.transpose().map_err(|_| Error::NotFound("batch"))?,
     })
 }
 

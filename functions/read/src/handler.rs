@@ -10,17 +10,21 @@ use relay::{
         body::ListRequest,
         gateway, openapi, reply,
     },
-    service::read::Reader,
+    service::{batch_read::MAX_RESULTS, read::Reader},
 };
 
 const EXECUTION: &str = "/v1/executions/{execution_id}";
 const RESULTS: &str = "/v1/executions/{execution_id}/results";
 const DELIVERIES: &str = "/v1/executions/{execution_id}/deliveries";
 const EXECUTIONS: &str = "/v1/executions";
+const BATCH: &str = "/v1/batches/{batch_id}";
+const BATCH_RESULTS: &str = "/v1/batches/{batch_id}/results";
 const SUBSCRIPTIONS: &str = "/v1/subscriptions";
 const SUBSCRIPTION: &str = "/v1/subscriptions/{subscription_id}";
 const AGENTS: &str = "/v1/agents";
 const DESCRIPTION: &str = "/openapi.json";
+
+const WRONG_RESULTS_LIMIT: &str = "must be a number from 1 to 20";
 
 /// The name under which a request is counted.
 pub(crate) fn operation(request: &Request) -> &'static str {
@@ -29,6 +33,8 @@ pub(crate) fn operation(request: &Request) -> &'static str {
         RESULTS => "get_agent_results",
         DELIVERIES => "list_deliveries",
         EXECUTIONS => "list_executions",
+        BATCH => "get_batch",
+        BATCH_RESULTS => "get_batch_results",
         SUBSCRIPTIONS | SUBSCRIPTION => "list_subscriptions",
         AGENTS => "list_available_agents",
         DESCRIPTION => "describe_api",
@@ -69,11 +75,22 @@ pub(crate) async fn handle(
             let id = gateway::execution_id(request)?;
             let limit = parameter(request, "limit", ListRequest::WRONG_LIMIT)?;
             let limit = ListRequest::limit(limit.or(Some(ListRequest::MAX_LIMIT)))?;
-            let cursor: Option<String> = parameter(request, "cursor", "must be text")?;
+            let cursor = cursor(request)?;
             let list = reader.deliveries(&caller, &id, limit, cursor.as_deref()).await?;
             Ok(reply::reply(200, &list))
         }
         EXECUTIONS => Ok(reply::reply(200, &reader.list(&caller, list_request(request)?).await?)),
+        BATCH => Ok(reply::reply(200, &reader.batch(&caller, &gateway::batch_id(request)?).await?)),
+        BATCH_RESULTS => {
+            let id = gateway::batch_id(request)?;
+            let limit = parameter(request, "limit", WRONG_RESULTS_LIMIT)?.unwrap_or(MAX_RESULTS);
+            if !(1..=MAX_RESULTS).contains(&limit) {
+                return Err(Error::invalid("limit", WRONG_RESULTS_LIMIT));
+            }
+            let cursor = cursor(request)?;
+            let page = reader.batch_results(&caller, &id, limit, cursor.as_deref()).await?;
+            Ok(reply::reply(200, &page))
+        }
         SUBSCRIPTIONS => {
             let subscriptions = reader.subscriptions(&caller).await?;
             Ok(reply::reply(200, &SubscriptionList { subscriptions }))
@@ -101,14 +118,21 @@ fn list_request(request: &Request) -> Result<ListRequest, Error> {
             "must be scheduled, queued, running, input_required, completed, failed, timeout or cancelled",
         )?,
         limit: ListRequest::limit(limit)?,
-        cursor: parameter(request, "cursor", "must be text")?,
+        cursor: cursor(request)?,
         owner: owner.map(Into::into),
         trouble: parameter(request, "trouble", "must be true or false")?.unwrap_or(false),
         since: None,
         created_after: time(request, "created_after")?,
         created_before: time(request, "created_before")?,
         tag: parameter(request, "tag", "must be text")?,
+        batch_id: parameter(request, "batch_id", "must be the id of a batch")?,
     })
+}
+
+/// From where a list goes on; a blank one, as clients send it for the first page, is none.
+fn cursor(request: &Request) -> Result<Option<String>, Error> {
+    let cursor: Option<String> = parameter(request, "cursor", "must be text")?;
+    Ok(cursor.filter(|cursor| !cursor.is_empty()))
 }
 
 /// A time as a query parameter.

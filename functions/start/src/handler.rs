@@ -5,21 +5,29 @@ use lambda_http::{Request, RequestExt, Response};
 use relay::{
     aws::master_secret::MasterSecret,
     domain::{
+        batch::BatchBody,
         caller::Caller,
         error::Error,
         loops::Home,
-        request::{RerunBody, StartBody, parse_object},
+        request::{RerunBody, StartBody},
         subscription::SubscribeBody,
     },
     http::{
         body::{AnswerBody, RecoverBody},
-        gateway, reply,
+        gateway,
+        parse::parse_object,
+        reply,
     },
-    service::{Services, change::Change, read::Started, start::Accepted, subscribe::Subscribe},
+    service::{
+        Services, batch::AcceptedBatch, change::Change, read::Started, start::Accepted,
+        subscribe::Subscribe,
+    },
 };
 
 const START: &str = "/v1/executions";
 const RERUN: &str = "/v1/executions/{execution_id}/rerun";
+const BATCH: &str = "/v1/batches";
+const CANCEL_BATCH: &str = "/v1/batches/{batch_id}/cancel";
 const CANCEL: &str = "/v1/executions/{execution_id}/cancel";
 const INPUT: &str = "/v1/executions/{execution_id}/input";
 const REDELIVER: &str = "/v1/executions/{execution_id}/deliveries/{delivery_id}/redeliver";
@@ -48,6 +56,8 @@ pub(crate) fn operation(request: &Request) -> &'static str {
     match gateway::route(request) {
         START => "start_agent",
         RERUN => "rerun_agent",
+        BATCH => "start_agents",
+        CANCEL_BATCH => "stop_agents",
         CANCEL => "stop_agent",
         INPUT => "answer_agent",
         REDELIVER => "redeliver",
@@ -68,6 +78,11 @@ impl Api {
         match gateway::route(request) {
             START => self.start(&caller, request).await,
             RERUN => self.rerun(&caller, request).await,
+            BATCH => self.start_batch(&caller, request).await,
+            CANCEL_BATCH => {
+                let id = gateway::batch_id(request)?;
+                Ok(reply::reply(202, &self.change.cancel_batch(&caller, &id).await?))
+            }
             CANCEL => {
                 let id = gateway::execution_id(request)?;
                 Ok(reply::reply(202, &self.change.cancel(&caller, &id).await?))
@@ -143,6 +158,18 @@ impl Api {
             if body.is_empty() { RerunBody::default() } else { parse_object(body)? };
         let accepted = self.services.start.rerun(caller, &id, body, key.as_ref()).await?;
         Ok(self.accepted(caller, request, accepted).await)
+    }
+
+    async fn start_batch(
+        &self,
+        caller: &Caller,
+        request: &Request,
+    ) -> Result<Response<String>, Error> {
+        let key = gateway::idempotency_key(request.headers())?;
+        let body: BatchBody = parse_object(request.body())?;
+        let AcceptedBatch { receipt, replayed } =
+            self.services.start.start_batch(caller, body, key.as_ref()).await?;
+        Ok(gateway::accepted_batch(request, &self.public_url, &receipt, replayed))
     }
 
     /// The response to a start that is accepted, after the wait that its caller prefers.

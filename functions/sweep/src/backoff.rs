@@ -51,9 +51,11 @@ pub(crate) fn is_over(kind: DebtKind, sweeps: u32, is_readable: bool) -> bool {
         DebtKind::Launch | DebtKind::Answer | DebtKind::Delivery if is_readable => {
             sweeps >= MOST_HINTS
         }
-        DebtKind::Launch | DebtKind::Answer | DebtKind::Delivery | DebtKind::Poll => {
-            sweeps >= MOST_FAILURES
-        }
+        DebtKind::Launch
+        | DebtKind::Answer
+        | DebtKind::Delivery
+        | DebtKind::Poll
+        | DebtKind::Batch => sweeps >= MOST_FAILURES,
     }
 }
 

@@ -23,8 +23,7 @@ use serde_json::{Value, json};
 use tracing::info;
 
 use crate::{
-    open_runs::OpenRuns,
-    report::{Reconciled, Repair, Report, Reporter},
+    report::{Reconciled, Repair, Report},
     round::Round,
     sweeper::Sweeper,
 };
@@ -35,42 +34,6 @@ const ITEMS_AT_ONCE: usize = 8;
 
 /// Of what is left one call counts so much of each key.
 const COUNTED: i32 = 10_000;
-
-/// The part of the budget that is kept for runs that cannot wait: an eighth.
-const RESERVE: u32 = 8;
-
-#[derive(Debug)]
-pub(crate) struct Sweeper {
-    pub(crate) settle: Settle,
-    pub(crate) step_functions: StepFunctions,
-    pub(crate) due: Due,
-    pub(crate) launch_queue: Queue,
-    reporter: Reporter,
-    open_runs: Mutex<OpenRuns>,
-    pub(crate) launch_overdue: Duration,
-    /// How many runs one sweep may ask Step Functions about.
-    describe_budget: u32,
-}
-
-impl Sweeper {
-    pub(crate) fn from_env(aws: &Aws) -> Result<Self, InvalidVariable> {
-        let dynamodb = aws.dynamodb.clone();
-        let queue_url = env::required("LAUNCH_QUEUE_URL")?;
-        Ok(Self {
-            settle: Settle::from_env(aws)?,
-            step_functions: StepFunctions::new(&aws.config),
-            due: Due::new(dynamodb, env::required("EXECUTIONS_TABLE")?),
-            launch_queue: Queue::new(aws.sqs.clone(), queue_url),
-            reporter: Reporter::new(
-                aws_sdk_cloudwatch::Client::new(&aws.config),
-                env::required("STACK_NAME")?,
-            ),
-            open_runs: Mutex::default(),
-            launch_overdue: env::seconds("LAUNCH_OVERDUE_SECONDS")?,
-            describe_budget: env::parsed("DESCRIBE_BUDGET")?,
-        })
-    }
-}
 
 /// Answers how many items were overdue and how many repaired, for whoever calls it by hand.
 pub(crate) async fn handle(sweeper: &Sweeper, context: &Context) -> Result<Value, Diagnostic> {
@@ -117,11 +80,7 @@ impl Sweeper {
         report
     }
 
-    pub(crate) const fn reserve(&self) -> u32 {
-        self.describe_budget / RESERVE
-    }
-
-    /// Processes all that is overdue of one kind.
+    /// Looks after all that is overdue of one kind.
     async fn reconcile_all(&self, kind: DebtKind, round: &Round) -> Report {
         let reports = stream::iter(kind.keys())
             .map(|debt| async move { self.reconcile_key(kind, &debt, round).await })

@@ -8,6 +8,7 @@ use relay::{
         queue::{DeliveryMessage, LaunchMessage},
     },
     domain::{
+        batch::POLLED_EVERY,
         debt::DebtKind,
         error::Error,
         execution::Execution,
@@ -27,7 +28,6 @@ use tracing::{info, warn};
 
 use crate::{
     backoff::{WELL_AFTER, hint_again, is_over, retry_again, silence},
-    handler::Sweeper,
     report::{Reconciled, Repair},
     round::Round,
     sweeper::Sweeper,
@@ -72,7 +72,9 @@ impl Sweeper {
             }
         };
         match overdue {
-            Overdue::Run(run) => self.reconcile_run(kind, item, &run, sweeps, round).await,
+            Overdue::Run(run) => {
+                Box::pin(self.reconcile_run(kind, item, &run, sweeps, round)).await
+            }
             Overdue::Question(question, user) => {
                 let until = now.plus(hint_again(self.launch_overdue, sweeps));
                 if self.due.postpone(item, kind, until, Some(sweeps)).await? == Step::Stale {
@@ -81,6 +83,13 @@ impl Sweeper {
                 let message = LaunchMessage::answering(id(item)?, question);
                 self.launch_queue.enqueue_hint(&message, &user, Duration::ZERO).await;
                 Ok(Reconciled::Repaired(Repair::Answer))
+            }
+            Overdue::Batch(id) => {
+                self.due.postpone(item, kind, now.plus(POLLED_EVERY), Some(sweeps)).await?;
+                let looked = Box::pin(self.settle.batches().look_after(&id))
+                    .await
+                    .map(|()| Reconciled::Checked);
+                self.take_back(item, sweeps, looked).await
             }
             Overdue::Delivery { user, leased_until } => {
                 let held = held_for(leased_until, now);

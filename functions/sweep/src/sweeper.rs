@@ -14,7 +14,7 @@ use relay::{
 };
 use tokio::sync::Mutex;
 
-use crate::{census::Census, report::Reporter};
+use crate::{open_runs::OpenRuns, report::Reporter};
 
 /// The part of the budget that is kept for runs that cannot wait: an eighth.
 const RESERVE: u32 = 8;
@@ -26,7 +26,7 @@ pub(crate) struct Sweeper {
     pub(crate) due: Due,
     pub(crate) launch_queue: Queue,
     pub(crate) reporter: Reporter,
-    pub(crate) census: Mutex<Census>,
+    pub(crate) open_runs: Mutex<OpenRuns>,
     pub(crate) launch_overdue: Duration,
     /// How many runs one sweep may ask Step Functions about.
     pub(crate) describe_budget: u32,
@@ -45,7 +45,7 @@ impl Sweeper {
                 aws_sdk_cloudwatch::Client::new(&aws.config),
                 env::required("STACK_NAME")?,
             ),
-            census: Mutex::default(),
+            open_runs: Mutex::default(),
             launch_overdue: env::seconds("LAUNCH_OVERDUE_SECONDS")?,
             describe_budget: env::parsed("DESCRIBE_BUDGET")?,
         })

@@ -32,7 +32,7 @@ use self::{
     many::Many,
 };
 use crate::{
-    output::{Reply, minute, note, overwrite, plain, say, span, table, truncated},
+    output::{Reply, note, overwrite, plain, say, span, table, truncated},
     stack::{Stack, operator},
 };
 
@@ -109,109 +109,6 @@ pub(crate) async fn run(stack: &Stack, command: Command, as_json: bool) -> anyho
 async fn list(stack: &Stack, filter: &Filter, limit: usize) -> anyhow::Result<Reply> {
     let runs = selected(stack, filter, limit).await?;
     Reply::new(&json!({"executions": runs}), listed(&runs))
-}
-
-/// The runs that a filter selects, newest first.
-async fn selected(stack: &Stack, filter: &Filter, limit: usize) -> anyhow::Result<Vec<Monitor>> {
-    if filter.user.is_some() || filter.is_of_trouble() {
-        return pages(stack, filter, limit).await;
-    }
-    if filter.status.is_some_and(Status::is_end) {
-        bail!("the runs of all users that ended well are in no list: name a --user");
-    }
-    open(stack, filter, limit).await
-}
-
-fn listed(runs: &[Monitor]) -> String {
-    let now = Timestamp::now();
-    let rows: Vec<_> = runs
-        .iter()
-        .map(|run| {
-            let is_untold = run.trouble.contains(&TroubleKind::Undelivered);
-            [
-                run.execution_id.to_string(),
-                format!("{}{}", run.status, if is_untold { ", undelivered" } else { "" }),
-                percent(run),
-                minute(run.created_at),
-                span(run.completed_at.unwrap_or(now).millis_since(run.created_at)),
-                run.message.clone(),
-            ]
-        })
-        .collect();
-    table(["RUN", "STATUS", "PROGRESS", "CREATED", "TOOK", "MESSAGE"], &rows)
-}
-
-/// As a user's list has them, or, of trouble, everybody's.
-async fn pages(stack: &Stack, filter: &Filter, limit: usize) -> anyhow::Result<Vec<Monitor>> {
-    let reader = stack.reader()?;
-    let wanted = filter.request();
-    let owner: Option<UserId> = filter.user.clone().map(Into::into);
-    let mut runs = Vec::new();
-    let mut cursor = None;
-    loop {
-        let request = ListRequest {
-            limit: (limit - runs.len()).min(ListRequest::MAX_LIMIT),
-            cursor,
-            owner: owner.clone(),
-            ..wanted.clone()
-        };
-        let page = reader.list(&operator(), request).await?;
-        runs.extend(page.executions);
-        cursor = page.next_cursor;
-        if cursor.is_none() || runs.len() >= limit {
-            return Ok(runs);
-        }
-    }
-}
-
-/// The runs that have not ended, as the index has them that `sweep` reads.
-async fn open(stack: &Stack, filter: &Filter, limit: usize) -> anyhow::Result<Vec<Monitor>> {
-    let wanted = filter.request();
-    let runs = open_where(stack, |run| wanted.wants(run)).await?.into_iter();
-    let mut runs: Vec<_> = runs.map(|run| Monitor::of(run, Timestamp::now())).collect();
-    runs.sort_by_key(|run| std::cmp::Reverse(run.created_at));
-    runs.truncate(limit);
-    Ok(runs)
-}
-
-/// A user's runs that have not ended and that this key has started.
-pub(crate) async fn open_of(
-    stack: &Stack,
-    user: &UserId,
-    key_id: &str,
-) -> anyhow::Result<Vec<Execution>> {
-    let by_it = |run: &Execution| run.started_by.as_ref().is_some_and(|by| by.key_id == key_id);
-    open_where(stack, |run| run.user_id == *user && by_it(run)).await
-}
-
-/// At most so many pages of each key of the index.
-async fn open_where(
-    stack: &Stack,
-    is_wanted: impl Fn(&Execution) -> bool,
-) -> anyhow::Result<Vec<Execution>> {
-    let due = stack.due()?;
-    let mut runs = Vec::new();
-    let kinds = DebtKind::ALL.into_iter().filter(|kind| kind.is_of_a_run());
-    for debt in kinds.flat_map(DebtKind::keys).chain([Debt::dead()]) {
-        let mut after = None;
-        for _ in 0..MOST_PAGES {
-            let page = due.overdue(&debt, FOREVER, End::Newest, after).await?;
-            for found in due.read(&page.items).await?.into_iter().flatten() {
-                match found.overdue {
-                    Ok(Overdue::Run(run)) if !run.status.is_end() && is_wanted(&run) => {
-                        runs.push(*run);
-                    }
-                    // Not a run, or one that `dead-letters` lists.
-                    Ok(_) | Err(_) => {}
-                }
-            }
-            after = page.next;
-            if after.is_none() {
-                break;
-            }
-        }
-    }
-    Ok(runs)
 }
 
 /// A run as JSON.

@@ -421,3 +421,47 @@ async fn runs_are_listed_while_they_are_open_cancelled_and_called_back_again() {
     .await;
     assert!(!RELAYCTL.told(&trouble).await.contains(&run));
 }
+
+#[tokio::test]
+async fn many_runs_are_changed_at_once_after_asking() {
+    let stack = Stack::connect().await;
+    let user = stack.user(&["execute:*", "view:*"]).await;
+    let start = json!({"agent_name": "fail", "input_message": "x", "tags": {"n": "1"}});
+    let mut failed = vec![user.start(&start).await, user.start(&start).await];
+    failed.sort();
+    for run in &failed {
+        user.wait_for(run, "failed").await;
+    }
+    let user_id = user.id.as_str();
+    let select = ["--user", user_id, "--status", "failed", "--tag", "n=1", "--since", "1h"];
+    let rerun = |more: &[&'static str]| [&["runs", "rerun"][..], &select, more].concat();
+
+    let unasked = RELAYCTL.run(&rerun(&[])).await;
+    assert!(!unasked.ok, "it cannot ask, and was not told yes");
+    assert_eq!(stack.count_rows(&user).await, 2);
+    assert!(!RELAYCTL.run(&["runs", "rerun", "--yes"]).await.ok, "nothing selects everything");
+    let ended = ["runs", "rerun", "--yes", "--status", "completed"];
+    assert!(!RELAYCTL.run(&ended).await.ok, "whose?");
+
+    let done = RELAYCTL.run(&rerun(&["--yes", "--json"])).await.json();
+    let mut again = Vec::new();
+    for run in done["runs"].as_array().unwrap() {
+        let id = run["done"].as_str().unwrap().to_owned();
+        assert_eq!(user.wait_for(&id, "failed").await.body["rerun_of"], run["execution_id"]);
+        again.push(run["execution_id"].as_str().unwrap().to_owned());
+    }
+    again.sort();
+    assert_eq!(again, failed);
+    let none = rerun(&["--yes", "--json", "--agent", "echo"]);
+    assert_eq!(RELAYCTL.run(&none).await.json(), json!({"runs": []}));
+
+    // One that has ended stops no other.
+    let later = json!({"agent_name": "echo", "input_message": "x", "delay_seconds": 600});
+    let later = user.start(&later).await;
+    let cancelled = RELAYCTL.run(&["runs", "cancel", &failed[0], &later, "--json"]).await;
+    assert!(!cancelled.ok);
+    let cancelled = cancelled.json();
+    assert!(cancelled["runs"][0]["error"].as_str().unwrap().contains("has ended"), "{cancelled}");
+    assert_eq!(cancelled["runs"][1]["done"], "being cancelled");
+    user.wait_for(&later, "cancelled").await;
+}

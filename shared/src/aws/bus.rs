@@ -1,7 +1,7 @@
 //! The stack's event bus: the events of every run, and what befalls subscriptions, for EventBridge's
 //! subscribers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use aws_config::SdkConfig;
 use aws_sdk_eventbridge::{Client, types::PutEventsRequestEntry};
@@ -14,6 +14,8 @@ use crate::{
         preconnect::Preconnect,
     },
     domain::{
+        batch::{Batch, BatchSummary, Counts},
+        batch_id::BatchId,
         caller::Actor,
         digest::hex,
         error::Error,
@@ -35,6 +37,9 @@ const DETAIL_TYPE: &str = "Agent Execution Status Change";
 
 /// The `detail-type` of subscriptions that are disabled.
 const DISABLED_TYPE: &str = "Agent Subscription Disabled";
+
+/// The `detail-type` of batches that are complete.
+const BATCH_TYPE: &str = "Agent Batch Completed";
 
 /// The `detail` of an event; `infra/events/status-change.schema.json` describes it. An event may
 /// come twice, and out of order: consumers order by `redrive_count`, `rank` and `sequence`. It
@@ -140,6 +145,42 @@ impl<'a> SubscriptionDisabled<'a> {
     }
 }
 
+/// That all runs of a batch have ended; `infra/events/batch-completed.schema.json` describes it.
+#[derive(Debug, Serialize)]
+pub struct BatchCompleted<'a> {
+    /// The same when the event is repeated.
+    pub event_id: String,
+    pub batch_id: &'a BatchId,
+    pub user_id: &'a UserId,
+    pub agents: &'a BTreeSet<AgentName>,
+    pub size: u32,
+    /// How many runs ended how.
+    pub counts: &'a Counts,
+    #[serde(serialize_with = "Timestamp::as_rfc3339")]
+    pub created_at: Timestamp,
+    #[serde(serialize_with = "Timestamp::as_rfc3339")]
+    pub completed_at: Timestamp,
+    pub started_by: &'a Actor,
+}
+
+impl<'a> BatchCompleted<'a> {
+    #[must_use]
+    pub fn of(batch: &'a Batch, summary: &'a BatchSummary) -> Self {
+        let hash = Sha256::digest(batch.batch_id.as_str());
+        Self {
+            event_id: hex(hash.get(..16).unwrap_or_default()),
+            batch_id: &batch.batch_id,
+            user_id: &batch.user_id,
+            agents: &batch.agents,
+            size: batch.size,
+            counts: &summary.counts,
+            created_at: batch.requested_at,
+            completed_at: summary.completed_at,
+            started_by: &batch.started_by,
+        }
+    }
+}
+
 #[derive(Debug, Clone)]
 pub struct Bus {
     client: OnDemand<Client>,
@@ -167,6 +208,11 @@ impl Bus {
     /// The same of a subscription.
     pub async fn publish_disabled(&self, event: &SubscriptionDisabled<'_>) -> Result<(), Error> {
         self.put(DISABLED_TYPE, event).await
+    }
+
+    /// The same of a batch.
+    pub async fn publish_batch(&self, event: &BatchCompleted<'_>) -> Result<(), Error> {
+        self.put(BATCH_TYPE, event).await
     }
 
     async fn put(&self, detail_type: &str, detail: &impl Serialize) -> Result<(), Error> {

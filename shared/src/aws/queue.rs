@@ -15,6 +15,8 @@ use tracing::warn;
 use crate::{
     aws::{connection::OnDemand, env, failure, preconnect::Preconnect},
     domain::{
+        batch_id::BatchId,
+        delivery::Delivery,
         error::Error,
         id::{ExecutionId, QuestionId, UserId},
     },
@@ -27,17 +29,25 @@ pub struct LaunchMessage {
     pub execution_id: ExecutionId,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub question_id: Option<QuestionId>,
+    /// It is a batch, whose runs may all have ended.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_batch: bool,
 }
 
 impl LaunchMessage {
     #[must_use]
     pub const fn of(execution_id: ExecutionId) -> Self {
-        Self { execution_id, question_id: None }
+        Self { execution_id, question_id: None, is_batch: false }
     }
 
     #[must_use]
     pub const fn answering(execution_id: ExecutionId, question_id: QuestionId) -> Self {
-        Self { execution_id, question_id: Some(question_id) }
+        Self { execution_id, question_id: Some(question_id), is_batch: false }
+    }
+
+    #[must_use]
+    pub fn of_batch(id: &BatchId) -> Self {
+        Self { is_batch: true, ..Self::of(id.as_execution_id().clone()) }
     }
 }
 
@@ -99,6 +109,15 @@ impl Queue {
         }
         if let Err(error) = sent {
             warn!(error = %aws_sdk_sqs::error::DisplayErrorContext(error), "cannot send a hint");
+        }
+    }
+
+    /// The same of deliveries that are pending.
+    pub async fn enqueue_deliveries(&self, deliveries: Vec<Delivery>) {
+        for delivery in deliveries {
+            let message =
+                DeliveryMessage { execution_id: delivery.execution_id, part: delivery.part };
+            self.enqueue_hint(&message, &delivery.user_id, Duration::ZERO).await;
         }
     }
 }

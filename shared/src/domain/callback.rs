@@ -7,6 +7,7 @@ use std::{
 
 use schemars::{Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use crate::domain::{
     callback_url::CallbackUrl, error::Error, event_type::EventType, network::CallbackAllow,
@@ -107,17 +108,26 @@ pub(crate) fn wanted_events_schema(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
+/// The same of a subscription.
+pub(crate) fn subscribed_events_schema(generator: &mut SchemaGenerator) -> Schema {
+    let mut schema = wanted_events_schema(generator);
+    schema
+        .insert("items".to_owned(), json!({"type": "string", "enum": EventType::OF_SUBSCRIPTIONS}));
+    schema
+}
+
 /// The events that a callback gets: those asked for, else all ends. A resume URL, which any POST
 /// resumes, gets ends only, and questions where it asks for them.
 pub fn wanted_events(
     url: &CallbackUrl,
     asked: Option<Vec<EventType>>,
+    known: &[EventType],
 ) -> Result<Vec<EventType>, Error> {
     let Some(mut asked) = asked else {
         return Ok(EventType::ENDS.to_vec());
     };
-    if !asked.iter().all(|event| EventType::OF_RUNS.contains(event)) {
-        return Err(Error::invalid(EVENTS_FIELD, "may name only events of runs"));
+    if !asked.iter().all(|event| known.contains(event)) {
+        return Err(Error::invalid(EVENTS_FIELD, "names an event that cannot be asked for here"));
     }
     if url.resumes_n8n() {
         asked.retain(|event| *event == EventType::InputRequired || EventType::ENDS.contains(event));
@@ -149,7 +159,7 @@ pub fn check(
     match url {
         Some(text) => {
             let url = CallbackUrl::parse(&text, allow)?;
-            let events = wanted_events(&url, events)?;
+            let events = wanted_events(&url, events, &EventType::OF_RUNS)?;
             Ok((Some(Callback { url, headers, holder: None }), events))
         }
         None if !headers.is_empty() => Err(Error::invalid(HEADERS_FIELD, "needs a callback_url")),
@@ -271,13 +281,18 @@ mod tests {
             CallbackUrl::parse("https://example.com/hook", &CallbackAllow::default()).unwrap();
         let asked = vec![EventType::Running, EventType::Completed, EventType::Completed];
 
-        assert_eq!(wanted_events(&other, None).unwrap(), EventType::ENDS);
+        assert_eq!(wanted_events(&other, None, &EventType::OF_RUNS).unwrap(), EventType::ENDS);
         assert_eq!(
-            wanted_events(&other, Some(asked.clone())).unwrap(),
+            wanted_events(&other, Some(asked.clone()), &EventType::OF_RUNS).unwrap(),
             [EventType::Running, EventType::Completed]
         );
-        assert_eq!(wanted_events(&resume, Some(asked)).unwrap(), [EventType::Completed]);
-        assert!(wanted_events(&resume, Some(vec![EventType::Running])).is_err());
-        assert!(wanted_events(&other, Some(vec![])).is_err());
+        assert_eq!(
+            wanted_events(&resume, Some(asked), &EventType::OF_RUNS).unwrap(),
+            [EventType::Completed]
+        );
+        assert!(
+            wanted_events(&resume, Some(vec![EventType::Running]), &EventType::OF_RUNS).is_err()
+        );
+        assert!(wanted_events(&other, Some(vec![]), &EventType::OF_RUNS).is_err());
     }
 }

@@ -16,10 +16,13 @@ pub enum DebtKind {
     Answer,
     /// An event to a receiver.
     Delivery,
+    /// A batch that is not complete.
+    Batch,
 }
 
 impl DebtKind {
-    pub const ALL: [Self; 4] = [Self::Launch, Self::Poll, Self::Answer, Self::Delivery];
+    pub const ALL: [Self; 5] =
+        [Self::Launch, Self::Poll, Self::Answer, Self::Delivery, Self::Batch];
 
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -28,6 +31,7 @@ impl DebtKind {
             Self::Poll => "poll",
             Self::Answer => "answer",
             Self::Delivery => "delivery",
+            Self::Batch => "batch",
         }
     }
 
@@ -40,6 +44,7 @@ impl DebtKind {
             Self::Launch | Self::Delivery => 8,
             Self::Poll => 4,
             Self::Answer => 2,
+            Self::Batch => 1,
         }
     }
 
@@ -53,7 +58,7 @@ impl DebtKind {
     pub const fn is_of_a_run(self) -> bool {
         match self {
             Self::Launch | Self::Poll => true,
-            Self::Answer | Self::Delivery => false,
+            Self::Answer | Self::Delivery | Self::Batch => false,
         }
     }
 }

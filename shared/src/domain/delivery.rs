@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::{
     attempt::{Attempt, Earlier, MAX_ATTEMPTS},
+    batch::BatchSummary,
     caller::Actor,
     debt::Debt,
     event_type::EventType,
@@ -92,6 +93,9 @@ pub struct Delivery {
     /// Which subscription was disabled, where that is the event.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disabled: Option<Disabled>,
+    /// Which batch is complete, where that is the event.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch: Option<BatchSummary>,
     /// The same for all attempts, so that the receiver can tell a repetition.
     pub webhook_id: String,
     pub state: DeliveryState,
@@ -173,7 +177,7 @@ impl Delivery {
     #[must_use]
     pub fn is_counted_with_its_start(&self) -> bool {
         self.target() == CALLBACK_TARGET
-            && EventType::ENDS.contains(&self.event)
+            && (EventType::ENDS.contains(&self.event) || self.event == EventType::BatchCompleted)
             && self.redrive_count == 0
             && self.attempt_count == 1
             && self.redelivered_by.is_none()
@@ -230,10 +234,11 @@ impl Delivery {
     /// What it tells of, which says who may have it.
     #[must_use]
     pub const fn about(&self) -> About<'_> {
-        match (self.event, &self.disabled) {
-            (EventType::Test, _) => About::Itself,
-            (_, Some(disabled)) => About::Subscription(&disabled.lineage),
-            (_, None) => About::Agent(&self.agent_name),
+        match (self.event, &self.disabled, &self.batch) {
+            (EventType::Test, ..) => About::Itself,
+            (_, Some(disabled), _) => About::Subscription(&disabled.lineage),
+            (_, None, Some(batch)) => About::Agents(&batch.agents),
+            (_, None, None) => About::Agent(&self.agent_name),
         }
     }
 }

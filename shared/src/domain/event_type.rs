@@ -24,6 +24,9 @@ pub enum EventType {
     Timeout,
     #[serde(rename = "execution.cancelled")]
     Cancelled,
+    /// All runs of a batch have ended.
+    #[serde(rename = "batch.completed")]
+    BatchCompleted,
     /// A test of a subscription. It belongs to no run.
     #[serde(rename = "subscription.test")]
     Test,
@@ -33,7 +36,7 @@ pub enum EventType {
 }
 
 impl EventType {
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Running,
         Self::Progress,
         Self::InputRequired,
@@ -41,11 +44,12 @@ impl EventType {
         Self::Failed,
         Self::Timeout,
         Self::Cancelled,
+        Self::BatchCompleted,
         Self::Test,
         Self::Disabled,
     ];
 
-    /// What may be asked for: all events of runs.
+    /// What may be asked for of a run.
     pub const OF_RUNS: [Self; 7] = [
         Self::Running,
         Self::Progress,
@@ -54,6 +58,18 @@ impl EventType {
         Self::Failed,
         Self::Timeout,
         Self::Cancelled,
+    ];
+
+    /// What a subscription may ask for.
+    pub const OF_SUBSCRIPTIONS: [Self; 8] = [
+        Self::Running,
+        Self::Progress,
+        Self::InputRequired,
+        Self::Completed,
+        Self::Failed,
+        Self::Timeout,
+        Self::Cancelled,
+        Self::BatchCompleted,
     ];
 
     /// What a callback is told when it names no events.
@@ -83,7 +99,7 @@ impl EventType {
             Self::Failed => Some(Status::Failed),
             Self::Timeout => Some(Status::Timeout),
             Self::Cancelled => Some(Status::Cancelled),
-            Self::Test | Self::Disabled => None,
+            Self::BatchCompleted | Self::Test | Self::Disabled => None,
         }
     }
 }

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::{
     agent::StateMachineArn,
+    batch_id::BatchId,
     caller::Actor,
     debt::{Debt, DebtKind},
     event_type::EventType,
@@ -89,6 +90,9 @@ pub struct Execution {
     /// Who has started it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_by: Option<Actor>,
+    /// The batch that it is one of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch_id: Option<BatchId>,
     /// The run whose input it was started with again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rerun_of: Option<ExecutionId>,

@@ -6,6 +6,7 @@ use sha2::{Digest, Sha256};
 
 use crate::domain::{
     attempt::Earlier,
+    batch::{Batch, BatchSummary},
     debt::{Debt, DebtKind},
     delivery::{Delivery, DeliveryState, PART_PREFIX},
     digest::hex,
@@ -143,6 +144,30 @@ impl Delivery {
         }
     }
 
+    /// The debt to tell `target` that a batch is complete. It stands among the batch's own items.
+    #[must_use]
+    pub fn of_batch(
+        batch: &Batch,
+        summary: &BatchSummary,
+        target: &str,
+        overdue: Duration,
+        retention: Duration,
+    ) -> Self {
+        let id = batch.batch_id.as_execution_id().clone();
+        let part = format!("{PART_PREFIX}completed#0#{target}");
+        let now = summary.completed_at;
+        // Whose agent it is only where it is one's alone.
+        let mut agents = batch.agents.iter();
+        let agent = agents.next().filter(|_| agents.next().is_none()).cloned();
+        Self {
+            agent_name: agent.unwrap_or_default(),
+            batch: Some(summary.clone()),
+            hops: batch.hops.clone(),
+            ttl: now.plus(retention).seconds(),
+            ..Self::pending(id, part, &batch.user_id, EventType::BatchCompleted, now, overdue)
+        }
+    }
+
     /// It stands under an id of its own, as if of a run.
     fn of_no_run(
         user_id: &UserId,
@@ -182,6 +207,7 @@ impl Delivery {
             message: None,
             question: None,
             disabled: None,
+            batch: None,
             state: DeliveryState::Pending,
             attempts: Vec::new(),
             earlier: Earlier::default(),

@@ -3,34 +3,30 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use schemars::JsonSchema;
-use serde::{
-    Deserialize, Deserializer, Serialize,
-    de::{DeserializeOwned, Error as _},
-};
-use serde_json::{Map, Number, Value, value::RawValue};
-use sha2::{Digest, Sha256};
+use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
+use serde_json::{Map, Number, Value};
 
 use crate::domain::{
+    batch_id::BatchId,
     callback::{self, Callback},
     callback_url,
     caller::Caller,
-    digest::hex,
     error::Error,
     event_type::EventType,
     execution::Execution,
     id::{AgentName, ExecutionId, UserId},
-    json::{Json, MAX_BYTES, Node, document, surrogate},
+    json::{Json, MAX_BYTES, Node, document},
     loops::Hops,
     network::CallbackAllow,
     time::Timestamp,
 };
 
 /// The longest that a standard execution runs: a year.
-const MAX_TIMEOUT: u32 = 365 * 24 * 60 * 60;
+pub(super) const MAX_TIMEOUT: u32 = 365 * 24 * 60 * 60;
 /// The longest that a message stays in a queue: 14 days.
-const MAX_QUEUE_TIMEOUT: u32 = 14 * 24 * 60 * 60;
+pub(super) const MAX_QUEUE_TIMEOUT: u32 = 14 * 24 * 60 * 60;
 /// How far ahead a start may be scheduled: 30 days.
-const MAX_DELAY: u32 = 30 * 24 * 60 * 60;
+pub(super) const MAX_DELAY: u32 = 30 * 24 * 60 * 60;
 const MAX_TAGS: usize = 10;
 const MAX_TAG_KEY: usize = 64;
 const MAX_TAG_VALUE: usize = 128;
@@ -173,6 +169,7 @@ impl RerunBody {
             callback,
             callback_events,
             tags: first.tags.clone(),
+            batch_id: None,
             start_at: None,
             timeout: first.deadline.map(span),
             queue_timeout: Some(span(first.launch_before)),
@@ -189,6 +186,8 @@ pub struct StartRequest {
     pub callback: Option<Callback>,
     pub callback_events: Vec<EventType>,
     pub tags: BTreeMap<String, String>,
+    /// The batch that it is one of.
+    pub batch_id: Option<BatchId>,
     /// Not earlier than this.
     pub start_at: Option<Timestamp>,
     pub timeout: Option<Duration>,
@@ -240,6 +239,7 @@ impl StartBody {
         Ok(StartRequest {
             agent_name,
             work: Work::New { input_message: self.input_message, parameters },
+            batch_id: None,
             start_at,
             callback,
             callback_events,
@@ -329,21 +329,25 @@ impl StartRequest {
             Work::New { input_message, parameters } => (input_message, parameters),
             Work::Again { input, .. } => return Ok(input.clone()),
         };
-        let input = Input {
-            messages: [Message { role: "user", content }],
-            parameters,
-            metadata: InputMetadata {
-                user_id: user,
-                source: "mcp_server",
-                timestamp: accepted_at.rfc3339(),
-                tags: &self.tags,
-            },
+        let metadata = InputMetadata {
+            user_id: user,
+            source: "mcp_server",
+            timestamp: accepted_at.rfc3339(),
+            tags: Some(&self.tags).filter(|tags| !tags.is_empty()),
+            batch_id: self.batch_id.as_ref(),
         };
-        let input = Json::of(&input).as_str().to_owned();
-        if input.len() > MAX_BYTES {
+        let messages = [Message { role: "user", content }];
+        let mut input = Input { messages, parameters, metadata };
+        let mut json = Json::of(&input);
+        // A message is not too large because of what it is labelled with.
+        if json.as_str().len() > MAX_BYTES {
+            input.metadata.tags = None;
+            json = Json::of(&input);
+        }
+        if json.as_str().len() > MAX_BYTES {
             return Err(Error::TooLarge { field: "input_message", limit: MAX_BYTES });
         }
-        Ok(input)
+        Ok(json.as_str().to_owned())
     }
 }
 
@@ -366,113 +370,10 @@ struct InputMetadata<'a> {
     user_id: &'a UserId,
     source: &'static str,
     timestamp: String,
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    tags: &'a BTreeMap<String, String>,
-}
-
-/// An `Idempotency-Key`: 1 to 255 visible characters, not blanks alone.
-#[derive(Debug, Clone)]
-pub struct IdempotencyKey(String);
-
-impl IdempotencyKey {
-    pub const MAX_LENGTH: usize = 255;
-    /// The header that it comes in.
-    pub const FIELD: &str = "Idempotency-Key";
-
-    pub fn parse(text: &str) -> Result<Self, Error> {
-        if text.trim().is_empty() {
-            return Err(Error::invalid(Self::FIELD, "must not be blank"));
-        }
-        if text.len() > Self::MAX_LENGTH
-            || !text.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ')
-        {
-            return Err(Error::invalid(Self::FIELD, "must be 1 to 255 visible ASCII characters"));
-        }
-        Ok(Self(text.to_owned()))
-    }
-
-    /// The primary key of its item: each user has keys of their own.
-    #[must_use]
-    pub fn item(&self, user: &UserId) -> String {
-        format!("idem#{user}#{}", hex(&Sha256::digest(&self.0)))
-    }
-}
-
-/// Reads a JSON object: 413 when too large, 400 when it is none, 422 with the field's name when
-/// it does not fit. A byte order mark before it is ignored.
-pub fn parse_object<T: DeserializeOwned>(body: &[u8]) -> Result<T, Error> {
-    if body.len() > MAX_BYTES {
-        return Err(Error::TooLarge { field: "body", limit: MAX_BYTES });
-    }
-    let text = std::str::from_utf8(document::without_mark(body)).map_err(|error| {
-        Error::Malformed(format!("not UTF-8 from byte {} on", error.valid_up_to()))
-    })?;
-    let body: &RawValue =
-        serde_json::from_str(text).map_err(|error| Error::Malformed(error.to_string()))?;
-    if !body.get().starts_with('{') {
-        return Err(Error::Malformed("the body must be a JSON object".to_owned()));
-    }
-    if let Some(place) = surrogate::lone_surrogate(text) {
-        let place = document::line_and_column(text, place);
-        return Err(Error::Malformed(format!("unpaired UTF-16 surrogate at {place}")));
-    }
-    from_text(text)
-}
-
-/// The same for what is known to be JSON, without bounds.
-pub fn from_text<T: DeserializeOwned>(text: &str) -> Result<T, Error> {
-    let mut deserializer = serde_json::Deserializer::from_str(text);
-    serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
-        let path = error.path().to_string();
-        let reason = error.into_inner().to_string();
-        // The field says it better.
-        let reason = reason.rsplit_once(" at line ").map_or(reason.as_str(), |(reason, _)| reason);
-        violation(&path, reason)
-    })
-}
-
-/// What serde says, but for the value, which it quotes, and which may be a secret.
-fn violation(path: &str, reason: &str) -> Error {
-    let (what, expected) = reason.rsplit_once(", expected ").unwrap_or((reason, ""));
-    let expected = words(expected);
-    let known = if expected.is_empty() { String::new() } else { format!(", expected {expected}") };
-    for (start, said) in
-        [("missing", "is missing"), ("duplicate", "is given twice"), ("unknown", "is unknown")]
-    {
-        let name = what.strip_prefix(start).and_then(|it| it.strip_prefix(" field `"));
-        let Some(name) = name.and_then(|name| name.strip_suffix('`')) else { continue };
-        let field = match (path, start) {
-            (".", _) => name.to_owned(),
-            // The path leads to it already.
-            (path, "unknown") => path.to_owned(),
-            (path, _) => format!("{path}.{name}"),
-        };
-        return Error::invalid(field, format!("{said}{known}"));
-    }
-    let field = if path == "." { "body" } else { path }.to_owned();
-    if !expected.is_empty() {
-        return Error::invalid(field, format!("must be {expected}"));
-    }
-    // What our own types say. Serde itself says no more than that it has tried several.
-    let ours = if what.starts_with("data did not match") { "" } else { what };
-    let separator = if ours.is_empty() { "" } else { ": " };
-    Error::invalid(field, format!("is not valid{separator}{ours}"))
-}
-
-/// What serde expects, in words of JSON.
-fn words(expected: &str) -> String {
-    let kind = expected.split(' ').next().unwrap_or_default();
-    match (kind, expected) {
-        ("struct" | "map" | "internally", _) | (_, "a map") => "an object".to_owned(),
-        ("u8" | "u16" | "u32" | "u64" | "usize" | "i8" | "i16" | "i32" | "i64", _) => {
-            "a whole number".to_owned()
-        }
-        (_, "a sequence") => "a list".to_owned(),
-        (_, "a boolean") => "true or false".to_owned(),
-        (_, "a JSON number") => "a number".to_owned(),
-        // Names, between backticks.
-        _ => expected.replace('`', ""),
-    }
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tags: Option<&'a BTreeMap<String, String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    batch_id: Option<&'a BatchId>,
 }
 
 #[cfg(test)]
@@ -481,6 +382,7 @@ mod tests {
 
     use super::*;
     use crate::domain::json::MAX_DEPTH;
+    use crate::http::parse::{from_text, parse_object};
 
     fn check(body: &Value) -> Result<StartRequest, Error> {
         from_text::<StartBody>(&body.to_string())?.check(&"127.0.0.1".parse().unwrap())
@@ -517,73 +419,6 @@ mod tests {
         assert_eq!(with("callback_url", json!("http://example.com")), "callback_url");
         assert_eq!(with("callback_headers", json!({"a": "b"})), "callback_headers");
         assert_eq!(with("callback_events", json!(["execution.completed"])), "callback_events");
-    }
-
-    #[test]
-    fn a_refusal_says_what_must_be_there_and_never_quotes_what_is() {
-        #[derive(Debug, Deserialize)]
-        #[serde(deny_unknown_fields)]
-        struct Odd {
-            #[expect(dead_code, reason = "it is only read")]
-            number: u32,
-            #[serde(default)]
-            #[expect(dead_code, reason = "it is only read")]
-            either: Option<Either>,
-        }
-        #[derive(Debug, Deserialize)]
-        #[serde(untagged)]
-        enum Either {
-            Flag(#[expect(dead_code, reason = "it is only read")] bool),
-            List(#[expect(dead_code, reason = "it is only read")] Vec<u8>),
-        }
-        let odd = |text: &str| from_text::<Odd>(text).unwrap_err().to_string();
-        let start = |rest: &str| {
-            let text = format!(r#"{{"agent_name":"echo","input_message":"hello"{rest}}}"#);
-            let refused =
-                from_text::<StartBody>(&text).and_then(|it| it.check(&CallbackAllow::default()));
-            refused.unwrap_err().to_string()
-        };
-        for (told, said) in [
-            (odd(r#"{"number": "SECRET at line 1, expected x"}"#), "number must be a whole number"),
-            (odd(r#"{"number": -7777}"#), "number must be a whole number"),
-            (odd(r#"{"number": 1, "either": "SECRET"}"#), "either is not valid"),
-            (odd(r#"{"number": 1, "number": 7777}"#), "number is given twice"),
-            (
-                odd(r#"{"number": 1, "a`, expected b": 1}"#),
-                "a`, expected b is unknown, expected number or either",
-            ),
-            (odd("{}"), "number is missing"),
-            (odd("7777"), "body must be an object"),
-            (odd(r#""SECRET""#), "body must be an object"),
-            (start(r#","callback_headers":"SECRET""#), "callback_headers must be an object"),
-            (
-                start(r#","callback_headers":{"authorization":7777}"#),
-                "callback_headers.authorization must be a string",
-            ),
-            (start(r#","callback_events":"SECRET""#), "callback_events must be a list"),
-            (start(r#","tags":{"a":["SECRET"]}"#), "tags.a must be a string"),
-            (start(r#","input_message":"SECRET""#), "input_message is given twice"),
-            (start(r#","timeout_seconds":"SECRET""#), "timeout_seconds must be a number"),
-            (
-                start(r#","timeout_seconds":7777.5"#),
-                "timeout_seconds is not valid: must be a whole number",
-            ),
-            (
-                start(r#","callback_url":"//SECRET""#),
-                "callback_url must be an absolute URL, such as https://example.com/hook",
-            ),
-        ] {
-            assert_eq!(told, said);
-        }
-        let event = start(r#","callback_events":["SECRET"]"#);
-        assert!(
-            event.starts_with("callback_events[0] must be one of execution.running, "),
-            "{event}"
-        );
-        let unknown = start(&format!(r#","{}":1"#, "é".repeat(100_000)));
-        assert!(
-            unknown.len() < 1_100 && unknown.contains("is unknown, expected one of agent_name")
-        );
     }
 
     #[test]
@@ -667,21 +502,6 @@ mod tests {
     }
 
     #[test]
-    fn a_byte_order_mark_is_ignored_and_half_a_character_is_told_by_its_place() {
-        let body = |text: &str| format!(r#"{{"agent_name":"echo","input_message":"{text}"}}"#);
-
-        assert!(parse(&format!("\u{feff}{}", body("x"))).is_ok());
-        assert!(parse(&body(r"\ud83d\ude00 \\ud83d")).is_ok());
-        for (text, column) in [(r"cut \ud83d", 43), (r"\ude00", 39), (r"\ud83d\ud83d\ude00", 39)] {
-            let Err(Error::Malformed(reason)) = parse(&body(text)) else { panic!("{text}") };
-            assert!(reason.ends_with(&format!("at line 1 column {column}")), "{reason}");
-        }
-        let raw = [b"{\"agent_name\":\"".as_slice(), b"\xed\xa0\xbd\"}"].concat();
-        let refused = parse_object::<StartBody>(&raw).unwrap_err().to_string();
-        assert!(refused.contains("from byte 15"), "{refused}");
-    }
-
-    #[test]
     fn a_whole_number_may_be_written_as_a_float() {
         let timeout = |number: &str| {
             let body = format!(
@@ -700,20 +520,6 @@ mod tests {
     }
 
     #[test]
-    fn bodies_that_are_no_object_are_malformed_and_large_ones_too_large() {
-        let deep = "[".repeat(100_000);
-        for body in ["", "nonsense", "[]", "1", "null", "{\"a\":01}", "{\"a\":\"\u{0}\"}", &deep] {
-            assert!(
-                matches!(parse_object::<StartBody>(body.as_bytes()), Err(Error::Malformed(_))),
-                "{body:.20}"
-            );
-        }
-        assert!(matches!(parse_object::<StartBody>(b"{\"a\":\"\xff\"}"), Err(Error::Malformed(_))));
-        let large = vec![b' '; MAX_BYTES + 1];
-        assert!(matches!(parse_object::<StartBody>(&large), Err(Error::TooLarge { .. })));
-    }
-
-    #[test]
     fn an_input_that_step_functions_would_refuse_is_too_large() {
         let request = |length| {
             check(&json!({"agent_name": "echo", "input_message": "\u{1}".repeat(length)})).unwrap()
@@ -726,20 +532,5 @@ mod tests {
             request(44_000).input(&user, Timestamp::now()),
             Err(Error::TooLarge { .. })
         ));
-    }
-
-    #[test]
-    fn idempotency_keys_are_visible_text_and_each_users_own() {
-        let key = IdempotencyKey::parse("12-0-0").unwrap();
-
-        assert_ne!(key.item(&"a".to_owned().into()), key.item(&"b".to_owned().into()));
-        for text in ["a\n", "é", &"a".repeat(256)] {
-            let refused = IdempotencyKey::parse(text).unwrap_err().to_string();
-            assert_eq!(refused, "Idempotency-Key must be 1 to 255 visible ASCII characters");
-        }
-        for blank in ["", " ", "  \t"] {
-            let refused = IdempotencyKey::parse(blank).unwrap_err().to_string();
-            assert_eq!(refused, "Idempotency-Key must not be blank");
-        }
     }
 }

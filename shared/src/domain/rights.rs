@@ -2,6 +2,8 @@
 //! directly is a [`Caller`], whose permissions its request brings. To whom events are sent later is a
 //! [`Holder`], whose permissions are those that it has then.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use crate::domain::{
@@ -100,6 +102,7 @@ impl Holder {
     pub(crate) fn may_have(&self, about: About<'_>, permissions: &Permissions) -> bool {
         match about {
             About::Agent(agent) => may_view(permissions, agent),
+            About::Agents(agents) => agents.iter().all(|agent| may_view(permissions, agent)),
             About::Subscription(lineage) => {
                 self.lineage == *lineage || permissions.allow_all(Action::Manage)
             }
@@ -113,6 +116,8 @@ impl Holder {
 pub enum About<'a> {
     /// A run of this agent.
     Agent(&'a AgentName),
+    /// Runs of all these agents.
+    Agents(&'a BTreeSet<AgentName>),
     /// A subscription of this line of keys.
     Subscription(&'a Credential),
     /// Whoever gets it, alone.

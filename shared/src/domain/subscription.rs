@@ -11,7 +11,6 @@ use crate::domain::{
     caller::{Action, Caller, Credential},
     error::Error,
     event_type::EventType,
-    execution::Execution,
     health::{DisabledReason, Health},
     id::{AgentName, SubscriptionId},
     network::CallbackAllow,
@@ -80,12 +79,16 @@ pub struct Interest {
 }
 
 impl Interest {
-    /// Whether this event of this run is wanted.
+    /// Whether this event is wanted, of a run of this agent, or of runs of these.
     #[must_use]
-    pub fn wants(&self, event: EventType, execution: &Execution) -> bool {
+    pub fn wants<'a>(
+        &self,
+        event: EventType,
+        agents: impl IntoIterator<Item = &'a AgentName>,
+    ) -> bool {
         self.disabled_at.is_none()
             && self.events.contains(&event)
-            && self.agent_name.as_ref().is_none_or(|agent| *agent == execution.agent_name)
+            && self.agent_name.as_ref().is_none_or(|own| agents.into_iter().all(|it| it == own))
     }
 }
 
@@ -97,7 +100,7 @@ pub struct SubscribeBody {
     #[schemars(length(min = 1, max = callback_url::MAX_URL))]
     url: String,
     #[serde(default)]
-    #[schemars(schema_with = "callback::wanted_events_schema")]
+    #[schemars(schema_with = "callback::subscribed_events_schema")]
     events: Option<Vec<EventType>>,
     #[serde(default)]
     agent_name: Option<AgentName>,
@@ -112,8 +115,8 @@ impl SubscribeBody {
         callback::check_headers(&self.headers).map_err(|error| error.at("headers"))?;
         let url = CallbackUrl::parse(&self.url, allow).map_err(|error| error.at("url"))?;
         caller.arrival.refuse_own(&url).map_err(|error| error.at("url"))?;
-        let events =
-            callback::wanted_events(&url, self.events).map_err(|error| error.at("events"))?;
+        let events = callback::wanted_events(&url, self.events, &EventType::OF_SUBSCRIPTIONS)
+            .map_err(|error| error.at("events"))?;
         may_make(caller, self.agent_name.as_ref())?;
         Ok(Subscription {
             id: SubscriptionId::generate(),

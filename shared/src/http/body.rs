@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::{
+    batch_id::BatchId,
     error::Error,
     execution::Execution,
     id::{AgentName, ExecutionId, QuestionId, UserId},
@@ -115,6 +116,8 @@ pub struct ListRequest {
     pub created_before: Option<Timestamp>,
     /// Only runs with this tag, as `key=value`.
     pub tag: Option<String>,
+    /// Only the runs of this batch, in the order of its items.
+    pub batch_id: Option<BatchId>,
 }
 
 impl ListRequest {

@@ -13,15 +13,16 @@ use serde_json::Value;
 use crate::{
     aws::telemetry::{Invocation, InvocationGuard},
     domain::{
+        batch_id::BatchId,
         caller::{Caller, Credential},
         error::Error,
         id::{ExecutionId, SubscriptionId},
+        idempotency_key::IdempotencyKey,
         loops::{Arrival, Home, Hops},
-        request::IdempotencyKey,
         time::Timestamp,
     },
     http::{
-        answer::{monitor::Receipt, results::Results},
+        answer::{batch::BatchReceipt, monitor::Receipt, results::Results},
         problem,
         reply::reply,
     },
@@ -32,6 +33,8 @@ const MAX_WAIT: Duration = Duration::from_secs(25);
 
 /// The route under which each execution has its own.
 const EXECUTIONS: &str = "/v1/executions";
+/// And each batch.
+const BATCHES: &str = "/v1/batches";
 
 /// Serves the requests that API Gateway hands over.
 pub async fn run<'a, S>(handler: S) -> Result<(), lambda_http::Error>
@@ -208,6 +211,15 @@ fn unquoted(text: &str) -> Cow<'_, str> {
     Cow::Owned(said)
 }
 
+/// The batch's id in the path.
+pub fn batch_id(request: &Request) -> Result<BatchId, Error> {
+    request
+        .path_parameters_ref()
+        .and_then(|parameters| parameters.first("batch_id"))
+        .and_then(|text| text.parse().ok())
+        .ok_or(Error::NotFound("batch"))
+}
+
 /// The subscription's id in the path.
 pub fn subscription_id(request: &Request) -> Result<SubscriptionId, Error> {
     request
@@ -280,13 +292,30 @@ pub fn accepted(
 ) -> Response<String> {
     let mut response = reply(202, receipt);
     locate(&mut response, request, public_url, receipt);
-    if is_replayed {
-        response.headers_mut().insert(
-            HeaderName::from_static("idempotent-replayed"),
-            HeaderValue::from_static("true"),
-        );
-    }
+    say_replayed(&mut response, is_replayed);
     response
+}
+
+/// 202 with the place of the new batch.
+#[must_use]
+pub fn accepted_batch(
+    request: &Request,
+    public_url: &str,
+    receipt: &BatchReceipt,
+    is_replayed: bool,
+) -> Response<String> {
+    let mut response = reply(202, receipt);
+    let place = format!("{BATCHES}/{}", receipt.batch_id);
+    locate_at(&mut response, request, public_url, BATCHES, &place);
+    say_replayed(&mut response, is_replayed);
+    response
+}
+
+fn say_replayed(response: &mut Response<String>, is_replayed: bool) {
+    if is_replayed {
+        let name = HeaderName::from_static("idempotent-replayed");
+        response.headers_mut().insert(name, HeaderValue::from_static("true"));
+    }
 }
 
 /// 200 with the results of a run that ended while the caller was held.
@@ -302,22 +331,31 @@ pub fn ended(
     response
 }
 
-/// `Location`, below the public URL where one is configured. Else it is the path as the caller
-/// wrote it, with the stage, on the host that the request came by.
 fn locate(response: &mut Response<String>, request: &Request, public_url: &str, receipt: &Receipt) {
+    let place = format!("{EXECUTIONS}/{}", receipt.execution_id);
+    locate_at(response, request, public_url, EXECUTIONS, &place);
+}
+
+/// `Location`, below the public URL where one is configured. Else it is on the host that the request came
+/// by, with the stage: what stands before `route` in the path that the caller wrote.
+fn locate_at(
+    response: &mut Response<String>,
+    request: &Request,
+    public_url: &str,
+    route: &str,
+    place: &str,
+) {
     let Some(RequestContext::ApiGatewayV1(context)) = request.request_context_ref() else {
         return;
     };
-    let id = &receipt.execution_id;
     let path = context.path.as_deref().unwrap_or_default();
-    let stage = path.rfind(EXECUTIONS).and_then(|at| path.get(..at)).unwrap_or_default();
+    let stage = path.find(route).and_then(|at| path.get(..at)).unwrap_or_default();
     let base = match &context.domain_name {
         _ if !public_url.is_empty() => public_url.to_owned(),
         Some(domain) => format!("https://{domain}{stage}"),
         None => stage.to_owned(),
     };
-    let location = format!("{base}{EXECUTIONS}/{id}");
-    if let Ok(value) = HeaderValue::try_from(location) {
+    if let Ok(value) = HeaderValue::try_from(format!("{base}{place}")) {
         response.headers_mut().insert(header::LOCATION, value);
     }
 }

@@ -1,6 +1,7 @@
 //! The REST API as an OpenAPI 3.1 document, made of the very types that it reads and writes.
 //! `infra/openapi.json` is this document, and what `GET /openapi.json` answers.
 
+mod batches;
 mod builder;
 mod examples;
 mod operations;
@@ -26,6 +27,7 @@ pub fn at(document: &str, base: Option<&str>) -> String {
 pub fn document() -> Value {
     let mut document = Document::new();
     document.executions();
+    document.batches();
     document.inputs();
     document.deliveries();
     document.subscriptions();

@@ -7,7 +7,11 @@ use lambda_http::{
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::{aws::failure::log, domain::error::Error, http::reply::reply};
+use crate::{
+    aws::failure::log,
+    domain::{batch::Refusal, error::Error},
+    http::reply::reply,
+};
 
 /// The body of an error response. `detail` never contains an internal message.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -62,6 +66,12 @@ impl Problem {
             field,
             retry_after_seconds,
         }
+    }
+}
+
+impl From<Problem> for Refusal {
+    fn from(Problem { kind, status, detail, field, .. }: Problem) -> Self {
+        Self { kind, status, detail, field }
     }
 }
 

@@ -274,10 +274,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::{
-        domain::{id::TaskToken, status::Status},
-        service::settle::moved,
-    };
+    use crate::domain::{id::TaskToken, moved::moved, status::Status};
 
     const NOW: Timestamp = Timestamp::from_millis(1_767_225_600_000);
 

@@ -3,9 +3,12 @@
 
 use std::time::Duration;
 
+use futures_util::{StreamExt, stream};
+
 use crate::{
     aws::queue::{DeliveryMessage, LaunchMessage, Queue},
     domain::{
+        batch_id::BatchId,
         caller::{Action, Caller},
         delivery::{Delivery, DeliveryState},
         error::Error,
@@ -16,14 +19,18 @@ use crate::{
         time::Timestamp,
     },
     http::{
-        answer::lists::DeliveryView,
+        answer::{batch::BatchCancelling, lists::DeliveryView},
         body::{AnswerBody, Answered, Cancelling},
     },
+    service::batch_read,
     store::{
         batch::Consistency, deliveries::Deliveries, executions::Executions, limits::Limits,
         subscriptions::Subscriptions, write::Step,
     },
 };
+
+/// How many runs of a batch are cancelled at the same time.
+const AT_ONCE: usize = 10;
 
 #[derive(Debug)]
 pub struct Change {
@@ -58,6 +65,34 @@ impl Change {
         let message = LaunchMessage::of(id.clone());
         self.launch_queue.enqueue_hint(&message, &execution.user_id, Duration::ZERO).await;
         Ok(Cancelling { execution_id: id.clone(), status: "cancelling" })
+    }
+
+    /// Asks for the end of all runs of a batch that have not ended. Of one whose request has not been
+    /// answered, those that were accepted until now.
+    pub async fn cancel_batch(
+        &self,
+        caller: &Caller,
+        id: &BatchId,
+    ) -> Result<BatchCancelling, Error> {
+        let batch = batch_read::permitted(&self.executions, caller, Action::Cancel, id).await?;
+        let runs: Vec<_> = if batch.items.is_some() {
+            batch.runs().cloned().collect()
+        } else {
+            let decided = self.executions.decided_of(&batch).await?.into_iter().flatten();
+            decided.filter_map(|item| item.execution_id().cloned()).collect()
+        };
+        let cancelled = stream::iter(runs)
+            .map(async |run: ExecutionId| match self.cancel(caller, &run).await {
+                Ok(_) => Ok(1),
+                // It has ended, and perhaps is gone.
+                Err(Error::Conflict(_) | Error::NotFound(_)) => Ok(0),
+                Err(error) => Err(error),
+            })
+            .buffer_unordered(AT_ONCE)
+            .collect::<Vec<Result<u32, Error>>>()
+            .await;
+        let runs = cancelled.into_iter().sum::<Result<u32, Error>>()?;
+        Ok(BatchCancelling { batch_id: id.clone(), status: "cancelling", runs })
     }
 
     /// Takes the answer to a question, once: the same answer again is harmless. Without

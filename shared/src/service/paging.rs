@@ -3,10 +3,28 @@
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::domain::error::Error;
+use crate::{
+    domain::{error::Error, execution::Execution},
+    store::listing::{After, PageKey},
+};
 
 /// How many pages of the index one list reads at most, when a filter leaves little of each.
 pub(super) const MAX_PAGES: usize = 5;
+
+/// The place behind a run of a list.
+pub(super) fn behind(run: &Execution) -> After {
+    After::Run(PageKey { execution_id: run.execution_id.clone(), created_at: run.created_at })
+}
+
+/// A place of a list without the name of a run that the caller was not shown: behind the last that it was
+/// shown, if that is of this time, or else before all of this time.
+pub(super) fn shown_to(place: &After, last: Option<&Execution>) -> After {
+    let created_at = place.created_at();
+    match last {
+        Some(last) if last.created_at == created_at => behind(last),
+        _ => After::Time { until: created_at },
+    }
+}
 
 pub(super) fn encode_cursor(key: &impl Serialize) -> Result<String, Error> {
     let text = serde_json::to_vec(key).map_err(|error| Error::corrupt("a cursor", error))?;
@@ -22,10 +40,7 @@ pub(super) fn decode_cursor<T: DeserializeOwned>(cursor: &str) -> Result<T, Erro
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        domain::time::Timestamp,
-        store::listing::{After, PageKey},
-    };
+    use crate::domain::time::Timestamp;
 
     #[test]
     fn a_cursor_comes_back_as_it_went_out_and_others_are_refused() {

@@ -9,6 +9,7 @@ use crate::{
     aws::telemetry::{self, RunMetric},
     domain::{
         agent::AgentStatus,
+        batch_id::BatchId,
         caller::{Action, Caller},
         delivery::Delivery,
         error::Error,
@@ -24,6 +25,7 @@ use crate::{
     },
     http::{
         answer::{
+            batch::{BatchResults, BatchView},
             lists::{AgentView, DeliveryList, DeliveryView},
             monitor::{ExecutionList, Monitor, Receipt},
             results::{AnsweredBy, Metadata, Results},
@@ -31,7 +33,8 @@ use crate::{
         body::ListRequest,
     },
     service::{
-        paging::{MAX_PAGES, decode_cursor, encode_cursor},
+        batch_read,
+        paging::{MAX_PAGES, behind, decode_cursor, encode_cursor, shown_to},
         trouble,
     },
     store::{
@@ -40,7 +43,7 @@ use crate::{
         deliveries::Deliveries,
         executions::{Executions, Finished},
         limits::Limits,
-        listing::{After, Filter, PageKey},
+        listing::{After, Filter},
         subscriptions::Subscriptions,
     },
 };
@@ -69,9 +72,6 @@ pub enum Started {
     /// It goes on, and may wait to be answered.
     Goes(Receipt),
 }
-
-/// How many pages of the index one list reads at most, when a filter leaves little of each.
-pub(super) const MAX_PAGES: usize = 5;
 
 /// How often a held caller's run is polled.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
@@ -276,6 +276,9 @@ impl Reader {
         caller: &Caller,
         request: ListRequest,
     ) -> Result<ExecutionList, Error> {
+        if let Some(batch) = &request.batch_id {
+            return batch_read::list(&self.executions, caller, batch, &request).await;
+        }
         if request.trouble {
             return trouble::list(&self.executions, caller, request).await;
         }
@@ -319,9 +322,9 @@ impl Reader {
         let is_cut = executions.len() > limit;
         executions.truncate(limit);
         if is_cut {
-            after = executions.last().map(After::of);
+            after = executions.last().map(behind);
         } else {
-            after = after.map(|reached| reached.shown_to(executions.last()));
+            after = after.map(|reached| shown_to(&reached, executions.last()));
         }
         let now = Timestamp::now();
         Ok(ExecutionList {
@@ -331,6 +334,22 @@ impl Reader {
                 .collect(),
             next_cursor: after.map(|key| encode_cursor(&key)).transpose()?,
         })
+    }
+
+    /// A batch, and where its runs stand.
+    pub async fn batch(&self, caller: &Caller, id: &BatchId) -> Result<BatchView, Error> {
+        batch_read::view(&self.executions, caller, id).await
+    }
+
+    /// A page of its results, in the order of its items.
+    pub async fn batch_results(
+        &self,
+        caller: &Caller,
+        id: &BatchId,
+        limit: usize,
+        cursor: Option<&str>,
+    ) -> Result<BatchResults, Error> {
+        batch_read::results(&self.executions, caller, id, limit, cursor).await
     }
 
     /// The caller's subscriptions, oldest first; with `manage`, those of all keys of its user.
@@ -367,22 +386,6 @@ fn input_message(input: &str) -> Option<String> {
     let input = mend(input);
     let messages = Node::parse(&input)?.members().get("messages")?.items();
     messages.first()?.members().get("content")?.text()
-}
-
-impl After {
-    fn of(run: &Execution) -> Self {
-        Self::Run(PageKey { execution_id: run.execution_id.clone(), created_at: run.created_at })
-    }
-
-    /// The same place without the name of a run that the caller was not shown: behind the last
-    /// that it was shown, if that is of this time, or else before all of this time.
-    fn shown_to(self, last: Option<&Execution>) -> Self {
-        let created_at = self.created_at();
-        match last {
-            Some(last) if last.created_at == created_at => Self::of(last),
-            _ => Self::Time { until: created_at },
-        }
-    }
 }
 
 #[cfg(test)]

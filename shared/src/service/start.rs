@@ -11,14 +11,16 @@ use crate::{
     },
     domain::{
         agent::{Agent, AgentStatus},
+        batch_id::BatchId,
         callback::Callback,
         caller::{Action, Caller},
         error::Error,
         execution::Execution,
         id::ExecutionId,
+        idempotency_key::IdempotencyKey,
         network::CallbackAllow,
         protocol,
-        request::{IdempotencyKey, RerunBody, StartBody, StartRequest},
+        request::{RerunBody, StartBody, StartRequest},
         rights::{Holder, permitted},
         schema::{Schema, violation::Violation},
         status::{Rank, Status},
@@ -29,13 +31,13 @@ use crate::{
         agents::Agents,
         batch::Consistency,
         executions::{Accept, Executions, NewExecution},
-        limits::Limits,
+        limits::{Counted, Limits},
     },
 };
 
 /// How many replays a minute even a key is allowed that may start little or nothing: what was
 /// accepted once must be found again.
-const MIN_REPLAYS: u32 = 60;
+pub(super) const MIN_REPLAYS: u32 = 60;
 
 #[derive(Debug)]
 pub struct Start {
@@ -75,7 +77,28 @@ impl Start {
         key: Option<&IdempotencyKey>,
     ) -> Result<Accepted, Error> {
         caller.arrival.refuse_loop()?;
+        self.start_new(caller, body.check(&self.callback_allow)?, key).await
+    }
+
+    /// The same of one of a batch, whose starts are counted together.
+    pub(super) async fn start_of_batch(
+        &self,
+        caller: &Caller,
+        body: StartBody,
+        batch: &BatchId,
+        key: &IdempotencyKey,
+    ) -> Result<Accepted, Error> {
         let request = body.check(&self.callback_allow)?;
+        let request = StartRequest { batch_id: Some(batch.clone()), ..request };
+        self.start_new(caller, request, Some(key)).await
+    }
+
+    async fn start_new(
+        &self,
+        caller: &Caller,
+        request: StartRequest,
+        key: Option<&IdempotencyKey>,
+    ) -> Result<Accepted, Error> {
         if let Some(callback) = &request.callback {
             caller.arrival.refuse_own(&callback.url)?;
         }
@@ -156,7 +179,13 @@ impl Start {
         let input = request.input(&caller.user_id, now)?;
 
         let execution = self.new_execution(caller, request, &agent, idempotency_item, now);
-        let counted = self.limits.count_start(&caller.credential, caller.rate_limit, now).await?;
+        // Those of a batch are counted together.
+        let counted = if request.batch_id.is_some() {
+            None
+        } else {
+            let (key, limit) = (&caller.credential, caller.rate_limit);
+            Some(self.limits.count_starts(key, 1, limit, now).await?)
+        };
         let callback = request.callback.clone();
         let callback =
             callback.map(|callback| Callback { holder: Some(Holder::for_run(caller)), ..callback });
@@ -167,10 +196,8 @@ impl Start {
             request_hash: &request.hash,
         };
         let stored = self.executions.accept(new).await;
-        if !matches!(stored, Ok(Accept::Stored))
-            && let Err(error) = self.limits.uncount_start(counted).await
-        {
-            warn!(%error, "a start that was not accepted stays counted");
+        if let Some(counted) = counted.filter(|_| !matches!(stored, Ok(Accept::Stored))) {
+            self.uncount(counted).await;
         }
         if stored? == Accept::KeyTaken {
             return Ok(None);
@@ -185,6 +212,13 @@ impl Start {
         info!(execution.id = %execution_id, key.id = caller.key_id(), "accepted execution {execution_id}");
         let receipt = Receipt::new(execution_id, agent_name, estimated_ms);
         Ok(Some(Accepted { receipt, created_at: now, replayed: false }))
+    }
+
+    /// Takes back what was counted of starts that were not accepted.
+    pub(super) async fn uncount(&self, counted: Counted) {
+        if let Err(error) = self.limits.uncount_starts(counted).await {
+            warn!(%error, "a start that was not accepted stays counted");
+        }
     }
 
     fn new_execution(
@@ -225,6 +259,7 @@ impl Start {
             cancel_requested_at: None,
             cancelled_by: None,
             started_by: Some(caller.actor()),
+            batch_id: request.batch_id.clone(),
             rerun_of: request.work.rerun_of().cloned(),
             hops: request.work.hops(caller),
             deadline: request.timeout.map(|timeout| from.plus(timeout)),
@@ -250,13 +285,18 @@ impl Start {
         request: &StartRequest,
     ) -> Result<Option<Accepted>, Error> {
         let Some(first) = self.executions.find_idempotency(item).await? else { return Ok(None) };
-        let limit = caller.rate_limit.max(MIN_REPLAYS);
-        self.limits.count_replay(&caller.credential, limit, Timestamp::now()).await?;
+        if request.batch_id.is_none() {
+            let limit = caller.rate_limit.max(MIN_REPLAYS);
+            self.limits.count_replay(&caller.credential, limit, Timestamp::now()).await?;
+        }
         if first.request_hash != request.hash {
             return Err(Error::invalid(
                 IdempotencyKey::FIELD,
                 "was used for another request already",
             ));
+        }
+        if first.refusal.is_some() {
+            return Err(Error::Conflict("it was refused already".into()));
         }
         Ok(Some(Accepted {
             receipt: Receipt::new(first.accepted_id, first.agent_name, first.estimated_ms),

@@ -58,20 +58,18 @@ impl Gathered {
     }
 }
 
-impl Reader {
-    /// A page of what went wrong, newest first: runs that failed or timed out, and those whose events
-    /// could not be delivered. A run stands on it once, and may stand on a later page again for what
-    /// went wrong with it earlier.
-    pub(super) async fn trouble(
-        &self,
-        caller: &Caller,
-        request: ListRequest,
-    ) -> Result<ExecutionList, Error> {
-        let user = whose(caller, request.owner.clone())?;
-        let limit = request.limit.clamp(1, ListRequest::MAX_LIMIT);
-        let start: Option<TroubleAfter> =
-            request.cursor.as_deref().map(decode_cursor).transpose()?;
-        let page_size = i32::try_from(ListRequest::MAX_LIMIT).unwrap_or(i32::MAX);
+/// A page of what went wrong, newest first: runs that failed or timed out, and those whose events
+/// could not be delivered. A run stands on it once, and may stand on a later page again for what
+/// went wrong with it earlier.
+pub(super) async fn list(
+    executions: &Executions,
+    caller: &Caller,
+    request: ListRequest,
+) -> Result<ExecutionList, Error> {
+    let user = whose(caller, request.owner.clone())?;
+    let limit = request.limit.clamp(1, ListRequest::MAX_LIMIT);
+    let start: Option<TroubleAfter> = request.cursor.as_deref().map(decode_cursor).transpose()?;
+    let page_size = i32::try_from(ListRequest::MAX_LIMIT).unwrap_or(i32::MAX);
 
     let mut gathered = Gathered { runs: Vec::new(), limit, last: None };
     let mut after = start.clone();

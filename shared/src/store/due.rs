@@ -14,6 +14,7 @@ use serde::Deserialize;
 
 use crate::{
     domain::{
+        batch_id::BatchId,
         debt::{Debt, DebtKind},
         delivery,
         error::Error,
@@ -24,7 +25,7 @@ use crate::{
     store::{
         batch::{Consistency, MAX_BATCH, read_batch},
         item::{Item, from_item, number, text},
-        key::key,
+        key::{BATCH, key},
         projection::Projection,
         write::{Step, Write, is_refused, is_written},
     },
@@ -90,6 +91,8 @@ impl DueItem {
             DebtKind::Delivery
         } else if self.part.starts_with(QUESTION_PREFIX) {
             DebtKind::Answer
+        } else if self.part == BATCH {
+            DebtKind::Batch
         } else {
             DebtKind::Launch
         }
@@ -123,6 +126,8 @@ pub enum Overdue {
     },
     /// An answer is owed to the agent, or it has stopped waiting for one.
     Question(QuestionId, UserId),
+    /// A batch is not complete.
+    Batch(BatchId),
 }
 
 impl Due {
@@ -322,6 +327,11 @@ impl Found {
             }),
             DebtKind::Answer => from_item(row)
                 .map(|Question { question_id, user_id }| Overdue::Question(question_id, user_id)),
+            DebtKind::Batch => item
+                .execution_id
+                .parse()
+                .map(Overdue::Batch)
+                .map_err(|error| Error::corrupt("an overdue batch's id", error)),
             DebtKind::Launch | DebtKind::Poll => from_item(row).map(Overdue::Run),
         };
         Self { sweeps, overdue }

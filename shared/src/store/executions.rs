@@ -11,6 +11,7 @@ use ulid::Ulid;
 
 use crate::{
     domain::{
+        batch::Refusal,
         callback::Callback,
         delivery::Delivery,
         error::Error,
@@ -29,6 +30,7 @@ use crate::{
             CALLBACK, GENERATION, IDEMPOTENCY, INPUT, OUTPUT, STATE, generation_key, key,
             subscription_key,
         },
+        marker,
         projection::Projection,
         write::{Transaction, transact},
     },
@@ -45,11 +47,11 @@ pub struct Input {
 
 /// A part with its expiry.
 #[derive(Serialize)]
-struct Kept<'a, T> {
+pub(super) struct Kept<'a, T> {
     #[serde(flatten)]
-    part: &'a T,
+    pub(super) part: &'a T,
     #[serde(skip_serializing_if = "Option::is_none")]
-    ttl: Option<i64>,
+    pub(super) ttl: Option<i64>,
 }
 
 /// What an `Idempotency-Key` was used for.
@@ -61,6 +63,9 @@ pub struct Idempotency {
     pub estimated_ms: Option<u64>,
     pub created_at: Timestamp,
     pub request_hash: String,
+    /// Of a start of a batch that was refused, which has no execution.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refusal: Option<Refusal>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ttl: Option<i64>,
 }
@@ -137,9 +142,13 @@ impl Executions {
                 estimated_ms: new.execution.estimated_ms,
                 created_at: new.execution.created_at,
                 request_hash: new.request_hash.to_owned(),
+                refusal: None,
                 ttl: kept,
             };
             items.push(self.put(item, IDEMPOTENCY, &idempotency)?);
+        }
+        if let Some(batch) = &new.execution.batch_id {
+            items.push(marker::put(&self.table, new.execution, batch)?);
         }
         let token = Ulid::generate().to_string();
         match transact(&self.client, &token, items, "store an execution").await? {
@@ -207,7 +216,7 @@ impl Executions {
         drop(self.batch(keys, None, Consistency::Eventual, "warm up").await);
     }
 
-    async fn part<T: DeserializeOwned>(
+    pub(super) async fn part<T: DeserializeOwned>(
         &self,
         id: &str,
         part: &str,
@@ -265,12 +274,24 @@ impl Executions {
 
     /// The rows of these runs, in one call for each hundred; those that are gone are left out.
     pub async fn find_all(&self, ids: &[ExecutionId]) -> Result<Vec<Execution>, Error> {
+        self.find_all_as(ids, Consistency::Eventual).await
+    }
+
+    /// The same as they stand now.
+    pub async fn find_all_fresh(&self, ids: &[ExecutionId]) -> Result<Vec<Execution>, Error> {
+        self.find_all_as(ids, Consistency::Strong).await
+    }
+
+    async fn find_all_as(
+        &self,
+        ids: &[ExecutionId],
+        consistency: Consistency,
+    ) -> Result<Vec<Execution>, Error> {
         let mut executions = Vec::new();
         for ids in ids.chunks(MAX_BATCH) {
             let keys = ids.iter().map(|id| key(id.as_str(), STATE)).collect();
             let projection = Some(Projection::of::<Execution>());
-            let (eventual, action) = (Consistency::Eventual, "read executions");
-            let items = self.batch(keys, projection, eventual, action).await?;
+            let items = self.batch(keys, projection, consistency, "read executions").await?;
             executions.extend(items.into_iter().filter_map(from_item_of_list));
         }
         executions.retain(|run: &Execution| is_live(run.ttl));

@@ -10,6 +10,7 @@ use crate::{
 pub(super) const STATE: &str = "state";
 pub(super) const INPUT: &str = "input";
 pub(super) const CALLBACK: &str = "callback";
+pub(super) const BATCH: &str = "batch";
 pub(super) const OUTPUT: &str = "output";
 pub(super) const IDEMPOTENCY: &str = "idem";
 

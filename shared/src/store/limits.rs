@@ -46,9 +46,9 @@ pub struct Limits {
     held: Arc<Mutex<Option<Held>>>,
 }
 
-/// A start that was counted.
+/// Starts that were counted: under which name, and how many.
 #[derive(Debug)]
-pub struct Counted(String);
+pub struct Counted(String, u32);
 
 /// A part of what one held request has.
 #[derive(Debug)]
@@ -74,15 +74,16 @@ impl Limits {
         Self { client, table, held: Arc::default() }
     }
 
-    /// Counts one start of this key in this minute, exactly over all functions; refuses when
-    /// `limit` of them are counted already.
-    pub async fn count_start(
+    /// Counts so many starts of this key in this minute, exactly over all functions, or none where that
+    /// would be more than `limit`.
+    pub async fn count_starts(
         &self,
         key: &Credential,
+        starts: u32,
         limit: u32,
         now: Timestamp,
     ) -> Result<Counted, Error> {
-        self.count(&format!("rate#{}", key.as_str()), limit, "starts", now).await
+        self.count(&format!("rate#{}", key.as_str()), starts, limit, "starts", now).await
     }
 
     /// Counts one replay, which takes none of the starts and has a limit of its own.
@@ -92,7 +93,9 @@ impl Limits {
         limit: u32,
         now: Timestamp,
     ) -> Result<(), Error> {
-        self.count(&format!("rate#replay#{}", key.as_str()), limit, "replays", now).await.map(drop)
+        self.count(&format!("rate#replay#{}", key.as_str()), 1, limit, "replays", now)
+            .await
+            .map(drop)
     }
 
     /// Counts one request that owes deliveries, likewise.
@@ -103,12 +106,13 @@ impl Limits {
         now: Timestamp,
     ) -> Result<(), Error> {
         let counter = format!("rate#delivery#{}", key.as_str());
-        self.count(&counter, limit, "deliveries", now).await.map(drop)
+        self.count(&counter, 1, limit, "deliveries", now).await.map(drop)
     }
 
     async fn count(
         &self,
         what: &str,
+        more: u32,
         limit: u32,
         counted: &'static str,
         now: Timestamp,
@@ -121,17 +125,17 @@ impl Limits {
             .table_name(&self.table)
             .key("execution_id", text(&name))
             .key("part", text("rate"))
-            .update_expression("SET #ttl = :ttl ADD n :one")
-            .condition_expression("(attribute_not_exists(n) AND :limit > :zero) OR n < :limit")
+            .update_expression("SET #ttl = :ttl ADD n :more")
+            .condition_expression("(attribute_not_exists(n) AND :room >= :zero) OR n <= :room")
             .expression_attribute_names("#ttl", "ttl")
-            .expression_attribute_values(":one", number(1))
+            .expression_attribute_values(":more", number(more))
             .expression_attribute_values(":zero", number(0))
-            .expression_attribute_values(":limit", number(limit))
+            .expression_attribute_values(":room", number(i64::from(limit) - i64::from(more)))
             .expression_attribute_values(":ttl", number(expiry(minute)))
             .write()
             .await;
         match updated {
-            Ok(_) => Ok(Counted(name)),
+            Ok(_) => Ok(Counted(name, more)),
             Err(error) if is_refused(&error) => {
                 let next_minute = Timestamp::from_millis((minute + 1) * MINUTE);
                 Err(Error::RateLimited {
@@ -145,14 +149,14 @@ impl Limits {
     }
 
     /// Takes the count back: the start was a replay, which is free.
-    pub async fn uncount_start(&self, counted: Counted) -> Result<(), Error> {
+    pub async fn uncount_starts(&self, counted: Counted) -> Result<(), Error> {
         self.client
             .update_item()
             .table_name(&self.table)
             .key("execution_id", text(counted.0))
             .key("part", text("rate"))
-            .update_expression("ADD n :minus_one")
-            .expression_attribute_values(":minus_one", number(-1))
+            .update_expression("ADD n :less")
+            .expression_attribute_values(":less", number(-i64::from(counted.1)))
             .write()
             .await
             .map_err(Error::aws("take back a counted start"))?;

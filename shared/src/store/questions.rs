@@ -158,7 +158,7 @@ impl Executions {
 
     /// All that a run has asked, without tokens and answers.
     pub async fn questions(&self, id: &ExecutionId) -> Result<Vec<Question>, Error> {
-        self.all(id, Projection::naming(TOLD), "list questions").await
+        self.query_questions(id, Projection::naming(TOLD), "list questions").await
     }
 
     /// Who has answered which question of a run.
@@ -169,7 +169,8 @@ impl Executions {
             answered_by: Option<Actor>,
         }
 
-        let questions = self.all(id, Projection::of::<Answered>(), "list answers").await?;
+        let questions =
+            self.query_questions(id, Projection::of::<Answered>(), "list answers").await?;
         let answered = questions.into_iter().filter_map(|it: Answered| {
             let actor = it.answered_by?;
             Some((it.question_id, actor))
@@ -178,7 +179,7 @@ impl Executions {
     }
 
     /// This of all questions of a run.
-    async fn all<T: DeserializeOwned>(
+    async fn query_questions<T: DeserializeOwned>(
         &self,
         id: &ExecutionId,
         Projection { expression, names }: Projection,

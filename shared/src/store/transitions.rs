@@ -9,7 +9,6 @@ use aws_sdk_dynamodb::{
     },
     types::{
         AttributeValue, Put, ReturnValue, ReturnValuesOnConditionCheckFailure, TransactWriteItem,
-        Update,
     },
 };
 use serde::Deserialize;
@@ -22,8 +21,9 @@ use crate::{
         error::Error,
         execution::Execution,
         id::ExecutionId,
+        launch_attempts::LaunchAttempts,
         outcome::Outcome,
-        protocol::{CLAIM_GRACE, Grounds, LaunchAttempts},
+        protocol::{CLAIM_GRACE, Grounds},
         question::QuestionState,
         status::{Rank, StopReason},
         time::Timestamp,
@@ -33,7 +33,8 @@ use crate::{
         executions::Executions,
         item::{from_item, number, text, to_item},
         key::{CALLBACK, IDEMPOTENCY, INPUT, STATE, key},
-        write::{Step, Transaction, Write, is_refused},
+        marker,
+        write::{Step, Transaction, Write, expire, is_refused},
     },
 };
 
@@ -300,6 +301,12 @@ impl Executions {
         if let Some(until) = after.kept_until.filter(|_| after.kept_until != before.kept_until) {
             others.extend(self.keep(after, until)?);
         }
+        if let Some(batch) = &after.batch_id
+            && before.position().rank < Rank::Presumed
+            && after.status.is_end()
+        {
+            others.push(marker::delete(&self.table, &after.execution_id, batch)?);
+        }
         for question in before.open_questions.difference(&after.open_questions) {
             let closed = QuestionState::Closed;
             others.push(self.close(&after.execution_id, question, closed, after.ttl)?);
@@ -346,17 +353,11 @@ impl Executions {
         if let Some(item) = &execution.idempotency_item {
             parts.push((item, IDEMPOTENCY));
         }
-        let keep = |(id, part): (&str, &str)| {
-            let update = Update::builder()
-                .table_name(&self.table)
-                .set_key(Some(key(id, part)))
-                .update_expression("SET #ttl = :ttl")
-                .expression_attribute_names("#ttl", "ttl")
-                .expression_attribute_values(":ttl", number(until.seconds()))
-                .build()
-                .map_err(|error| Error::corrupt("an expiry", error))?;
-            Ok(TransactWriteItem::builder().update(update).build())
-        };
-        parts.into_iter().map(keep).collect()
+        let kept = parts.into_iter().map(|(id, part)| expire(&self.table, id, part, until));
+        let mut kept = kept.collect::<Result<Vec<_>, Error>>()?;
+        if let Some(batch) = execution.batch_id.as_ref().filter(|_| !execution.status.is_end()) {
+            kept.push(marker::keep(&self.table, &execution.execution_id, batch, until)?);
+        }
+        Ok(kept)
     }
 }

@@ -11,11 +11,17 @@ use aws_sdk_dynamodb::{
         transact_write_items::TransactWriteItemsError,
         update_item::{UpdateItemError, UpdateItemOutput, builders::UpdateItemFluentBuilder},
     },
-    types::{AttributeValue, TransactWriteItem},
+    types::{AttributeValue, TransactWriteItem, Update},
 };
 use ulid::Ulid;
 
-use crate::{domain::error::Error, store::item::Item};
+use crate::{
+    domain::{error::Error, time::Timestamp},
+    store::{
+        item::{Item, number},
+        key::key,
+    },
+};
 
 /// What became of a conditional step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +52,24 @@ pub(super) fn found<R>(error: &SdkError<UpdateItemError, R>) -> Option<&Item> {
         UpdateItemError::ConditionalCheckFailedException(refused) => refused.item.as_ref(),
         _ => None,
     }
+}
+
+/// Has a part expire then.
+pub(super) fn expire(
+    table: &str,
+    id: &str,
+    part: &str,
+    until: Timestamp,
+) -> Result<TransactWriteItem, Error> {
+    let update = Update::builder()
+        .table_name(table)
+        .set_key(Some(key(id, part)))
+        .update_expression("SET #ttl = :ttl")
+        .expression_attribute_names("#ttl", "ttl")
+        .expression_attribute_values(":ttl", number(until.seconds()))
+        .build()
+        .map_err(|error| Error::corrupt("an expiry", error))?;
+    Ok(TransactWriteItem::builder().update(update).build())
 }
 
 /// What became of a transaction.

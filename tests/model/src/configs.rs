@@ -6,7 +6,7 @@ use relay::domain::{
 };
 
 use crate::{
-    delivery,
+    batch, delivery,
     flaw::Flaw,
     run::{
         self, Asks, Code, End,
@@ -192,5 +192,42 @@ pub fn flaws_of_deliveries() -> Vec<(Flaw, delivery::Config, &'static str)> {
         (Flaw::ShortLease, DELIVERY, after_success),
         (Flaw::FailureOwesNothing, DELIVERY, "what is owed is in the index of debts"),
         (Flaw::OwedByRepetition, again, "it is owed again as often as is asked"),
+    ]
+}
+
+const BATCH: batch::Config =
+    batch::Config { name: "batch", requests: 2, are_three: false, redrives: 0, may_refuse: false };
+
+/// A little of each kind.
+#[must_use]
+pub fn bounded_batches() -> Vec<batch::Config> {
+    vec![
+        BATCH,
+        batch::Config { name: "batch, refused", may_refuse: true, ..BATCH },
+        batch::Config { name: "batch, redriven", redrives: 1, ..BATCH },
+        batch::Config { name: "batch, three at once", are_three: true, ..BATCH },
+    ]
+}
+
+/// The same for longer.
+#[must_use]
+pub fn large_batches() -> Vec<batch::Config> {
+    vec![batch::Config {
+        name: "batch, all",
+        requests: 3,
+        are_three: true,
+        redrives: 2,
+        may_refuse: true,
+    }]
+}
+
+/// Each broken rule of a batch.
+#[must_use]
+pub fn flaws_of_batches() -> Vec<(Flaw, batch::Config, &'static str)> {
+    vec![
+        (Flaw::StartWithoutKey, BATCH, "each of its starts runs once"),
+        (Flaw::RefuseUnwritten, BATCH, "no run is left out of it"),
+        (Flaw::CompleteByOneLook, BATCH, "it is told once all of its runs have ended"),
+        (Flaw::CompleteTwice, BATCH, "it is told once"),
     ]
 }

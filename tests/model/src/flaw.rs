@@ -55,6 +55,14 @@ pub enum Flaw {
     ShortLease,
     /// A failed attempt owes nothing.
     FailureOwesNothing,
+    /// A repeated request of a batch starts its runs anew.
+    StartWithoutKey,
+    /// That a start of a batch is refused is not written under its key.
+    RefuseUnwritten,
+    /// A batch without a marker is complete, whether it was closed before that was seen or after.
+    CompleteByOneLook,
+    /// A batch is completed although it is complete.
+    CompleteTwice,
     /// A repeated write owes a delivery again that was delivered meanwhile.
     OwedByRepetition,
 }

@@ -1,6 +1,7 @@
 //! Models of the protocol, explored state by state. Their actions ask the rules of `relay` itself, so what
 //! is explored is what the functions do; see ARCHITECTURE.md, "The model".
 
+pub mod batch;
 pub mod configs;
 pub mod delivery;
 pub mod explore;

@@ -1,7 +1,11 @@
 //! A little of each kind, with every change, and each broken rule.
 
 use model::{
-    configs::{bounded_deliveries, bounded_runs, flaws_of_deliveries, flaws_of_runs, reached},
+    batch::Batch,
+    configs::{
+        bounded_batches, bounded_deliveries, bounded_runs, flaws_of_batches, flaws_of_deliveries,
+        flaws_of_runs, reached,
+    },
     delivery::Deliver,
     explore::{REACHED, explore_all, find_all},
     run::Run,
@@ -15,6 +19,21 @@ fn a_run_ends_as_its_agent_does_and_is_told_whatever_is_lost() {
 #[test]
 fn a_delivery_is_made_whatever_is_lost_and_not_again_after_its_success() {
     explore_all("delivery", bounded_deliveries().map(|it| Deliver::new(it, None)), 1);
+}
+
+#[test]
+fn a_batch_is_told_once_all_of_its_runs_have_ended_and_once() {
+    explore_all("batch", bounded_batches().into_iter().map(|it| Batch::new(it, None)), 1);
+}
+
+#[test]
+fn each_broken_rule_of_a_batch_is_found() {
+    find_all(
+        "flaw",
+        flaws_of_batches().into_iter().map(|(flaw, config, property)| {
+            (format!("{flaw:?}"), Batch::new(config, Some(flaw)), property)
+        }),
+    );
 }
 
 #[test]

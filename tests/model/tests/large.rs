@@ -3,7 +3,8 @@
 use std::{num::NonZeroUsize, thread::available_parallelism};
 
 use model::{
-    configs::{large_deliveries, large_runs},
+    batch::Batch,
+    configs::{large_batches, large_deliveries, large_runs},
     delivery::Deliver,
     explore::explore_all,
     run::Run,
@@ -13,5 +14,6 @@ use model::{
 fn nothing_is_found_in_tens_of_millions_of_states() {
     let threads = available_parallelism().map_or(1, NonZeroUsize::get);
     explore_all("run", large_runs().map(|it| Run::new(it, None)), threads);
+    explore_all("batch", large_batches().into_iter().map(|it| Batch::new(it, None)), threads);
     explore_all("delivery", large_deliveries().map(|it| Deliver::new(it, None)), threads);
 }

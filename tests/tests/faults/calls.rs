@@ -184,6 +184,12 @@ pub(crate) enum Scenario {
     Forgotten,
     /// Two subscriptions are told of its end besides, of which one wants no more.
     Gone,
+    /// It is the only one of a batch, which is told of.
+    Batched,
+    /// The same, and all its status events are lost.
+    BatchUnheard,
+    /// The same, and it is cancelled before its time has come.
+    BatchCancelled,
 }
 
 impl Scenario {
@@ -199,7 +205,12 @@ impl Scenario {
     pub(crate) const fn is_cancelled(self) -> bool {
         matches!(
             self,
-            Self::Cancelled | Self::Stopped | Self::Silent | Self::Hasty | Self::Forgotten
+            Self::Cancelled
+                | Self::Stopped
+                | Self::Silent
+                | Self::Hasty
+                | Self::Forgotten
+                | Self::BatchCancelled
         )
     }
 
@@ -224,6 +235,11 @@ impl Scenario {
                 | Self::Unhinted
                 | Self::Regiven
         )
+    }
+
+    /// Whether it is one of a batch.
+    pub(crate) const fn is_batched(self) -> bool {
+        matches!(self, Self::Batched | Self::BatchUnheard | Self::BatchCancelled)
     }
 
     /// Whether its agent says how far it is.
@@ -261,7 +277,9 @@ impl Scenario {
     pub(crate) const fn besides(self) -> &'static [(Call, Fault, Option<u64>)] {
         match self {
             Self::Unlaunched => &[(START_SEND, Fault::Failed, None)],
-            Self::Unheard | Self::Silent | Self::Hasty => &[(STATUS_FIND, Fault::Failed, None)],
+            Self::Unheard | Self::Silent | Self::Hasty | Self::BatchUnheard => {
+                &[(STATUS_FIND, Fault::Failed, None)]
+            }
             Self::Unasked => {
                 &[(STATUS_FIND, Fault::Failed, None), (DESCRIBE, Fault::Throttled, Some(3))]
             }
@@ -314,6 +332,13 @@ pub(crate) enum Request {
     ToolList,
     Trouble,
     ToolTrouble,
+    /// A run again.
+    Rerun,
+    ToolRerun,
+    /// A batch of which one start is refused, and what became of it.
+    StartBatch,
+    ToolBatch,
+    Batch,
     /// What an agent asks.
     Questions,
     ToolQuestions,
@@ -399,21 +424,35 @@ const STATUS_SEND: Call = delivery_message("status", "send");
 
 /// Of two starts with one key at once, one takes its count back. That cannot be brought about, and a
 /// start that stays counted costs no more.
-pub(crate) const BY_CHANCE: &[Call] =
-    &[update("start", "uncount", "ADD n :minus_one"), update("mcp", "uncount", "ADD n :minus_one")];
+///
+/// What closes a batch whose request has died, after ten minutes, and keeps one for longer than a day, is
+/// in `batches.rs`.
+pub(crate) const BY_CHANCE: &[Call] = &[
+    update("start", "uncount", "ADD n :less"),
+    update("mcp", "uncount", "ADD n :less"),
+    dynamodb("sweep", "batch: decided", "BatchGetItem").part("idem"),
+    dynamodb("sweep", "batch: refuse", "TransactWriteItems").part("idem").says(ACCEPT),
+    dynamodb("sweep", "batch: keep", "TransactWriteItems").part("batch").says("SET #ttl"),
+    update("sweep", "batch: close", "SET #items"),
+    update("sweep", "postpone a batch", "due_at = :until").part("batch"),
+    dynamodb("start", "batch: decided", "BatchGetItem").part("idem"),
+];
 
 /// What follows the answer of a receiver.
 pub(crate) const RECORD: Call = update("webhook", "record", "SET attempts = :attempts");
 
 const ACCEPT: &str = "attribute_not_exists(execution_id) OR #ttl";
 const ADVANCE: &str = "#rank = :rank";
+/// Of the markers of a batch.
+const OPEN: &str = "begins_with(part, :open)";
+const COMPLETE: &str = "SET completed_at";
 const PROGRESS: &str = "#progress < :progress";
 
 /// The calls that carry a run from its start to its callback.
 pub(crate) const RUNS: &[(Call, Scenario)] = &[
     (api_keys("authorizer", "find key"), Scenario::Completes),
     (agents("start", "find agent", "GetItem"), Scenario::Completes),
-    (update("start", "count", "ADD n :one"), Scenario::Completes),
+    (update("start", "count", "ADD n :more"), Scenario::Completes),
     (dynamodb("start", "accept", "TransactWriteItems").says(ACCEPT), Scenario::Completes),
     (dynamodb("start", "accept", "TransactWriteItems").says(ACCEPT), Scenario::Unkeyed),
     (START_SEND, Scenario::Completes),
@@ -424,7 +463,7 @@ pub(crate) const RUNS: &[(Call, Scenario)] = &[
     (update("start", "cancel: request", "cancel_requested_at"), Scenario::Cancelled),
     (launch_message("start", "cancel: send"), Scenario::Cancelled),
     (agents("mcp", "find agent", "GetItem"), Scenario::Enveloped),
-    (update("mcp", "count", "ADD n :one"), Scenario::Enveloped),
+    (update("mcp", "count", "ADD n :more"), Scenario::Enveloped),
     (dynamodb("mcp", "accept", "TransactWriteItems").says(ACCEPT), Scenario::Enveloped),
     (launch_message("mcp", "send"), Scenario::Enveloped),
     (update("mcp", "replay: count", "rate#replay"), Scenario::ReplayedEnveloped),
@@ -444,6 +483,43 @@ pub(crate) const RUNS: &[(Call, Scenario)] = &[
     (dynamodb("mcp", "task: find", "GetItem").part("output"), Scenario::AsksTask),
     (questions("mcp", "task: questions"), Scenario::AsksTask),
     (update("mcp", "task: store", "answer_hash = :hash"), Scenario::AsksTask),
+    (dynamodb("start", "batch: find", "GetItem").part("batch"), Scenario::Batched),
+    (update("start", "batch: count", "ADD n :more"), Scenario::Batched),
+    (
+        dynamodb("start", "batch: create", "TransactWriteItems").says("has_callback"),
+        Scenario::Batched,
+    ),
+    (dynamodb("start", "batch: known", "GetItem").part("idem"), Scenario::Batched),
+    (
+        dynamodb("start", "batch: accept", "TransactWriteItems").says("launch_before"),
+        Scenario::Batched,
+    ),
+    (update("start", "batch: close", "SET #items"), Scenario::Batched),
+    (launch_message("start", "batch: send").says("is_batch"), Scenario::Batched),
+    (dynamodb("start", "batch: cancel", "GetItem").part("batch"), Scenario::BatchCancelled),
+    (dynamodb("launch", "batch: find", "GetItem").part("batch"), Scenario::BatchCancelled),
+    (dynamodb("launch", "batch: open", "Query").says(OPEN), Scenario::BatchCancelled),
+    (dynamodb("launch", "batch: runs", "BatchGetItem").part("state"), Scenario::BatchCancelled),
+    (
+        dynamodb("launch", "batch: complete", "TransactWriteItems").says(COMPLETE),
+        Scenario::BatchCancelled,
+    ),
+    (
+        dynamodb("launch", "batch: advance", "TransactWriteItems").says(ADVANCE),
+        Scenario::BatchCancelled,
+    ),
+    (dynamodb("status", "batch: open", "Query").says(OPEN), Scenario::Batched),
+    (dynamodb("status", "batch: find", "GetItem").part("batch"), Scenario::Batched),
+    (dynamodb("status", "batch: runs", "BatchGetItem").part("state"), Scenario::Batched),
+    (dynamodb("status", "batch: complete", "TransactWriteItems").says(COMPLETE), Scenario::Batched),
+    (STATUS_END, Scenario::Batched),
+    (dynamodb("sweep", "batch: open", "Query").says(OPEN), Scenario::BatchUnheard),
+    (dynamodb("sweep", "batch: find", "GetItem").part("batch"), Scenario::BatchUnheard),
+    (dynamodb("sweep", "batch: runs", "BatchGetItem").part("state"), Scenario::BatchUnheard),
+    (
+        dynamodb("sweep", "batch: complete", "TransactWriteItems").says(COMPLETE),
+        Scenario::BatchUnheard,
+    ),
     (update("launch", "claim", "claimed_at"), Scenario::Completes),
     (dynamodb("launch", "input", "GetItem").part("input"), Scenario::Completes),
     (START_EXECUTION, Scenario::Completes),
@@ -563,6 +639,18 @@ pub(crate) const REQUESTS: &[(Call, Request)] = &[
     (update("start", "free a slot", "REMOVE held_until").of_anybody(), Request::HeldStart),
     (dynamodb("start", "watch", "GetItem").part("state"), Request::HeldStart),
     (dynamodb("start", "results", "GetItem").part("output"), Request::HeldStart),
+    (dynamodb("start", "rerun: find", "GetItem").part("state"), Request::Rerun),
+    (dynamodb("start", "rerun: input", "GetItem").part("input"), Request::Rerun),
+    (dynamodb("read", "batch", "GetItem").part("batch").of_anybody(), Request::Batch),
+    (dynamodb("mcp", "rerun: input", "GetItem").part("input"), Request::ToolRerun),
+    (dynamodb("mcp", "batch: find", "GetItem").part("batch").of_anybody(), Request::ToolBatch),
+    (
+        dynamodb("mcp", "batch: create", "TransactWriteItems").says("has_callback"),
+        Request::ToolBatch,
+    ),
+    (update("mcp", "batch: close", "SET #items"), Request::ToolBatch),
+    (dynamodb("mcp", "batch: refuse", "TransactWriteItems").says("refusal"), Request::ToolBatch),
+    (dynamodb("start", "batch: refuse", "TransactWriteItems").says("refusal"), Request::StartBatch),
     (dynamodb("start", "redeliver: find", "GetItem").part("state"), Request::Redeliver),
     (dynamodb("start", "redeliver: list", "Query").part("delivery"), Request::Redeliver),
     (dynamodb("start", "redeliver: read", "GetItem").part("delivery"), Request::Redeliver),

@@ -26,6 +26,7 @@ struct Asker {
     run: String,
     receiver: Receiver,
     subscription: String,
+    batch: String,
 }
 
 impl Asker {
@@ -38,8 +39,8 @@ impl Asker {
         };
         let agent = stack.agent(machine, json!({})).await;
         let receiver = Receiver::start().await;
-        let (run, subscription) = (String::new(), String::new());
-        let mut asker = Self { user, agent, run, receiver, subscription };
+        let (run, subscription, batch) = (String::new(), String::new(), String::new());
+        let mut asker = Self { user, agent, run, receiver, subscription, batch };
         asker.subscription = asker.subscribe().await;
         asker.run = asker.start(0, "first", &[]).await.text("execution_id");
         asker.user.wait_for(&asker.run, status).await;
@@ -56,6 +57,19 @@ impl Asker {
             "callback_url": self.receiver.url(),
         });
         self.user.post_with(&[headers, &[("idempotency-key", key)]].concat(), &body).await
+    }
+
+    /// Two starts, of which one is refused.
+    fn items(&self) -> Value {
+        json!([
+            {"agent_name": self.agent, "input_message": "x", "parameters": {"wait_seconds": 0}},
+            {"agent_name": "nobody", "input_message": "x"},
+        ])
+    }
+
+    async fn start_batch(&self, key: &str) -> Answer {
+        let (key, body) = ([("idempotency-key", key)], json!({"items": self.items()}).to_string());
+        self.user.send(Method::POST, "/v1/batches", &key, body).await
     }
 
     async fn subscribe(&self) -> String {
@@ -79,6 +93,10 @@ impl Asker {
                 self.run = started.text("execution_id");
             }
             Request::Unsubscribe => self.subscription = self.subscribe().await,
+            Request::Batch => {
+                let batch = self.start_batch(&format!("batch {turn}")).await;
+                self.batch = batch.text("batch_id");
+            }
             // The master secret is read once by each process.
             Request::Secret if !call.is_owned => {
                 recycle(&self.user.stack, "StartFunctionName").await;
@@ -112,6 +130,23 @@ impl Asker {
                 self.post("/v1/subscriptions", json!({"url": self.receiver.url()})).await
             }
             Request::Subscriptions => self.user.get("/v1/subscriptions").await,
+            Request::Rerun => {
+                let key = [("idempotency-key", turn.to_string())];
+                let key = key.each_ref().map(|(name, key)| (*name, key.as_str()));
+                self.user.send(Method::POST, &format!("{run}/rerun"), &key, "").await
+            }
+            Request::ToolRerun => {
+                let token = turn.to_string();
+                let arguments = json!({"execution_id": self.run, "client_token": token});
+                use_tool(&self.user, "rerun_agent", &arguments).await
+            }
+            Request::StartBatch => self.start_batch(&turn.to_string()).await,
+            Request::ToolBatch => {
+                let token = turn.to_string();
+                let arguments = json!({"items": self.items(), "client_token": token});
+                use_tool(&self.user, "start_agents", &arguments).await
+            }
+            Request::Batch => self.user.get(&format!("/v1/batches/{}", self.batch)).await,
             Request::Test => self.post(&format!("{subscription}/test"), json!({})).await,
             Request::Unsubscribe => self.user.send(Method::DELETE, &subscription, &[], "").await,
             Request::Secret => self.user.get("/v1/webhook-secret").await,
@@ -166,7 +201,7 @@ impl Asker {
             }
             // Whoever finds no slot is answered at once.
             Request::Held => *status == 200 && body["execution_id"] == self.run.as_str(),
-            Request::HeldStart | Request::ToolStart => {
+            Request::HeldStart | Request::ToolStart | Request::Rerun | Request::ToolRerun => {
                 [200, 202].contains(status) && body["execution_id"].is_string()
             }
             Request::Results | Request::EnvelopeResults => *status == 200 && body["result"] == "x",
@@ -181,6 +216,12 @@ impl Asker {
             Request::Subscriptions => {
                 *status == 200 && is_ours("subscriptions", "id", &self.subscription)
             }
+            Request::StartBatch | Request::ToolBatch => {
+                [200, 202].contains(status)
+                    && body["items"][0]["execution_id"].is_string()
+                    && body["items"][1]["error"]["status"] == 404
+            }
+            Request::Batch => *status == 200 && body["size"] == 2,
             Request::Test => *status == 202 && body["delivery_id"].is_string(),
             Request::Unsubscribe => [204, 404].contains(status),
             Request::Enable => *status == 200 && body["id"] == self.subscription.as_str(),

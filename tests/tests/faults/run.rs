@@ -10,7 +10,9 @@ use std::{
 use aws_sdk_dynamodb::types::AttributeValue;
 use e2e::{Answer, Stack, User, eventually, owes, receiver::Receiver};
 use futures_util::{StreamExt, stream};
-use relay::domain::{api_key::ApiKeyHash, time::Timestamp};
+use relay::domain::{
+    api_key::ApiKeyHash, batch_id::BatchId, idempotency_key::IdempotencyKey, time::Timestamp,
+};
 use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::{sync::OnceCell, time::timeout};
@@ -23,6 +25,9 @@ pub(crate) const SWEEPS: usize = 3;
 /// How often a request is made that is not accepted.
 const TRIES: usize = 8;
 
+/// The `Idempotency-Key` of each start.
+const ONCE: &str = "once";
+
 pub(crate) struct Run {
     pub(crate) user: User,
     pub(crate) agent: String,
@@ -34,6 +39,8 @@ pub(crate) struct Run {
     /// How many POSTs may result of its end's delivery. Each other has one.
     pub(crate) posts: RangeInclusive<usize>,
     pub(crate) id: String,
+    /// The batch that it is one of.
+    batch: String,
     /// How the requests were answered that were not accepted.
     pub(crate) refused: Vec<u16>,
     /// After how many sweeps nothing was owed any more.
@@ -82,6 +89,7 @@ impl Run {
             subscribers,
             posts,
             id,
+            batch: String::new(),
             refused,
             sweeps,
             progress,
@@ -90,9 +98,11 @@ impl Run {
     }
 
     /// What the calls that are made for this run mention.
-    pub(crate) fn owners(&self) -> [String; 4] {
+    pub(crate) fn owners(&self) -> [String; 5] {
         let key = ApiKeyHash::of(&self.user.key).to_hex();
-        [self.agent.clone(), self.user.id.clone(), key[..8].to_owned(), key]
+        let once = IdempotencyKey::parse(ONCE).unwrap().item(&self.user.id.clone().into());
+        let batch = BatchId::of_item(&once).to_string();
+        [self.agent.clone(), self.user.id.clone(), key[..8].to_owned(), key, batch]
     }
 
     /// Starts it as a workflow would: again, with the same key, until it is accepted.
@@ -125,7 +135,41 @@ impl Run {
         }
     }
 
+    /// All that there is of it: of its batch, the deliveries and what that owes.
+    async fn parts(&self) -> HashMap<String, Value> {
+        let stack = &self.user.stack;
+        let mut parts = stack.parts(&self.id).await;
+        if !self.batch.is_empty() {
+            let of_batch = stack.parts(&self.batch).await.into_iter();
+            parts.extend(of_batch.filter(|(part, _)| part != "callback"));
+        }
+        parts
+    }
+
+    async fn request_batch(&mut self) {
+        let wait = if self.scenario.is_cancelled() { 600 } else { 0 };
+        let item = json!({"input_message": "x", "parameters": {"wait_seconds": 0}});
+        let body = json!({
+            "agent_name": self.agent, "items": [item], "callback_url": self.receiver.url(),
+            "delay_seconds": wait,
+        })
+        .to_string();
+        let key = [("idempotency-key", ONCE)];
+        for _ in 0..TRIES {
+            let answer = self.user.send(Method::POST, "/v1/batches", &key, body.clone()).await;
+            if let Some(id) = answer.body["items"][0]["execution_id"].as_str() {
+                id.clone_into(&mut self.id);
+                self.batch = answer.text("batch_id");
+                return;
+            }
+            self.refused.push(answer.status);
+        }
+    }
+
     async fn request_start(&mut self) {
+        if self.scenario.is_batched() {
+            return self.request_batch().await;
+        }
         let wait = if self.scenario.is_cancelled() { 3600 } else { 0 };
         let message = match self.scenario {
             // Each is two characters of the output; an event takes 248 KB of them.
@@ -141,7 +185,7 @@ impl Run {
         }
         let key: &[_] = match self.scenario {
             Scenario::Unkeyed => &[],
-            _ => &[("idempotency-key", "once")],
+            _ => &[("idempotency-key", ONCE)],
         };
         for _ in 0..TRIES {
             let answer = match self.scenario {
@@ -161,7 +205,10 @@ impl Run {
 
     /// Asks for its end, until that is accepted.
     pub(crate) async fn cancel(&mut self) {
-        let path = format!("/v1/executions/{}/cancel", self.id);
+        let path = match self.scenario {
+            Scenario::BatchCancelled => format!("/v1/batches/{}/cancel", self.batch),
+            _ => format!("/v1/executions/{}/cancel", self.id),
+        };
         for _ in 0..TRIES {
             let answer = match self.scenario {
                 Scenario::Stopped => {
@@ -226,6 +273,10 @@ impl Run {
 
     /// Whether it runs, as far as anybody can know.
     pub(crate) async fn is_launched(&self) -> bool {
+        // It never is.
+        if self.scenario == Scenario::BatchCancelled {
+            return true;
+        }
         if matches!(self.scenario, Scenario::Silent | Scenario::Hasty) {
             return self.said().await.as_deref() == Some("RUNNING");
         }
@@ -238,7 +289,7 @@ impl Run {
         if self.id.is_empty() {
             return false;
         }
-        let parts = self.user.stack.parts(&self.id).await;
+        let parts = self.parts().await;
         let progress = parts.get("state").and_then(|state| state["progress"].as_u64());
         let progress = progress.unwrap_or_default();
         self.went_back |= progress < self.progress;
@@ -248,6 +299,7 @@ impl Run {
             |part: &Value| self.scenario != Scenario::Confirmed || part.get("due_at").is_none();
         parts.get("state").is_some_and(|state| state["status"] == self.scenario.end())
             && parts.values().all(|part| !owes(part) && is_looked_at(part))
+            && !parts.keys().any(|part| part.starts_with("open#"))
             && self.scenario.deliveries().contains(&deliveries.len())
             && deliveries.iter().all(|delivery| {
                 let is_given_up = !is_callback(delivery) && delivery["state"] == "undelivered";
@@ -266,7 +318,7 @@ impl Run {
         if let Some(odd) = self.refused.iter().find(|status| !(500..=599).contains(*status)) {
             wrong.push(format!("a request was answered with {odd}"));
         }
-        let parts = stack.parts(&self.id).await;
+        let parts = self.parts().await;
         if self.sweeps.is_none() {
             wrong.push(format!("still owed: {}", json!(parts)));
         }
@@ -362,8 +414,11 @@ impl Run {
     /// The `webhook-id` of each POST about this run.
     async fn posted(&self) -> Vec<String> {
         let received = self.receiver.received().await;
-        let about_us =
-            received.iter().filter(|post| post.body()["data"]["execution_id"] == self.id.as_str());
+        let about_us = received.iter().filter(|post| {
+            let data = &post.body()["data"];
+            let is_of_batch = !self.batch.is_empty() && data["batch_id"] == self.batch.as_str();
+            data["execution_id"] == self.id.as_str() || is_of_batch
+        });
         about_us.map(|post| post.header("webhook-id").to_owned()).collect()
     }
 
@@ -498,7 +553,8 @@ pub(crate) async fn settle(stack: &Stack, runs: &mut [&mut Run], pause: Duration
         let open: Vec<_> = runs
             .iter()
             .filter(|run| run.sweeps.is_none() && !run.id.is_empty())
-            .map(|run| run.id.clone())
+            .flat_map(|run| [run.id.clone(), run.batch.clone()])
+            .filter(|id| !id.is_empty())
             .collect();
         if open.is_empty() {
             return;

@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::domain::{
+    batch_id::BatchId,
     execution::Execution,
     id::{AgentName, ExecutionId},
     question::QuestionView,
@@ -78,6 +79,9 @@ pub struct Monitor {
         skip_serializing_if = "Option::is_none"
     )]
     pub start_at: Option<Timestamp>,
+    /// The batch that it is one of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch_id: Option<BatchId>,
     /// The run that this one repeats.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rerun_of: Option<ExecutionId>,
@@ -121,6 +125,7 @@ impl Monitor {
             tags: execution.tags,
             created_at: execution.created_at,
             start_at: execution.start_at,
+            batch_id: execution.batch_id,
             rerun_of: execution.rerun_of,
             started_at: execution.started_at,
             updated_at: execution.updated_at,

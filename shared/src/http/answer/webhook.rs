@@ -14,7 +14,7 @@ use crate::{
         subscription::DisabledView,
         time::Timestamp,
     },
-    http::answer::{monitor::shown_progress, results::Results},
+    http::answer::{batch::BatchView, monitor::shown_progress, results::Results},
 };
 
 /// The body. It is written as it stands here, and never as a tree, which would round the numbers of an
@@ -36,6 +36,7 @@ pub enum WebhookData {
     Results(Box<Results>),
     Report(AgentReportView),
     Disabled(DisabledView),
+    Batch(BatchView),
     Test(TestData),
 }
 
@@ -54,6 +55,9 @@ impl Webhook {
                 WebhookData::Report(AgentReportView::delivered(delivery))
             }
             (EventType::Disabled, Some(disabled)) => WebhookData::Disabled(disabled.clone().into()),
+            (EventType::BatchCompleted, _) if let Some(batch) = &delivery.batch => {
+                WebhookData::Batch(BatchView::told(batch))
+            }
             _ => match Results::delivered(delivery, outcome) {
                 Some(results) => WebhookData::Results(Box::new(results)),
                 None => {

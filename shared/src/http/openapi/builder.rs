@@ -7,8 +7,9 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     domain::{
+        batch_id::BatchId,
         id::{ExecutionId, SubscriptionId},
-        request::IdempotencyKey,
+        idempotency_key::IdempotencyKey,
     },
     http::{openapi::schema::simplify, problem::Problem},
 };
@@ -86,6 +87,7 @@ impl Document {
             .map(|name| {
                 let schema = match name {
                     "execution_id" => self.requests.subschema_for::<ExecutionId>(),
+                    "batch_id" => self.requests.subschema_for::<BatchId>(),
                     "subscription_id" => self.requests.subschema_for::<SubscriptionId>(),
                     _ => self.requests.subschema_for::<String>(),
                 };

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+pub(super) const BATCH_ID: &str = "mcp-batch-01k6m82fnbk6he8p6hq9b40e0c";
 pub(super) const EXECUTION_ID: &str = "mcp-echo-01m82fnbk6he8p6hq9b40e0c0s";
 
 pub(super) fn monitor() -> Value {

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use crate::{
     domain::{
+        batch_id::BatchId,
         id::AgentName,
         request::{RerunBody, StartBody},
         status::Status,
@@ -53,51 +54,7 @@ impl Document {
             .answers::<Results>(200, "The run ended within the `wait` of `Prefer`.", &results())
             .tells(200, "Location", "The URL of the run.", &json!({"type": "string"}))
             .refuses(&[Body, Permission, Id, State]);
-        let agent_name = self.requests.subschema_for::<AgentName>();
-        let list = self.operation(
-            "get",
-            "/v1/executions",
-            "listExecutions",
-            "List your runs, newest first.",
-        );
-        let list = list
-            .query("agent_name", "Only runs of this agent.", &json!(agent_name))
-            .query(
-                "limit",
-                "The maximum number of runs. The default is 20.",
-                &json!({"type": "integer", "minimum": 1, "maximum": ListRequest::MAX_LIMIT}),
-            )
-            .query("cursor", "The `next_cursor` of the previous page.", &json!({"type": "string"}))
-            .query("tag", "Only runs with this tag, as `key=value`.", &json!({"type": "string"}))
-            .query(
-                "created_after",
-                "Only runs that were created at this time or later.",
-                &json!({"type": "string", "format": "date-time"}),
-            )
-            .query(
-                "created_before",
-                "Only runs that were created before this time.",
-                &json!({"type": "string", "format": "date-time"}),
-            )
-            .query(
-                "owner",
-                "List another user's runs. Only for administrators.",
-                &json!({"type": "string", "minLength": 1, "maxLength": ListRequest::MAX_OWNER}),
-            )
-            .query(
-                "trouble",
-                "Only runs that failed or timed out, or that have an event that could not be delivered, ordered \
-                 by the time of the problem. For an administrator: those of all users, unless `owner` is given.",
-                &json!({"type": "boolean"}),
-            );
-        let statuses: Vec<_> = Status::ALL.iter().map(|status| status.as_str()).collect();
-        list.query(
-            "status",
-            "Only runs with this status.",
-            &json!({"type": "string", "enum": statuses}),
-        )
-        .answers::<ExecutionList>(200, "A page of runs.", &json!({"executions": [monitor()]}))
-        .refuses(&[Permission, Parameter]);
+        self.list();
         self.operation(
             "get",
             "/v1/executions/{execution_id}",
@@ -150,6 +107,62 @@ impl Document {
             &json!({"execution_id": EXECUTION_ID, "status": "cancelling"}),
         )
         .refuses(&[Permission, Id, State]);
+    }
+
+    fn list(&mut self) {
+        use Refuses::{Parameter, Permission};
+
+        let agent_name = self.requests.subschema_for::<AgentName>();
+        let batch_id = self.requests.subschema_for::<BatchId>();
+        let list = self.operation(
+            "get",
+            "/v1/executions",
+            "listExecutions",
+            "List your runs, newest first.",
+        );
+        let list = list
+            .query("agent_name", "Only runs of this agent.", &json!(agent_name))
+            .query(
+                "limit",
+                "The maximum number of runs. The default is 20.",
+                &json!({"type": "integer", "minimum": 1, "maximum": ListRequest::MAX_LIMIT}),
+            )
+            .query("cursor", "The `next_cursor` of the previous page.", &json!({"type": "string"}))
+            .query(
+                "batch_id",
+                "Only the runs of this batch, in the order of its items.",
+                &json!(batch_id),
+            )
+            .query("tag", "Only runs with this tag, as `key=value`.", &json!({"type": "string"}))
+            .query(
+                "created_after",
+                "Only runs that were created at this time or later.",
+                &json!({"type": "string", "format": "date-time"}),
+            )
+            .query(
+                "created_before",
+                "Only runs that were created before this time.",
+                &json!({"type": "string", "format": "date-time"}),
+            )
+            .query(
+                "owner",
+                "List another user's runs. Only for administrators.",
+                &json!({"type": "string", "minLength": 1, "maxLength": ListRequest::MAX_OWNER}),
+            )
+            .query(
+                "trouble",
+                "Only runs that failed or timed out, or that have an event that could not be delivered, ordered \
+                 by the time of the problem. For an administrator: those of all users, unless `owner` is given.",
+                &json!({"type": "boolean"}),
+            );
+        let statuses: Vec<_> = Status::ALL.iter().map(|status| status.as_str()).collect();
+        list.query(
+            "status",
+            "Only runs with this status.",
+            &json!({"type": "string", "enum": statuses}),
+        )
+        .answers::<ExecutionList>(200, "A page of runs.", &json!({"executions": [monitor()]}))
+        .refuses(&[Permission, Parameter]);
     }
 
     pub(super) fn inputs(&mut self) {

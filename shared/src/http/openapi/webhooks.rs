@@ -7,12 +7,13 @@ use crate::{
     domain::{event_type::EventType, subscription::DisabledView},
     http::{
         answer::{
+            batch::BatchView,
             results::Results,
             webhook::{AgentReportView, TestData},
         },
         openapi::{
             builder::Document,
-            examples::{EXECUTION_ID, results},
+            examples::{BATCH_ID, EXECUTION_ID, results},
         },
     },
 };
@@ -63,6 +64,16 @@ impl Document {
                     "A run was cancelled.",
                     self.answers.subschema_for::<Results>(),
                     ended("cancelled", "Cancelled", "the caller has cancelled it"),
+                ),
+                EventType::BatchCompleted => (
+                    "All runs of a batch have ended.",
+                    self.answers.subschema_for::<BatchView>(),
+                    json!({
+                        "batch_id": BATCH_ID, "status": "completed", "size": 3,
+                        "counts": {"completed": 2, "failed": 1},
+                        "created_at": "2026-01-31T09:00:00.000Z",
+                        "completed_at": "2026-01-31T09:00:04.100Z",
+                    }),
                 ),
                 EventType::Test => (
                     "A test of a subscription.",

@@ -3,7 +3,8 @@
 //! They follow `functions/{launch,status,sweep}` and `shared/src/service/settle.rs`, which see.
 
 use relay::domain::{
-    protocol::{Grounds, LaunchAttempts, Next, Poll, Reply, UnclaimedEnd},
+    launch_attempts::{LaunchAttempts, Next, Reply},
+    protocol::{Grounds, Poll, UnclaimedEnd},
     question::QuestionState,
     status::{Position, Rank, StopReason},
 };

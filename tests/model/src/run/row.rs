@@ -6,15 +6,13 @@ use relay::{
     domain::{
         execution::Execution,
         id::QuestionId,
+        moved::{event_of_move, moved},
         observation::Observation,
         protocol::{Facts, Grounds, Silence},
         question::QuestionState,
         status::{Position, Rank, Status, StopReason},
     },
-    service::{
-        agent_event::{with_question, without_question},
-        settle::{event_of_move, moved},
-    },
+    service::agent_event::{with_question, without_question},
 };
 use serde_json::json;
 
