@@ -523,11 +523,11 @@ def approval(author: Author) -> None:
 
 
 def fan_out(author: Author) -> None:
-    """Running twenty agents at once and gathering their results"""
-    messages = [f"Message {number}" for number in range(20)]
+    """Running fifty agents at once and gathering their results"""
+    messages = [f"Message {number}" for number in range(50)]
     answer = author.call("fan-out", {"messages": messages})
     results = [run["result"] for run in answer["results"]]
-    check("all twenty results are gathered, in their order", results == messages, answer)
+    check("all fifty results are gathered, in their order", results == messages, answer)
 
 
 def fails(author: Author, name: str, body: dict) -> None:

@@ -69,15 +69,49 @@ def start_and_wait(author: Author) -> None:
     check("nobody else sees by which tag the node knows it", "metadata" not in answer, answer)
 
 
-def three_items(author: Author) -> None:
-    """Starting three agents and waiting for them by one node"""
-    workflow = caller("three", "startAndWait", {"agentName": "echo", "message": "={{ $json.message }}", "options": {}})
+def many(name: str, parameters: str) -> dict:
+    """A workflow that has one node run an agent for each message, and wait for all of them."""
+    agent = "={{ $json.message === 'nobody' ? 'nobody' : 'echo' }}"
+    options = {"parameters": parameters}
+    given = {"agentName": agent, "message": "={{ $json.message }}", "options": options}
+    workflow = caller(name, "startAndWait", given)
     split = {"fieldToSplitOut": "body.messages", "include": "noOtherFields", "options": {"destinationFieldName": "message"}}
     insert(workflow, "Webhook", {"name": "Split", "type": "n8n-nodes-base.splitOut", "typeVersion": 1, "parameters": split})
-    author.add("three", workflow)
-    fails(author, "three", {"messages": ["One", "Two", "Three"]})
-    error = author.new_run("three", "error", [])["data"]["resultData"]["error"]
-    check("it says that it takes one at a time", "one item at a time" in error["message"], error["message"])
+    node_of(workflow, "Webhook")["parameters"]["responseMode"] = "onReceived"
+    workflow["nodes"] = [node for node in workflow["nodes"] if node["name"] != "Respond"]
+    workflow["connections"].pop("Run the agent", None)
+    return workflow
+
+
+def many_items(author: Author) -> None:
+    """Starting fifty agents and waiting for them by one node"""
+    author.add("fifty", many("fifty", '{"wait_seconds": 1}'))
+    messages = [str(number) for number in range(49)] + ["nobody"]
+    author.call("fifty", {"messages": messages})
+    run = author.new_run("fifty", "success", [])
+    given = outputs(run, "Run the agent")
+    told = [(it["status"], it.get("result")) for it in given]
+    right = [("completed", message) for message in messages[:-1]] + [("refused", None)]
+    check("each item has its result, in order", told == right, told)
+    turns = run["data"]["resultData"]["runData"]["Run the agent"]
+    pairs = [item["pairedItem"] for item in turns[-1]["data"]["main"][0]]
+    check("each is paired with its item", [it["item"] for it in pairs] == list(range(50)), pairs)
+    check("the workflow slept once", len(turns) == 1, len(turns))
+    author.call("fifty", {"messages": ["nobody", "nobody"]})
+    error = author.new_run("fifty", "error", [])["data"]["resultData"]["error"]
+    check("it fails at once where nothing runs", "agent not found" in error["message"], error["message"])
+
+
+def batch_and_restart(author: Author) -> None:
+    """Ending a batch while n8n restarts"""
+    author.add("restarted", many("restarted", '{"wait_seconds": 6}'))
+    author.call("restarted", {"messages": ["One", "Two", "Three"]})
+    author.new_run("restarted", "waiting", [])
+    author.n8n.kill()
+    author.n8n.start()
+    run = author.new_run("restarted", "success", [], seconds=150)
+    results = [it["result"] for it in outputs(run, "Run the agent")]
+    check("each item has its result", results == ["One", "Two", "Three"], results)
 
 
 def loop(author: Author) -> None:
@@ -266,4 +300,4 @@ def insert(workflow: dict, before: str, node: dict) -> None:
     workflow["connections"][before] = {"main": [[{"node": node["name"], "type": "main", "index": 0}]]}
 
 
-SCENARIOS = [start_and_wait, three_items, loop, operations, choices, trigger]
+SCENARIOS = [start_and_wait, many_items, batch_and_restart, loop, operations, choices, trigger]

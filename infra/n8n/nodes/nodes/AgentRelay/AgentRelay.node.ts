@@ -96,6 +96,7 @@ export class AgentRelay implements INodeType {
 	 */
 	async webhook(this: IWebhookFunctions): Promise<IWebhookResponseData> {
 		const { data } = this.getBodyData() as { data?: IDataObject };
+		if (typeof data?.batch_id === 'string') return await resumeBatch(this, data.batch_id);
 		const id = data?.execution_id;
 		if (typeof id !== 'string') return {};
 		const path = `/v1/executions/${encodeURIComponent(id)}/results`;
@@ -107,6 +108,26 @@ export class AgentRelay implements INodeType {
 		if (!isOurs || !ENDS.includes(String(results.status))) return {};
 		return { workflowData: [[{ json: results, pairedItem: { item: 0 } }]] };
 	}
+}
+
+/** The same when all of a batch have ended: each result belongs to the item that started it. */
+async function resumeBatch(
+	context: IWebhookFunctions,
+	batch: string,
+): Promise<IWebhookResponseData> {
+	const id = encodeURIComponent(batch);
+	const query = { batch_id: batch, limit: 1 };
+	const { executions } = await ask(context, 'GET', '/v1/executions', { query });
+	const [first] = executions as Array<{ tags?: IDataObject }>;
+	const { status } = await ask(context, 'GET', `/v1/batches/${id}`);
+	const isOurs = first?.tags?.[operations.WAITER] === waiting(context);
+	if (!isOurs || status !== 'completed') return {};
+	const results = await operations.getBatchResults(context, id);
+	const items = results.map(({ index, ...json }) => ({
+		json,
+		pairedItem: { item: index as number },
+	}));
+	return { workflowData: [items] };
 }
 
 /** Which run of which node of which execution is waiting, as `place` said it when it began. */
@@ -147,7 +168,7 @@ async function run(context: IExecuteFunctions, item: number): Promise<IDataObjec
 	}
 }
 
-/** All items of an execution have one resume URL, which the first callback uses up. */
+/** All items of an execution have one resume URL, which the first callback uses up: so many are one batch. */
 async function startAndWait(
 	context: IExecuteFunctions,
 	items: INodeExecutionData[],
@@ -159,17 +180,28 @@ async function startAndWait(
 			'This AI Agent cannot wait for a tool, so no agent was started: it needs an AI Agent of version 3 or later';
 		return [[{ json: { error }, pairedItem: { item: 0 } }]];
 	}
-	if (items.length > 1) {
+	if (items.length > operations.MOST_ITEMS) {
 		throw new NodeOperationError(
 			context.getNode(),
-			`Start and Wait takes one item at a time, and got ${items.length}`,
-			{
-				description:
-					'Put the node into a Loop Over Items, or start all with Start and look at them with Get Results',
-			},
+			`Start and Wait takes at most ${operations.MOST_ITEMS} items, and got ${items.length}`,
+			{ description: 'Put the node into a Loop Over Items with a batch size of 100' },
 		);
 	}
-	await operations.start(context, 0, operations.place(context));
+	if (items.length === 1) {
+		await operations.start(context, 0, operations.place(context));
+	} else {
+		const started = await operations.startBatch(context, items.length);
+		// Where nothing runs there is nothing to wait for.
+		if (started.every((item) => 'error' in item)) {
+			const refused = started.map((json, item) => ({
+				json: { status: 'refused', ...json },
+				pairedItem: { item },
+			}));
+			if (context.continueOnFail()) return [refused];
+			const { detail } = started[0]?.error as { detail: string };
+			throw new NodeOperationError(context.getNode(), `No agent was started: ${detail}`);
+		}
+	}
 	await context.putExecutionToWait(WAIT_INDEFINITELY);
 	return [items];
 }

@@ -1,10 +1,13 @@
-import type { IDataObject, IExecuteFunctions } from 'n8n-workflow';
+import type { IDataObject, IExecuteFunctions, IWebhookFunctions } from 'n8n-workflow';
 import { jsonParse, NodeOperationError } from 'n8n-workflow';
 
 import { ask } from '../shared/api';
 
 /** The tag by which a node that waits knows its own execution again. */
 export const WAITER = 'n8n_waiter';
+
+/** How many agents one batch starts at most. */
+export const MOST_ITEMS = 100;
 
 /** How many executions one page has at most. */
 const PAGE = 100;
@@ -34,6 +37,55 @@ export async function start(
 		body,
 		headers: { 'idempotency-key': key },
 	});
+}
+
+/** Starts an agent for each item, as one batch that calls back whoever waits for the workflow. */
+export async function startBatch(
+	context: IExecuteFunctions,
+	items: number,
+): Promise<IDataObject[]> {
+	const waiter = place(context);
+	const { delaySeconds, idempotencyKey, timeoutSeconds } = context.getNodeParameter(
+		'options',
+		0,
+		{},
+	);
+	const start = (item: number) => {
+		const { parameters, tags } = context.getNodeParameter('options', item, {});
+		return {
+			agent_name: context.getNodeParameter('agentName', item),
+			input_message: context.getNodeParameter('message', item),
+			parameters: json(context, item, 'Parameters', parameters ?? {}),
+			tags: json(context, item, 'Tags', tags ?? {}),
+		};
+	};
+	const body: IDataObject = {
+		items: Array.from({ length: items }, (_, item) => start(item)),
+		tags: { [WAITER]: waiter },
+		callback_url: context.evaluateExpression('{{ $execution.resumeUrl }}', 0),
+	};
+	if (delaySeconds) body.delay_seconds = delaySeconds;
+	if (timeoutSeconds) body.timeout_seconds = timeoutSeconds;
+	const accepted = await ask(context, 'POST', '/v1/batches', {
+		body,
+		headers: { 'idempotency-key': String(idempotencyKey || waiter) },
+	});
+	return accepted.items as IDataObject[];
+}
+
+/** What came of each item of a batch, in their order. */
+export async function getBatchResults(
+	context: IWebhookFunctions,
+	batch: string,
+): Promise<IDataObject[]> {
+	const found: IDataObject[] = [];
+	const query: IDataObject = {};
+	do {
+		const page = await ask(context, 'GET', `/v1/batches/${batch}/results`, { query });
+		found.push(...(page.results as IDataObject[]));
+		query.cursor = page.next_cursor;
+	} while (query.cursor);
+	return found;
 }
 
 /** Where in which execution of which workflow this is, the same for each retry. */
