@@ -40,14 +40,14 @@ pub(super) mod price {
 pub(super) mod ours {
     use super::Measured;
 
-    pub(in crate::cost) const AUTHORIZE: Measured = Measured { cpu_ms: 0.21, log_kb: 0.59 };
-    pub(in crate::cost) const POLL: Measured = Measured { cpu_ms: 0.25, log_kb: 0.41 };
-    pub(in crate::cost) const START: Measured = Measured { cpu_ms: 0.50, log_kb: 0.96 };
-    pub(in crate::cost) const LAUNCH: Measured = Measured { cpu_ms: 0.50, log_kb: 1.27 };
-    pub(in crate::cost) const RUNNING: Measured = Measured { cpu_ms: 0.53, log_kb: 0.64 };
-    pub(in crate::cost) const END: Measured = Measured { cpu_ms: 0.74, log_kb: 1.01 };
-    pub(in crate::cost) const WEBHOOK: Measured = Measured { cpu_ms: 0.64, log_kb: 1.12 };
-    pub(in crate::cost) const SWEEP: Measured = Measured { cpu_ms: 1.07, log_kb: 0.57 };
+    pub(in crate::cost) const AUTHORIZE: Measured = Measured { cpu_ms: 0.21, log_kb: 0.71 };
+    pub(in crate::cost) const POLL: Measured = Measured { cpu_ms: 0.25, log_kb: 0.47 };
+    pub(in crate::cost) const START: Measured = Measured { cpu_ms: 0.50, log_kb: 1.12 };
+    pub(in crate::cost) const LAUNCH: Measured = Measured { cpu_ms: 0.50, log_kb: 1.09 };
+    pub(in crate::cost) const RUNNING: Measured = Measured { cpu_ms: 0.53, log_kb: 0.73 };
+    pub(in crate::cost) const END: Measured = Measured { cpu_ms: 0.74, log_kb: 1.16 };
+    pub(in crate::cost) const WEBHOOK: Measured = Measured { cpu_ms: 0.64, log_kb: 1.33 };
+    pub(in crate::cost) const SWEEP: Measured = Measured { cpu_ms: 3.80, log_kb: 0.70 };
 }
 
 /// A server's in Python, which asks Step Functions, and logs nothing.
