@@ -85,7 +85,10 @@ impl Sweeper {
                 Ok(Reconciled::Repaired(Repair::Answer))
             }
             Overdue::Batch(id) => {
-                self.due.postpone(item, kind, now.plus(POLLED_EVERY), Some(sweeps)).await?;
+                let until = now.plus(POLLED_EVERY);
+                if self.due.postpone(item, kind, until, Some(sweeps)).await? == Step::Stale {
+                    return Ok(Reconciled::Elsewhere);
+                }
                 let looked = Box::pin(self.settle.batches().look_after(&id))
                     .await
                     .map(|()| Reconciled::Checked);
