@@ -118,6 +118,16 @@ mod tests {
         }
     }
 
+    /// A batch keeps its refusals in one item (400 KB), whatever path of its parameters each names.
+    #[test]
+    fn a_hundred_refusals_fit_into_an_item() {
+        let long = "é".repeat(120_000);
+        let refusal = || Refusal::from(Problem::of(&Error::invalid(long.clone(), long.clone())));
+        let refusals: Vec<_> = std::iter::repeat_with(refusal).take(100).collect();
+
+        assert!(serde_json::to_vec(&refusals).unwrap().len() < 200_000);
+    }
+
     #[test]
     fn a_problem_names_the_field() {
         let response = respond(&Error::invalid("input_message", "must not be empty"));
