@@ -1,5 +1,5 @@
 """Runs ministack with three things put right: what its IAM reads of a BatchGetItem, what its DynamoDB says that a write
-consumes, and the task tokens of the branches of its Parallel states.
+consumes, and the task tokens of the branches of its Parallel states. And with RedriveExecution, of ministack_redrive.
 
 Its IAM takes a call's condition keys from the top of its body. A batch names there only tables, and in each what it
 asks for, so that on its own it is taken to ask for everything.
@@ -10,6 +10,8 @@ import json
 
 from ministack.core import iam_actions
 from ministack.services import dynamodb, stepfunctions
+
+from ministack_redrive import add_redrive
 
 WRITES = {"PutItem", "UpdateItem", "DeleteItem", "TransactWriteItems"}
 
@@ -57,6 +59,7 @@ if __name__ == "__main__":
     read_batches(iam_actions.dynamodb_service_context)
     say_what_is_consumed(dynamodb.handle_request)
     keep_branches_apart(stepfunctions._run_sub_machine)
+    add_redrive()
     from ministack import app  # It looks up what it serves when it is imported.
 
     app.main()

@@ -143,6 +143,7 @@ impl settle::Settle {
             rights: Rights::from_env(aws)?,
             bus: Bus::new(&aws.config, env::required("EVENT_BUS_NAME")?),
             webhook_queue: Queue::new(aws.sqs.clone(), env::required("WEBHOOK_QUEUE_URL")?),
+            launch_queue: Queue::new(aws.sqs.clone(), env::required("LAUNCH_QUEUE_URL")?),
             retention: env::days("RETENTION_DAYS")?.max(MIN_RETENTION),
             event_overdue: env::seconds("NEWS_OVERDUE_SECONDS")?,
             delivery_overdue: env::seconds("DELIVERY_OVERDUE_SECONDS")?,

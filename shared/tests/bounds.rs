@@ -94,6 +94,7 @@ fn caller() -> Caller {
         permissions: grants.iter().map(String::as_str).chain(["*:*"]).collect(),
         user_id,
         rate_limit: 60,
+        max_concurrent: None,
         expires_at: Some(Timestamp::now()),
         arrival: Arrival::default(),
     }

@@ -203,10 +203,15 @@ impl Stack {
 
     /// The reverse.
     pub async fn empty(&self, line: &str) {
+        self.forget(&format!("rate#deliveries-{line}"), "rate").await;
+    }
+
+    /// Deletes an item.
+    pub async fn forget(&self, id: &str, part: &str) {
         let delete = self.dynamodb.delete_item().table_name(self.output("ExecutionsTable"));
         delete
-            .key("execution_id", AttributeValue::S(format!("rate#deliveries-{line}")))
-            .key("part", AttributeValue::S("rate".to_owned()))
+            .key("execution_id", AttributeValue::S(id.to_owned()))
+            .key("part", AttributeValue::S(part.to_owned()))
             .send()
             .await
             .unwrap();

@@ -18,6 +18,7 @@ use relay::{
         id::{ExecutionId, SubscriptionId, UserId},
         json::Json,
         outcome::Outcome,
+        pool::{Pool, Slot},
         protocol::{self, CLAIM_GRACE, Grounds},
         question::{Answer, Ask, Question, QuestionState},
         status::{Position, Rank, Status, StopReason},
@@ -32,6 +33,7 @@ use relay::{
         item::to_item,
         limits::Limits,
         questions::QuestionWrite,
+        slots::SlotClaim,
         subscriptions::Subscriptions,
         transitions::Claim,
         trouble::TroubleAfter,
@@ -452,6 +454,57 @@ async fn a_run_is_claimed_when_the_rule_says_so() {
             let claim = executions.claim(&run.execution_id).await.unwrap();
             let is_claimed = matches!(claim, Claim::Claimed(..));
             assert_eq!(is_claimed, run.facts().may_be_claimed(Timestamp::now()), "{run:?}");
+        }))
+        .await;
+    }
+}
+
+/// With what it takes, and only so.
+#[tokio::test]
+async fn a_run_that_takes_slots_is_claimed_with_them_where_the_rule_says_so() {
+    let stack = Stack::connect().await;
+    let (executions, now) = (stack.executions(), Timestamp::now());
+    let mut runs = Vec::new();
+    for rank in Rank::ALL {
+        for claimed_at in [None, Some(now)] {
+            for late in [false, true] {
+                for cancel_requested_at in [None, Some(now)] {
+                    for start_at in [None, Some(now), Some(now.plus(HOUR))] {
+                        for redrive_requested_at in [None, Some(now)] {
+                            runs.push(Execution {
+                                claimed_at,
+                                start_at,
+                                launch_before: if late { now } else { now.plus(HOUR) },
+                                cancel_requested_at,
+                                redrive_requested_at,
+                                wait_order: Some(now),
+                                debt: None,
+                                ..at(&queued(&new_id()), Position { redrive_count: 0, rank })
+                            });
+                        }
+                    }
+                }
+            }
+        }
+    }
+    for chunk in runs.chunks(48) {
+        join_all(chunk.iter().map(async |run| {
+            store(&stack, run).await;
+            let claim = executions.claim(&run.execution_id).await.unwrap();
+            let now = Timestamp::now();
+            let again = run.claimed_at.is_some() && run.facts().may_be_claimed(now);
+            assert_eq!(matches!(claim, Claim::Claimed(..)), again, "{run:?}");
+            let slot = Slot {
+                pool: Pool::from(format!("slots#{}", run.execution_id)),
+                name: "0".to_owned(),
+            };
+            let claim = executions.claim_with(run, vec![slot.clone()], now.plus(HOUR)).await;
+            let is_claimed = matches!(claim.unwrap(), SlotClaim::Claimed(..));
+            assert_eq!(is_claimed, run.takes_slots(now), "{run:?}");
+            if is_claimed {
+                let claim = executions.claim_with(run, vec![slot], now.plus(HOUR)).await.unwrap();
+                assert!(matches!(claim, SlotClaim::Refused), "{run:?}: it has them");
+            }
         }))
         .await;
     }

@@ -123,6 +123,7 @@ const OPERATIONS: &[(&str, Needs)] = &[
     ("getExecution", Grant("view:echo")),
     ("getResults", Grant("view:echo")),
     ("rerunExecution", Grant("execute:echo")),
+    ("redriveExecution", Grant("execute:echo")),
     ("startBatch", Grant("execute:echo")),
     ("getBatch", Grant("view:echo")),
     ("getBatchResults", Grant("view:echo")),
@@ -255,6 +256,7 @@ async fn operate(user: &User, operation: &str, run: &str, batch: &str) -> u16 {
             (Method::POST, "/v1/executions".to_owned(), body)
         }
         "rerunExecution" => (Method::POST, format!("{path}/rerun"), Value::Null),
+        "redriveExecution" => (Method::POST, format!("{path}/redrive"), Value::Null),
         "startBatch" => {
             let body = json!({"items": [{"agent_name": "echo", "input_message": "x"}]});
             (Method::POST, "/v1/batches".to_owned(), body)

@@ -40,6 +40,9 @@ pub(crate) struct Context {
     expires_at: Option<String>,
     permissions: String,
     rate_limit: String,
+    /// Of a key alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_concurrent: Option<String>,
 }
 
 /// The one text for which API Gateway answers 401; any other error is a 500
@@ -118,7 +121,15 @@ fn allow(method_arn: &str, identity: Identity) -> ApiGatewayCustomAuthorizerResp
     policy_document.statement = vec![statement];
 
     let mut response = ApiGatewayCustomAuthorizerResponse::default();
-    let Identity { user_id, credential, lineage, expires_at, permissions, rate_limit } = identity;
+    let Identity {
+        user_id,
+        credential,
+        lineage,
+        expires_at,
+        permissions,
+        rate_limit,
+        max_concurrent,
+    } = identity;
     response.principal_id = Some(user_id.to_string());
     response.policy_document = policy_document;
     response.context = Context {
@@ -130,6 +141,7 @@ fn allow(method_arn: &str, identity: Identity) -> ApiGatewayCustomAuthorizerResp
         // A list of texts always serialises.
         permissions: serde_json::to_string(&permissions).unwrap_or_default(),
         rate_limit: rate_limit.to_string(),
+        max_concurrent: max_concurrent.map(|most| most.to_string()),
     };
     response
 }

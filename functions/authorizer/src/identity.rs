@@ -16,13 +16,23 @@ pub(crate) struct Identity {
     pub(crate) expires_at: Option<Timestamp>,
     pub(crate) permissions: Vec<String>,
     pub(crate) rate_limit: u32,
+    /// Of a key.
+    pub(crate) max_concurrent: Option<u32>,
 }
 
 impl Identity {
     pub(crate) fn of_key(hash: &ApiKeyHash, key: ApiKey) -> Self {
         let lineage = Credential::from(key.lineage(hash));
-        let ApiKey { user_id, permissions, rate_limit, .. } = key;
+        let ApiKey { user_id, permissions, rate_limit, max_concurrent, .. } = key;
         let credential = Credential::of_key(hash);
-        Self { user_id, credential, lineage, expires_at: None, permissions, rate_limit }
+        Self {
+            user_id,
+            credential,
+            lineage,
+            expires_at: None,
+            permissions,
+            rate_limit,
+            max_concurrent,
+        }
     }
 }

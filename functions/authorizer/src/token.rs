@@ -122,6 +122,7 @@ impl Tokens {
             user_id,
             permissions: self.permissions(&claims),
             rate_limit: self.rate_limit,
+            max_concurrent: None,
         })
     }
 

@@ -1,6 +1,9 @@
 //! Launch queue → `StartExecution`, with the input and the state machine frozen at the start.
 
 mod handler;
+mod launcher;
+mod redrive;
+mod turn;
 
 use aws_lambda_events::sqs::SqsEvent;
 use lambda_runtime::{Error, LambdaEvent, run, service_fn};
@@ -13,6 +16,7 @@ use relay::{
         telemetry,
     },
     service::settle::Settle,
+    store::agents::Agents,
 };
 
 #[tokio::main(flavor = "current_thread")]
@@ -21,9 +25,10 @@ async fn main() -> Result<(), Error> {
     let _metrics = telemetry::attach_metrics();
 
     let aws = Aws::from_env()?;
-    let launcher = &handler::Launcher {
+    let launcher = &launcher::Launcher {
         settle: Settle::from_env(&aws)?,
         step_functions: StepFunctions::new(&aws.config),
+        agents: Agents::new(aws.dynamodb.clone(), env::required("AGENTS_TABLE")?),
         queue: Queue::new(aws.sqs.clone(), env::required("LAUNCH_QUEUE_URL")?),
         launch_overdue: env::seconds("LAUNCH_OVERDUE_SECONDS")?,
     };

@@ -57,6 +57,10 @@ pub(crate) struct StartArguments {
     /// `delay_seconds`.
     #[serde(default)]
     pub(crate) start_at: Option<String>,
+    /// Where executions wait for the agent: how many seconds earlier this one counts as started, at most
+    /// 3600.
+    #[serde(default)]
+    pub(crate) priority: Option<u32>,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]

@@ -130,6 +130,7 @@ async fn start(
         wait_seconds,
         delay_seconds,
         start_at,
+        priority,
     } = arguments;
     let wait = wait_seconds.unwrap_or_default();
     let key = token(client_token.as_deref())?;
@@ -138,6 +139,7 @@ async fn start(
         callback_url,
         delay_seconds,
         start_at,
+        priority,
         ..StartBody::new(agent_name, input_message)
     };
     let accepted = services.start.start(caller, body, key.as_ref()).await;

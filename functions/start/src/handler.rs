@@ -26,6 +26,7 @@ use relay::{
 
 const START: &str = "/v1/executions";
 const RERUN: &str = "/v1/executions/{execution_id}/rerun";
+const REDRIVE: &str = "/v1/executions/{execution_id}/redrive";
 const BATCH: &str = "/v1/batches";
 const CANCEL_BATCH: &str = "/v1/batches/{batch_id}/cancel";
 const CANCEL: &str = "/v1/executions/{execution_id}/cancel";
@@ -56,6 +57,7 @@ pub(crate) fn operation(request: &Request) -> &'static str {
     match gateway::route(request) {
         START => "start_agent",
         RERUN => "rerun_agent",
+        REDRIVE => "redrive_agent",
         BATCH => "start_agents",
         CANCEL_BATCH => "stop_agents",
         CANCEL => "stop_agent",
@@ -82,6 +84,10 @@ impl Api {
             CANCEL_BATCH => {
                 let id = gateway::batch_id(request)?;
                 Ok(reply::reply(202, &self.change.cancel_batch(&caller, &id).await?))
+            }
+            REDRIVE => {
+                let id = gateway::execution_id(request)?;
+                Ok(reply::reply(202, &self.change.redrive(&caller, &id).await?))
             }
             CANCEL => {
                 let id = gateway::execution_id(request)?;

@@ -55,7 +55,8 @@ pub(crate) fn is_over(kind: DebtKind, sweeps: u32, is_readable: bool) -> bool {
         | DebtKind::Answer
         | DebtKind::Delivery
         | DebtKind::Poll
-        | DebtKind::Batch => sweeps >= MOST_FAILURES,
+        | DebtKind::Batch
+        | DebtKind::Line => sweeps >= MOST_FAILURES,
     }
 }
 

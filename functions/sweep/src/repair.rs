@@ -6,6 +6,7 @@ use relay::{
     aws::{
         failure,
         queue::{DeliveryMessage, LaunchMessage},
+        telemetry::{self, RunMetric},
     },
     domain::{
         batch::POLLED_EVERY,
@@ -14,12 +15,14 @@ use relay::{
         execution::Execution,
         id::ExecutionId,
         observation::Observation,
+        pool::Pool,
         protocol::{Grounds, Poll, held_for},
         status::{LONGEST_RUN, Rank, Status},
         time::Timestamp,
     },
     service::settle::Settled,
     store::{
+        batch::Consistency,
         due::{DueItem, Found, Overdue},
         write::Step,
     },
@@ -92,6 +95,14 @@ impl Sweeper {
                 let looked = Box::pin(self.settle.batches().look_after(&id))
                     .await
                     .map(|()| Reconciled::Checked);
+                self.take_back(item, sweeps, looked).await
+            }
+            Overdue::Line(line) => {
+                let until = now.plus(self.launch_overdue);
+                if self.due.postpone(item, kind, until, Some(sweeps)).await? == Step::Stale {
+                    return Ok(Reconciled::Elsewhere);
+                }
+                let looked = Box::pin(self.look_after_line(&line, now)).await;
                 self.take_back(item, sweeps, looked).await
             }
             Overdue::Delivery { user, leased_until } => {
@@ -251,11 +262,36 @@ impl Sweeper {
         Ok(Reconciled::Repaired(Repair::Stop))
     }
 
+    /// Has the first of a line go on, should there be room: a hint of that may have been lost.
+    async fn look_after_line(&self, line: &Pool, now: Timestamp) -> Result<Reconciled, Error> {
+        let executions = &self.settle.executions;
+        let Some(first) = executions.first_in_line(line, 1).await?.pop() else {
+            executions.close_line(line).await?;
+            return Ok(Reconciled::Checked);
+        };
+        let id = first.execution_id;
+        if let Some(run) = executions.find(&id, Consistency::Eventual).await?
+            && run.line.as_ref() == Some(line)
+        {
+            let for_ms = now.millis_since(run.wanted_at());
+            telemetry::record(&id, &run.agent_name, RunMetric::Waiting { for_ms });
+            let message = LaunchMessage::freeing(id, vec![line.clone()]);
+            self.launch_queue.enqueue_hint(&message, &run.user_id, Duration::ZERO).await;
+        }
+        Ok(Reconciled::Checked)
+    }
+
     async fn launch(&self, run: &Execution, now: Timestamp) -> Reconciled {
         match run.facts().message_delay(now) {
+            // It waits for others, and is not overdue.
+            Some(Duration::ZERO) if run.line.is_some() => {
+                self.hint_launch(run, Duration::ZERO).await;
+                Reconciled::Elsewhere
+            }
             Some(Duration::ZERO) => {
                 self.hint_launch(run, Duration::ZERO).await;
-                Reconciled::Queued { age_ms: now.millis_since(run.wanted_at()) }
+                let since = run.redrive_requested_at.unwrap_or(run.wanted_at());
+                Reconciled::Queued { age_ms: now.millis_since(since) }
             }
             // It is early, and not overdue.
             Some(wait) => {

@@ -7,15 +7,15 @@ use aws_sdk_sfn::{
     Client,
     types::{EncryptionConfiguration, EncryptionType},
 };
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, value_parser};
 use relay::{
     domain::{
         agent::{Agent, AgentStatus, StateMachineArn},
         id::AgentName,
         json::{document::without_mark, surrogate::mend},
-        time,
+        pool, time,
     },
-    store::write::Step,
+    store::{agents::Agents, write::Step},
 };
 use serde_json::json;
 
@@ -37,6 +37,10 @@ pub(crate) enum Command {
     Import(Import),
     /// Stop accepting starts of an agent. Its runs continue; `put` activates it again.
     Deactivate { name: AgentName },
+    /// Start no more runs of an agent. Starts are accepted, and wait.
+    Pause { name: AgentName },
+    /// Start an agent's runs again, within a minute.
+    Resume { name: AgentName },
 }
 
 #[derive(Debug, Args)]
@@ -60,6 +64,12 @@ pub(crate) struct Put {
     /// The estimated cost of a run.
     #[arg(long, value_name = "DOLLARS", value_parser = cost)]
     cost_estimate: Option<f64>,
+    /// How many of its runs may go on at once. The others wait.
+    #[arg(long, value_name = "RUNS", value_parser = value_parser!(u32).range(1..=i64::from(pool::MOST)))]
+    max_concurrent: Option<u32>,
+    /// The same of one user's runs.
+    #[arg(long, value_name = "RUNS", value_parser = value_parser!(u32).range(1..=i64::from(pool::MOST)))]
+    max_concurrent_per_user: Option<u32>,
     /// File with a JSON Schema for the parameters of a start. Use - for standard input.
     #[arg(long, value_name = "FILE")]
     parameters_schema: Option<String>,
@@ -91,7 +101,30 @@ pub(crate) async fn run(stack: &Stack, command: Command) -> anyhow::Result<Reply
             let text = format!("Agent {name} is inactive. Starts are refused within a minute.");
             Reply::new(&json!({"agent_name": name, "status": AgentStatus::Inactive}), text)
         }
+        Command::Pause { name } => {
+            let text = format!(
+                "Agent {name} is paused. Starts wait from now on, or within a minute; what was accepted before may \
+                 still start."
+            );
+            pause(&agents, &name, true, text).await
+        }
+        Command::Resume { name } => {
+            let text = format!("Agent {name} is resumed. What waits is started within a minute.");
+            pause(&agents, &name, false, text).await
+        }
     }
+}
+
+async fn pause(
+    agents: &Agents,
+    name: &AgentName,
+    paused: bool,
+    text: String,
+) -> anyhow::Result<Reply> {
+    if agents.pause(name, paused).await? == Step::Stale {
+        bail!("there is no agent {name}");
+    }
+    Reply::new(&json!({"agent_name": name, "paused": paused}), text)
 }
 
 fn declared(put: Put) -> anyhow::Result<Agent> {
@@ -113,6 +146,9 @@ fn declared(put: Put) -> anyhow::Result<Agent> {
         average_execution_time: None,
         cost_estimate: put.cost_estimate,
         parameters_schema: schema.transpose()?,
+        max_concurrent: put.max_concurrent,
+        max_concurrent_per_user: put.max_concurrent_per_user,
+        paused: false,
     })
 }
 
@@ -148,23 +184,32 @@ async fn list(stack: &Stack) -> anyhow::Result<Reply> {
         .map(|agent| {
             [
                 agent.agent_name.to_string(),
-                agent.status.as_str().to_owned(),
+                if agent.paused { "paused" } else { agent.status.as_str() }.to_owned(),
                 agent.version.clone(),
                 agent
                     .average_ms()
                     .map(time::seconds)
                     .map_or_else(String::new, |it| format!("{it:.1} s")),
+                at_once(agent),
                 agent.state_machine_arn.as_str().to_owned(),
                 truncated(&output::plain(&agent.description), 60),
             ]
         })
         .collect();
-    let titles = ["AGENT", "STATUS", "VERSION", "AVERAGE", "STATE MACHINE", "DESCRIPTION"];
+    let titles =
+        ["AGENT", "STATUS", "VERSION", "AVERAGE", "AT ONCE", "STATE MACHINE", "DESCRIPTION"];
     let mut lines = vec![table(titles, &rows)];
     for agent in agents.iter().filter(|agent| agent.status == AgentStatus::Active) {
         lines.extend(warning(stack, agent).await);
     }
     Reply::new(&BTreeMap::from([("agents", agents)]), lines.join("\n"))
+}
+
+/// How many runs may go on at once, and of one user.
+fn at_once(agent: &Agent) -> String {
+    let of_user = agent.max_concurrent_per_user.map(|most| format!("{most} per user"));
+    let of_all = agent.max_concurrent.map(|most| most.to_string());
+    of_all.into_iter().chain(of_user).collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]

@@ -72,8 +72,13 @@ pub(crate) async fn run(stack: &Stack, import: Import) -> anyhow::Result<Reply> 
     let mut results = Vec::new();
     for Chosen { place, name, version, row } in newest(rows) {
         let checked = async {
-            let agent = agent(stack, row?)?;
+            let mut agent = agent(stack, row?)?;
             check(stack, &agent).await?;
+            // No registry in the field has limits: they are ours, and stay.
+            if let Some(known) = agents.find(&agent.agent_name).await? {
+                agent.max_concurrent = known.max_concurrent;
+                agent.max_concurrent_per_user = known.max_concurrent_per_user;
+            }
             if !import.dry_run {
                 agents.put(&agent).await?;
             }
@@ -271,6 +276,9 @@ fn agent(stack: &Stack, row: Row) -> anyhow::Result<Agent> {
         average_execution_time: None,
         cost_estimate: row.cost_estimate,
         parameters_schema: row.parameters_schema,
+        max_concurrent: None,
+        max_concurrent_per_user: None,
+        paused: false,
     })
 }
 

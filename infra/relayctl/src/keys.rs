@@ -12,6 +12,7 @@ use relay::{
         caller::Grant,
         error::Error,
         id::UserId,
+        pool,
         subscription::Listed,
         time::Timestamp,
     },
@@ -73,6 +74,9 @@ pub(crate) struct Create {
     /// The maximum number of starts per minute.
     #[arg(long, default_value_t = 60)]
     rate_limit: u32,
+    /// How many runs of its user may go on at once. The others wait.
+    #[arg(long, value_name = "RUNS", value_parser = value_parser!(u32).range(1..=i64::from(pool::MOST)))]
+    max_concurrent: Option<u32>,
     /// Days for which the key is valid.
     #[arg(long, default_value_t = 90, value_parser = value_parser!(u32).range(1..=MOST_DAYS))]
     days: u32,
@@ -95,17 +99,25 @@ fn user_id(text: &str) -> Result<UserId, &'static str> {
 pub(crate) async fn run(stack: &Stack, command: Command) -> anyhow::Result<Reply> {
     let keys = stack.keys()?;
     match command {
-        Command::Create(Create { user, permissions, rate_limit, days, managed }) => {
+        Command::Create(Create {
+            user: user_id,
+            permissions,
+            rate_limit,
+            max_concurrent,
+            days,
+            managed,
+        }) => {
             let permissions = permissions.iter().map(Grant::to_string).collect();
+            let of = Allowed { user_id, permissions, rate_limit, max_concurrent };
             if managed {
                 // As long as the keys that take its place.
                 let overlap: u32 = stack.number("KeyOverlapDays")?;
                 let rotation: u32 = stack.number("KeyRotationDays")?;
                 let end = in_days(rotation + 2 * overlap);
-                let key = create(&keys, user, permissions, rate_limit, end, None).await?;
+                let key = create(&keys, of, end, None).await?;
                 return manage(stack, &keys, &key, rotation).await;
             }
-            let key = create(&keys, user, permissions, rate_limit, in_days(days), None).await?;
+            let key = create(&keys, of, in_days(days), None).await?;
             shown_once(&key, &[])
         }
         Command::List { user } => list(&keys, user.as_deref()).await,
@@ -171,12 +183,18 @@ pub(crate) struct NewKey {
     row: ApiKey,
 }
 
+/// Whose a key is, and what it may do.
+pub(crate) struct Allowed {
+    pub(crate) user_id: UserId,
+    pub(crate) permissions: Vec<String>,
+    pub(crate) rate_limit: u32,
+    pub(crate) max_concurrent: Option<u32>,
+}
+
 /// Stores a key of 256 random bits, as its hash.
 pub(crate) async fn create(
     keys: &ApiKeys,
-    user_id: UserId,
-    permissions: Vec<String>,
-    rate_limit: u32,
+    Allowed { user_id, permissions, rate_limit, max_concurrent }: Allowed,
     expires_at: Timestamp,
     lineage: Option<String>,
 ) -> anyhow::Result<NewKey> {
@@ -191,6 +209,7 @@ pub(crate) async fn create(
         user_id,
         permissions,
         rate_limit,
+        max_concurrent,
         created_at: Timestamp::now(),
         expires_at: Some(expires_at),
         revoked_at: None,
@@ -263,7 +282,7 @@ fn shown_once(key: &NewKey, notes: &[String]) -> anyhow::Result<Reply> {
 fn shown(hash: &ApiKeyHash, key: &ApiKey) -> Value {
     json!({
         "key_id": hash.key_id(), "user_id": key.user_id, "permissions": key.permissions,
-        "rate_limit": key.rate_limit, "created_at": key.created_at.rfc3339(),
+        "rate_limit": key.rate_limit, "max_concurrent": key.max_concurrent, "created_at": key.created_at.rfc3339(),
         "expires_at": key.expires_at.map(Timestamp::rfc3339),
         "revoked_at": key.revoked_at.map(Timestamp::rfc3339),
         "state": state(key),
@@ -295,11 +314,13 @@ async fn list(keys: &ApiKeys, user: Option<&str>) -> anyhow::Result<Reply> {
                 minute(key.created_at),
                 key.expires_at.map_or_else(|| "never".to_owned(), minute),
                 key.rate_limit.to_string(),
+                key.max_concurrent.map_or_else(String::new, |most| most.to_string()),
                 key.permissions.join(" "),
             ]
         })
         .collect();
-    let titles = ["KEY", "USER", "STATE", "CREATED", "EXPIRES", "STARTS/MIN", "PERMISSIONS"];
+    let titles =
+        ["KEY", "USER", "STATE", "CREATED", "EXPIRES", "STARTS/MIN", "AT ONCE", "PERMISSIONS"];
     let json: Vec<_> = wanted.iter().map(|(hash, key)| shown(hash, key)).collect();
     Reply::new(&json!({"keys": json}), table(titles, &rows))
 }
@@ -317,8 +338,9 @@ async fn rotate(
     // The new one first: whatever fails then, its user is not locked out.
     let first = old.lineage(&hash);
     let lineage = Some(first.clone());
-    let ApiKey { user_id, permissions, rate_limit, .. } = old;
-    let new = create(keys, user_id, permissions, rate_limit, in_days(days), lineage).await?;
+    let ApiKey { user_id, permissions, rate_limit, max_concurrent, .. } = old;
+    let of = Allowed { user_id, permissions, rate_limit, max_concurrent };
+    let new = create(keys, of, in_days(days), lineage).await?;
     let until = in_days(overlap_days);
     let handed_over = match first.parse() {
         Ok(first) => keys.hand_over(&first, &new.hash).await,

@@ -58,6 +58,9 @@ pub(crate) enum Command {
     /// Start runs again, named by their ids or selected by the filters: each as a new run with the same
     /// input, on the agent as it is now, and without a callback.
     Rerun(Many),
+    /// Continue runs from where they failed, timed out or were cancelled, by Step Functions' redrive; named by
+    /// their ids or selected by the filters.
+    Redrive(Many),
     /// Redeliver an event whose delivery has ended. `show` lists the delivery ids.
     Redeliver { id: ExecutionId, delivery_id: String },
 }
@@ -95,6 +98,14 @@ pub(crate) async fn run(stack: &Stack, command: Command, as_json: bool) -> anyho
             many::each(stack, many, "start again", async |id| {
                 let accepted = start.rerun(&operator(), id, RerunBody::default(), None).await?;
                 Ok(accepted.receipt.execution_id.into())
+            })
+            .await
+        }
+        Command::Redrive(many) => {
+            let change = stack.change()?;
+            many::each(stack, many, "redrive", async |id| {
+                change.redrive(&operator(), id).await?;
+                Ok("being redriven".to_owned())
             })
             .await
         }

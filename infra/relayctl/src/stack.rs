@@ -176,6 +176,7 @@ pub(crate) fn operator() -> Caller {
         lineage: Credential::from("relayctl".to_owned()),
         permissions: ["*:*"].into_iter().collect::<Permissions>(),
         rate_limit: u32::MAX,
+        max_concurrent: None,
         expires_at: None,
         arrival: Arrival::default(),
     }

@@ -237,6 +237,41 @@ async fn an_agent_that_could_not_run_is_refused_and_one_put_again_keeps_what_was
 }
 
 #[tokio::test]
+async fn limits_are_set_and_shown_and_an_import_leaves_them() {
+    let stack = Stack::connect().await;
+    let machine = stack.output("EchoMachineArn");
+    let name = unique("agent");
+    let put = ["agents", "put", &name, "--machine", machine];
+    let limits = ["--max-concurrent", "7", "--max-concurrent-per-user", "3"];
+    RELAYCTL.told(&[&put[..], &limits].concat()).await;
+    RELAYCTL.told(&["agents", "pause", &name]).await;
+    let listed = RELAYCTL.told(&["agents", "list"]).await;
+    let line = listed.lines().find(|line| line.contains(&name)).unwrap();
+    assert!(line.contains("paused") && line.contains("7, 3 per user"), "{line}");
+
+    let row = json!([{"agent_name": name, "state_machine_arn": machine}]).to_string();
+    assert!(RELAYCTL.with(&["agents", "import", "-"], &row, &[]).await.ok);
+    let row = agent_row(&stack, &name).await.unwrap();
+    assert_eq!((&row["max_concurrent"], &row["paused"]), (&json!(7), &json!(true)));
+
+    RELAYCTL.told(&["agents", "resume", &name]).await;
+    RELAYCTL.told(&put).await;
+    let row = agent_row(&stack, &name).await.unwrap();
+    assert_eq!((row.get("max_concurrent"), &row["paused"]), (None, &json!(false)));
+    for wrong in ["0", "1001", "-1", "many"] {
+        let said = RELAYCTL.run(&[&put[..], &["--max-concurrent", wrong]].concat()).await;
+        assert!(!said.ok, "{wrong}");
+    }
+    assert!(!RELAYCTL.run(&["agents", "pause", &unique("nobody")]).await.ok);
+
+    let create = ["keys", "create", "--user", &name, "--max-concurrent", "2", "--json"];
+    let key = RELAYCTL.run(&create).await.json();
+    let key_id = key["key_id"].as_str().unwrap();
+    let rotated = RELAYCTL.run(&["keys", "rotate", key_id, "--json"]).await.json();
+    assert_eq!((&key["max_concurrent"], &rotated["max_concurrent"]), (&json!(2), &json!(2)));
+}
+
+#[tokio::test]
 async fn the_rows_of_a_registry_in_the_field_become_agents() {
     let stack = Stack::connect().await;
     let machine = stack.output("EchoMachineArn");
@@ -454,6 +489,16 @@ async fn many_runs_are_changed_at_once_after_asking() {
     assert_eq!(again, failed);
     let none = rerun(&["--yes", "--json", "--agent", "echo"]);
     assert_eq!(RELAYCTL.run(&none).await.json(), json!({"runs": []}));
+
+    let redrive = ["runs", "redrive", &failed[0], &failed[1], "--yes", "--json"];
+    let redriven = RELAYCTL.run(&redrive).await.json();
+    for (run, id) in redriven["runs"].as_array().unwrap().iter().zip(&failed) {
+        assert_eq!(run["done"], "being redriven");
+        eventually("a redrive", async || {
+            (user.monitor(id).await.body["redrive_count"] == 1).then_some(())
+        })
+        .await;
+    }
 
     // One that has ended stops no other.
     let later = json!({"agent_name": "echo", "input_message": "x", "delay_seconds": 600});

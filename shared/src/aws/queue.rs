@@ -19,6 +19,7 @@ use crate::{
         delivery::Delivery,
         error::Error,
         id::{ExecutionId, QuestionId, UserId},
+        pool::Pool,
     },
 };
 
@@ -32,17 +33,26 @@ pub struct LaunchMessage {
     /// It is a batch, whose runs may all have ended.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_batch: bool,
+    /// Those who wait for a slot of these may go on: it has ended, or waits there itself.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub freed: Vec<Pool>,
 }
 
 impl LaunchMessage {
     #[must_use]
     pub const fn of(execution_id: ExecutionId) -> Self {
-        Self { execution_id, question_id: None, is_batch: false }
+        Self { execution_id, question_id: None, is_batch: false, freed: Vec::new() }
     }
 
     #[must_use]
     pub const fn answering(execution_id: ExecutionId, question_id: QuestionId) -> Self {
-        Self { execution_id, question_id: Some(question_id), is_batch: false }
+        Self { execution_id, question_id: Some(question_id), is_batch: false, freed: Vec::new() }
+    }
+
+    /// "There may be room in these pools", by a run that has something to do with it.
+    #[must_use]
+    pub const fn freeing(execution_id: ExecutionId, freed: Vec<Pool>) -> Self {
+        Self { execution_id, question_id: None, is_batch: false, freed }
     }
 
     #[must_use]

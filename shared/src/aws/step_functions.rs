@@ -6,6 +6,7 @@ use aws_sdk_sfn::{
     error::ProvideErrorMetadata,
     operation::{
         describe_execution::{DescribeExecutionError, DescribeExecutionOutput},
+        redrive_execution::RedriveExecutionError,
         send_task_success::SendTaskSuccessError,
         start_execution::StartExecutionError,
         stop_execution::StopExecutionError,
@@ -16,6 +17,7 @@ use aws_sdk_sfn::{
 use crate::{
     aws::{
         connection::{OnDemand, on_demand},
+        failure,
         preconnect::Preconnect,
     },
     domain::{
@@ -27,8 +29,12 @@ use crate::{
         protocol::Grounds,
         status::Status,
         time::Timestamp,
+        truncated,
     },
 };
+
+/// How much is kept of why a redrive is refused.
+const MAX_REASON: usize = 500;
 
 #[derive(Debug, Clone)]
 pub struct StepFunctions(OnDemand<Client>);
@@ -73,6 +79,14 @@ impl Started {
             Self::Refused { .. } => Reply::Refused,
         }
     }
+}
+
+/// What came of `RedriveExecution`.
+#[derive(Debug)]
+pub enum Redriven {
+    Accepted,
+    /// The reason, by Step Functions' word, or that we may not.
+    Refused(String),
 }
 
 /// What came of `SendTaskSuccess`.
@@ -164,6 +178,36 @@ impl StepFunctions {
                 Ok(())
             }
             Err(error) => Err(Error::aws("stop an execution")(error)),
+        }
+    }
+
+    /// Has a run go on from where it failed. Repeating it within 15 minutes is harmless, by the redrive that it
+    /// is to be.
+    pub async fn redrive(&self, execution: &Execution) -> Result<Redriven, Error> {
+        let redriven = self
+            .0
+            .redrive_execution()
+            .execution_arn(execution.execution_arn())
+            .client_token(format!("redrive-{}", execution.redrive_count + 1))
+            .send()
+            .await;
+        let Err(error) = redriven else { return Ok(Redriven::Accepted) };
+        match error.as_service_error() {
+            Some(
+                refusal @ (RedriveExecutionError::ExecutionNotRedrivable(_)
+                | RedriveExecutionError::ExecutionDoesNotExist(_)
+                | RedriveExecutionError::InvalidArn(_)
+                | RedriveExecutionError::ValidationException(_)),
+            ) => {
+                let reason = refusal.message().or_else(|| refusal.code());
+                let reason = reason.unwrap_or("Step Functions refused the redrive");
+                Ok(Redriven::Refused(truncated::chars(reason, MAX_REASON).to_owned()))
+            }
+            _ if is_denial(error.code()) => {
+                failure::log(&Error::aws("redrive an execution")(error));
+                Ok(Redriven::Refused("agent-relay may not redrive this execution".to_owned()))
+            }
+            _ => Err(Error::aws("redrive an execution")(error)),
         }
     }
 

@@ -194,6 +194,9 @@ struct RunRecord {
     /// From its acceptance to its start in Step Functions.
     #[metrics(unit = Millisecond)]
     agent_time_to_launch: Option<u64>,
+    /// How long the first of a line has waited for a slot.
+    #[metrics(unit = Millisecond)]
+    agent_waiting_age: Option<u64>,
     /// From the event to the response of its receiver.
     #[metrics(unit = Millisecond)]
     callback_latency: Option<u64>,
@@ -204,6 +207,7 @@ struct RunRecord {
 pub enum RunMetric {
     Started,
     Launched { after_ms: u64 },
+    Waiting { for_ms: u64 },
     CalledBack { after_ms: u64 },
     ResultsRetrieved,
 }
@@ -214,6 +218,7 @@ pub fn record(id: &ExecutionId, agent: &AgentName, metric: RunMetric) {
     match metric {
         RunMetric::Started => record.agent_execution_started = Some(1),
         RunMetric::Launched { after_ms } => record.agent_time_to_launch = Some(after_ms),
+        RunMetric::Waiting { for_ms } => record.agent_waiting_age = Some(for_ms),
         RunMetric::CalledBack { after_ms } => record.callback_latency = Some(after_ms),
         RunMetric::ResultsRetrieved => record.agent_results_retrieved = Some(1),
     }
@@ -250,6 +255,7 @@ impl RunRecord {
             agent_execution_failed: None,
             agent_execution_duration: None,
             agent_time_to_launch: None,
+            agent_waiting_age: None,
             callback_latency: None,
         }
     }

@@ -103,6 +103,15 @@ pub struct Agent {
     /// A JSON Schema that a start's `parameters` must satisfy, as it was written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parameters_schema: Option<Json>,
+    /// How many of its runs go on at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_concurrent: Option<u32>,
+    /// The same of one user's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_concurrent_per_user: Option<u32>,
+    /// Its starts are accepted, and wait.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub paused: bool,
 }
 
 impl Agent {

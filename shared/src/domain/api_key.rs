@@ -71,6 +71,9 @@ pub struct ApiKey {
     pub permissions: Vec<String>,
     #[serde(default = "default_rate_limit")]
     pub rate_limit: u32,
+    /// How many runs of its user go on at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_concurrent: Option<u32>,
     pub created_at: Timestamp,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Timestamp>,
@@ -115,6 +118,7 @@ mod tests {
             user_id: "someone".to_owned().into(),
             permissions: vec![],
             rate_limit: 60,
+            max_concurrent: None,
             created_at: Timestamp::from_millis(0),
             expires_at: expires_at.map(Timestamp::from_millis),
             revoked_at: revoked_at.map(Timestamp::from_millis),

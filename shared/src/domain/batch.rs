@@ -65,6 +65,10 @@ pub struct BatchBody {
     pub start_at: Option<String>,
     /// As for a start.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(max = crate::domain::request::MAX_PRIORITY))]
+    pub priority: Option<u32>,
+    /// As for a start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = crate::domain::request::MAX_TIMEOUT))]
     pub timeout_seconds: Option<u32>,
     /// As for a start.
@@ -103,6 +107,7 @@ impl BatchBody {
             tags: None,
             delay_seconds: None,
             start_at: None,
+            priority: None,
             timeout_seconds: None,
             queue_timeout_seconds: None,
         }
@@ -134,6 +139,7 @@ impl BatchBody {
                 tags: Some(tags).filter(|tags| !tags.is_empty()),
                 delay_seconds: self.delay_seconds,
                 start_at: self.start_at.clone(),
+                priority: self.priority,
                 timeout_seconds: self.timeout_seconds,
                 queue_timeout_seconds: self.queue_timeout_seconds,
                 ..StartBody::new(agent.cloned().unwrap_or_default(), item.input_message.clone())

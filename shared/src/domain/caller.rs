@@ -199,6 +199,8 @@ pub struct Caller {
     pub permissions: Permissions,
     /// Starts a minute.
     pub rate_limit: u32,
+    /// How many runs of its user go on at once.
+    pub max_concurrent: Option<u32>,
     /// When a token ends. A key's end is looked up.
     pub expires_at: Option<Timestamp>,
     /// By which way the request has come. Whoever has a callback made looks at it.

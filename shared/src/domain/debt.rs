@@ -18,11 +18,13 @@ pub enum DebtKind {
     Delivery,
     /// A batch that is not complete.
     Batch,
+    /// A line of runs that wait for a slot.
+    Line,
 }
 
 impl DebtKind {
-    pub const ALL: [Self; 5] =
-        [Self::Launch, Self::Poll, Self::Answer, Self::Delivery, Self::Batch];
+    pub const ALL: [Self; 6] =
+        [Self::Launch, Self::Poll, Self::Answer, Self::Delivery, Self::Batch, Self::Line];
 
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -32,6 +34,7 @@ impl DebtKind {
             Self::Answer => "answer",
             Self::Delivery => "delivery",
             Self::Batch => "batch",
+            Self::Line => "line",
         }
     }
 
@@ -44,7 +47,7 @@ impl DebtKind {
             Self::Launch | Self::Delivery => 8,
             Self::Poll => 4,
             Self::Answer => 2,
-            Self::Batch => 1,
+            Self::Batch | Self::Line => 1,
         }
     }
 
@@ -58,7 +61,7 @@ impl DebtKind {
     pub const fn is_of_a_run(self) -> bool {
         match self {
             Self::Launch | Self::Poll => true,
-            Self::Answer | Self::Delivery | Self::Batch => false,
+            Self::Answer | Self::Delivery | Self::Batch | Self::Line => false,
         }
     }
 }

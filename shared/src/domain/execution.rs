@@ -15,6 +15,7 @@ use crate::domain::{
     event_type::EventType,
     id::{AgentName, ExecutionId, QuestionId, UserId},
     loops::Hops,
+    pool::{Pool, Slot, WaitsFor},
     protocol::Facts,
     status::{Position, Rank, Status, StopReason},
     time::Timestamp,
@@ -23,6 +24,11 @@ use crate::domain::{
 /// How far the clock of Step Functions may be behind the one that dated the row, and ahead of ours.
 const CLOCK_LAG: Duration = Duration::from_mins(5);
 pub const CLOCK_LEAD: Duration = Duration::from_secs(5);
+
+/// For how long after its end an execution can be redriven, and how often
+/// (<https://docs.aws.amazon.com/step-functions/latest/dg/redrive-executions.html>).
+const REDRIVABLE_FOR: Duration = Duration::from_hours(14 * 24);
+const MOST_REDRIVES: u32 = 1_000;
 
 /// The `state` part of an execution: small, and all that monitor and list read.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -78,6 +84,20 @@ pub struct Execution {
     pub start_at: Option<Timestamp>,
     /// An unclaimed run is not started after this.
     pub launch_before: Timestamp,
+    /// Of a run that takes slots, its place in a line: when it was to be started, less its priority.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wait_order: Option<Timestamp>,
+    /// How many runs of its user go on at once, as its key has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_max_concurrent: Option<u32>,
+    /// The line in which it waits for a slot: with its place the key of an index.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub line: Option<Pool>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waits_for: Option<WaitsFor>,
+    /// What it holds from its claim to its end.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub slots: Vec<Slot>,
     /// How often Step Functions could not take the launch yet.
     #[serde(default)]
     pub launch_delays: u32,
@@ -87,6 +107,15 @@ pub struct Execution {
     /// Who has asked for the end first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cancelled_by: Option<Actor>,
+    /// When somebody asked for its end to be redriven, which has not come about yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub redrive_requested_at: Option<Timestamp>,
+    /// Who has asked for that last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub redriven_by: Option<Actor>,
+    /// Why Step Functions has refused that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub redrive_refusal: Option<String>,
     /// Who has started it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_by: Option<Actor>,
@@ -147,6 +176,37 @@ impl Execution {
         self.start_at.unwrap_or(self.created_at)
     }
 
+    /// Whether it is to go on, but only with the slots that it takes.
+    #[must_use]
+    pub fn takes_slots(&self, now: Timestamp) -> bool {
+        let facts = self.facts();
+        let is_unclaimed = self.claimed_at.is_none() && facts.may_be_claimed(now);
+        let takes_any = self.wait_order.is_some() && self.slots.is_empty();
+        takes_any && (is_unclaimed || facts.is_to_be_redriven())
+    }
+
+    /// Why its end cannot be redriven; `None` where it can, as far as we know.
+    #[must_use]
+    pub fn not_redrivable(&self, now: Timestamp) -> Option<&'static str> {
+        match (self.position().rank, self.status) {
+            (Rank::Queued | Rank::Running, _) => Some("the execution has not ended"),
+            // Step Functions knows nothing of it.
+            (Rank::Presumed, _) => Some("the execution was never started, or is lost: rerun it"),
+            (Rank::Ended, Status::Completed) => Some("the execution has completed"),
+            (Rank::Ended, _) if self.redrive_count >= MOST_REDRIVES => {
+                Some("the execution was redriven 1,000 times")
+            }
+            (Rank::Ended, _) if self.ended_at().plus(REDRIVABLE_FOR) <= now => {
+                Some("the execution ended more than 14 days ago: rerun it")
+            }
+            (Rank::Ended, _) => None,
+        }
+    }
+
+    fn ended_at(&self) -> Timestamp {
+        self.completed_at.unwrap_or(self.updated_at)
+    }
+
     /// What the rules of [`crate::domain::protocol`] ask of it.
     #[must_use]
     pub fn facts(&self) -> Facts {
@@ -155,12 +215,14 @@ impl Execution {
             claimed_at: self.claimed_at,
             start_at: self.start_at,
             launch_before: self.launch_before,
+            waits: self.line.is_some(),
             is_cancelled: self.cancel_requested_at.is_some(),
             deadline: self.deadline,
             sequence: self.sequence,
             started_at: self.started_at,
             updated_at: self.updated_at,
             due_at: self.due_at,
+            is_redrive_requested: self.redrive_requested_at.is_some(),
         }
     }
 
@@ -178,8 +240,13 @@ impl Execution {
     /// cannot wait stands apart from what is only a question of whether it still runs.
     #[must_use]
     pub fn debt_kind_until(&self, due_at: Timestamp) -> DebtKind {
-        let is_to_stop = !self.status.is_end() && self.facts().to_stop(due_at).is_some();
-        if self.status == Status::Queued || is_to_stop { DebtKind::Launch } else { DebtKind::Poll }
+        let facts = self.facts();
+        let is_to_stop = !self.status.is_end() && facts.to_stop(due_at).is_some();
+        if self.status == Status::Queued || is_to_stop || facts.is_to_be_redriven() {
+            DebtKind::Launch
+        } else {
+            DebtKind::Poll
+        }
     }
 
     /// The key of the index for that.

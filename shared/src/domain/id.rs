@@ -79,7 +79,9 @@ const NAME_PREFIX: &str = "mcp-";
 ///
 /// Invariant: 1 to 80 characters of `[A-Za-z0-9_-]` that start with `mcp-`
 /// (<https://docs.aws.amazon.com/step-functions/latest/apireference/API_StartExecution.html>).
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(try_from = "String", into = "String")]
 #[schemars(
     inline,

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::domain::{
+    concurrency,
     debt::{Debt, DebtKind},
     event_type::EventType,
     execution::Execution,
@@ -79,17 +80,28 @@ pub fn moved(
         debt: None,
         troubled_at: None,
         ttl: None,
+        line: None,
+        waits_for: None,
         ..before.clone()
     };
+    // A presumed end may be wrong: until it is confirmed the run counts as one that goes on.
+    if position.rank == Rank::Ended {
+        after.slots.clear();
+    }
     if is_redriven {
         after.kept_until = Some(protocol::kept_until(now, retention));
         after.cancel_requested_at = None;
         after.cancelled_by = None;
+        after.redrive_requested_at = None;
+        after.redrive_refusal = None;
         after.deadline = None;
         after.stop_reason = None;
         after.progress = None;
         after.message = None;
         after.open_questions.clear();
+        if after.wait_order.is_some() && after.slots.is_empty() && !observed.status.is_end() {
+            after.slots = concurrency::beyond(&after);
+        }
     }
     if observed.status.is_end() {
         // Aborted by us because its time was up, it has timed out.

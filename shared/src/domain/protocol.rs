@@ -24,6 +24,9 @@ const KEPT_LONGER: Duration = Duration::from_hours(24);
 /// it, may be late.
 const SENT_AHEAD: Duration = Duration::from_mins(10);
 
+/// How long a run that waits for a slot is left alone.
+const LONGEST_WAIT: Duration = Duration::from_hours(1);
+
 /// What the rules ask of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Facts {
@@ -32,6 +35,8 @@ pub struct Facts {
     /// It is not launched earlier.
     pub start_at: Option<Timestamp>,
     pub launch_before: Timestamp,
+    /// Whether it stands in a line for a slot.
+    pub waits: bool,
     pub is_cancelled: bool,
     pub deadline: Option<Timestamp>,
     pub sequence: u32,
@@ -39,6 +44,8 @@ pub struct Facts {
     /// When the row was last changed by what was observed of the run.
     pub updated_at: Timestamp,
     pub due_at: Option<Timestamp>,
+    /// Whether its end is to be redriven.
+    pub is_redrive_requested: bool,
 }
 
 /// On what grounds a run is said to stand somewhere.
@@ -180,6 +187,12 @@ impl Facts {
         due.min(self.launch_before)
     }
 
+    /// Whether Step Functions is to be told to redrive it.
+    #[must_use]
+    pub fn is_to_be_redriven(&self) -> bool {
+        self.is_redrive_requested && self.position.rank == Rank::Ended
+    }
+
     /// Whether its end may still be asked for.
     #[must_use]
     pub fn may_be_cancelled(&self) -> bool {
@@ -261,6 +274,7 @@ impl Facts {
             // Only Step Functions knows whether it runs.
             Rank::Queued | Rank::Running => Poll::Ask,
             Rank::Presumed => Poll::Confirm,
+            Rank::Ended if self.is_to_be_redriven() => Poll::Launch,
             Rank::Ended => Poll::Later,
         }
     }
@@ -273,12 +287,17 @@ impl Facts {
             Rank::Queued if !self.may_be_claimed(now) && self.claimed_at.is_some() => {
                 now.plus(silence.event)
             }
+            // Its line is looked after.
+            _ if self.waits && (self.may_be_claimed(now) || self.is_to_be_redriven()) => {
+                self.waits_until(now)
+            }
             // An unclaimed run ends then, and its caller waits for that.
             Rank::Queued if self.claimed_at.is_none() && self.launch_before > now => {
                 self.launch_due(now, silence.launch)
             }
             // The hint to launch or stop it is sent again until that has come about.
             Rank::Queued | Rank::Presumed => self.before_deadline(now, silence.launch),
+            Rank::Ended if self.is_to_be_redriven() => now.plus(silence.launch),
             Rank::Running if self.to_stop(now).is_some() => now.plus(silence.launch),
             Rank::Running if self.was_updated_lately(now, silence) => {
                 let next = self.updated_at.plus(silence.event);
@@ -288,6 +307,16 @@ impl Facts {
                 let longest = silence.longest.max(silence.event);
                 self.before_deadline(now, (running_for / 8).clamp(silence.event, longest))
             }
+        }
+    }
+
+    /// When `sweep` processes a run that waits for a slot itself, though its line is looked after.
+    #[must_use]
+    pub fn waits_until(&self, now: Timestamp) -> Timestamp {
+        if self.position.rank == Rank::Queued {
+            self.before_deadline(now, LONGEST_WAIT).min(self.launch_before)
+        } else {
+            now.plus(LONGEST_WAIT)
         }
     }
 
@@ -382,12 +411,14 @@ mod tests {
             claimed_at: Some(ago(600)),
             start_at: None,
             launch_before: minutes(60),
+            waits: false,
             is_cancelled: false,
             deadline: None,
             sequence: 0,
             started_at: None,
             updated_at: ago(600),
             due_at: None,
+            is_redrive_requested: false,
         }
     }
 

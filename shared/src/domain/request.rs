@@ -10,15 +10,14 @@ use crate::domain::{
     batch_id::BatchId,
     callback::{self, Callback},
     callback_url,
-    caller::Caller,
     error::Error,
     event_type::EventType,
     execution::Execution,
-    id::{AgentName, ExecutionId, UserId},
-    json::{Json, MAX_BYTES, Node, document},
-    loops::Hops,
+    id::{AgentName, UserId},
+    json::{Json, MAX_BYTES, document},
     network::CallbackAllow,
     time::Timestamp,
+    work::Work,
 };
 
 /// The longest that a standard execution runs: a year.
@@ -27,6 +26,8 @@ pub(super) const MAX_TIMEOUT: u32 = 365 * 24 * 60 * 60;
 pub(super) const MAX_QUEUE_TIMEOUT: u32 = 14 * 24 * 60 * 60;
 /// How far ahead a start may be scheduled: 30 days.
 pub(super) const MAX_DELAY: u32 = 30 * 24 * 60 * 60;
+/// The most head start that a start may ask for: an hour.
+pub(super) const MAX_PRIORITY: u32 = 60 * 60;
 const MAX_TAGS: usize = 10;
 const MAX_TAG_KEY: usize = 64;
 const MAX_TAG_VALUE: usize = 128;
@@ -68,6 +69,11 @@ pub struct StartBody {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "date-time"))]
     pub start_at: Option<String>,
+    /// How many seconds earlier the run counts as accepted where others wait for the same limit, at most
+    /// an hour.
+    #[serde(default, deserialize_with = "whole", skip_serializing_if = "Option::is_none")]
+    #[schemars(range(max = MAX_PRIORITY))]
+    pub priority: Option<u32>,
     /// How many seconds after acceptance, or after the time that the start was delayed to, the run is
     /// stopped.
     #[serde(default, deserialize_with = "whole", skip_serializing_if = "Option::is_none")]
@@ -77,59 +83,6 @@ pub struct StartBody {
     #[serde(default, deserialize_with = "whole", skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = MAX_QUEUE_TIMEOUT))]
     pub queue_timeout_seconds: Option<u32>,
-}
-
-/// What the agent is given.
-#[derive(Debug, Clone)]
-pub enum Work {
-    New {
-        input_message: String,
-        /// An object.
-        parameters: Json,
-    },
-    /// What an earlier run was given, whose user has the new one, too.
-    Again { input: String, first: Box<Execution> },
-}
-
-impl Work {
-    /// The run that is repeated.
-    #[must_use]
-    pub const fn rerun_of(&self) -> Option<&ExecutionId> {
-        match self {
-            Self::New { .. } => None,
-            Self::Again { first, .. } => Some(&first.execution_id),
-        }
-    }
-
-    /// Whose run it is, if this caller starts it.
-    #[must_use]
-    pub const fn user<'a>(&'a self, caller: &'a Caller) -> &'a UserId {
-        match self {
-            Self::New { .. } => &caller.user_id,
-            Self::Again { first, .. } => &first.user_id,
-        }
-    }
-
-    /// The stacks whose callbacks have led to it, if this caller starts it.
-    #[must_use]
-    pub fn hops(&self, caller: &Caller) -> Hops {
-        let hops = caller.arrival.hops.clone();
-        match self {
-            Self::New { .. } => hops,
-            Self::Again { first, .. } => first.hops.clone().and(&hops),
-        }
-    }
-
-    /// The parameters, to be held against the agent's schema.
-    #[must_use]
-    pub fn parameters(&self) -> Json {
-        match self {
-            Self::New { parameters, .. } => parameters.clone(),
-            Self::Again { input, .. } => Json::parse(input)
-                .and_then(|input| input.node().members().get("parameters").map(Node::to_json))
-                .unwrap_or_else(Json::null),
-        }
-    }
 }
 
 /// The body of `POST /v1/executions/{execution_id}/rerun`, if it has one: where the new run's events are
@@ -171,6 +124,7 @@ impl RerunBody {
             tags: first.tags.clone(),
             batch_id: None,
             start_at: None,
+            priority: Duration::ZERO,
             timeout: first.deadline.map(span),
             queue_timeout: Some(span(first.launch_before)),
             hash,
@@ -190,6 +144,8 @@ pub struct StartRequest {
     pub batch_id: Option<BatchId>,
     /// Not earlier than this.
     pub start_at: Option<Timestamp>,
+    /// How much earlier its turn comes.
+    pub priority: Duration,
     pub timeout: Option<Duration>,
     pub queue_timeout: Option<Duration>,
     /// SHA-256 of the request as it was understood: what tells a replay from another request.
@@ -210,6 +166,7 @@ impl StartBody {
             tags: None,
             delay_seconds: None,
             start_at: None,
+            priority: None,
             timeout_seconds: None,
             queue_timeout_seconds: None,
         }
@@ -241,6 +198,7 @@ impl StartBody {
             work: Work::New { input_message: self.input_message, parameters },
             batch_id: None,
             start_at,
+            priority: check_priority(self.priority)?,
             callback,
             callback_events,
             tags,
@@ -284,6 +242,15 @@ fn check_seconds(
         }
         seconds => Ok(seconds.map(|seconds| Duration::from_secs(seconds.into()))),
     }
+}
+
+fn check_priority(seconds: Option<u32>) -> Result<Duration, Error> {
+    let seconds = seconds.unwrap_or_default();
+    if seconds > MAX_PRIORITY {
+        let reason = format!("must be a number of seconds from 0 to {MAX_PRIORITY}");
+        return Err(Error::invalid("priority", reason));
+    }
+    Ok(Duration::from_secs(seconds.into()))
 }
 
 /// When a run is to be started, if that is later than now.

@@ -168,6 +168,7 @@ mod tests {
             credential,
             permissions: permissions.iter().collect(),
             rate_limit: 60,
+            max_concurrent: None,
             expires_at: expires_at.map(Timestamp::from_millis),
             arrival: Arrival::default(),
         }
@@ -229,6 +230,7 @@ mod tests {
                         user_id: "someone".to_owned().into(),
                         permissions: vec!["view:echo".to_owned()],
                         rate_limit: 60,
+                        max_concurrent: None,
                         created_at: Timestamp::from_millis(0),
                         expires_at: ended.filter(|_| state == "expired"),
                         revoked_at: ended.filter(|_| state == "revoked"),

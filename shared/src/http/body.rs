@@ -25,6 +25,15 @@ pub struct Cancelling {
     pub status: &'static str,
 }
 
+/// The response to an accepted redrive.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Redriving {
+    pub execution_id: ExecutionId,
+    /// Always `redriving`. The run is `running` again as soon as Step Functions has redriven it; if that refuses it,
+    /// `redrive_refusal` of the run says why.
+    pub status: &'static str,
+}
+
 /// The body of `POST /v1/executions/{execution_id}/input`.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

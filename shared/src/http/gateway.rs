@@ -114,6 +114,7 @@ pub fn caller(request: &Request, home: &Home) -> Result<Caller, Error> {
         lineage: named("lineage").or_else(|_| named("credential"))?,
         permissions: permissions.iter().collect(),
         rate_limit: field("rate_limit").and_then(|text| text.parse().ok()).unwrap_or_default(),
+        max_concurrent: field("max_concurrent").and_then(|text| text.parse().ok()),
         expires_at: field("expires_at")
             .and_then(|text| text.parse().ok())
             .map(Timestamp::from_millis),

@@ -20,7 +20,7 @@ use crate::{
     },
     http::{
         answer::{batch::BatchCancelling, lists::DeliveryView},
-        body::{AnswerBody, Answered, Cancelling},
+        body::{AnswerBody, Answered, Cancelling, Redriving},
     },
     service::batch_read,
     store::{
@@ -28,6 +28,8 @@ use crate::{
         subscriptions::Subscriptions, write::Step,
     },
 };
+
+const NOT_REDRIVABLE: &str = "the execution cannot be redriven";
 
 /// How many runs of a batch are cancelled at the same time.
 const AT_ONCE: usize = 10;
@@ -65,6 +67,28 @@ impl Change {
         let message = LaunchMessage::of(id.clone());
         self.launch_queue.enqueue_hint(&message, &execution.user_id, Duration::ZERO).await;
         Ok(Cancelling { execution_id: id.clone(), status: "cancelling" })
+    }
+
+    /// Asks for a run to go on from where it failed. Asking again is harmless.
+    pub async fn redrive(&self, caller: &Caller, id: &ExecutionId) -> Result<Redriving, Error> {
+        let found = self.executions.find(id, Consistency::Strong).await?;
+        let execution = permitted(caller, Action::Execute, found)?;
+        let refused = |reason: &str| {
+            let may_view = may_view(&caller.permissions, &execution.agent_name);
+            let told = if may_view { reason.to_owned() } else { NOT_REDRIVABLE.to_owned() };
+            Error::Conflict(told.into())
+        };
+        if let Some(reason) = execution.not_redrivable(Timestamp::now()) {
+            return Err(refused(reason));
+        }
+        let due_at = Timestamp::now().plus(self.launch_overdue);
+        let actor = caller.actor();
+        if self.executions.request_redrive(&execution, &actor, due_at).await? == Step::Stale {
+            return Err(refused("the execution was redriven meanwhile"));
+        }
+        let message = LaunchMessage::of(id.clone());
+        self.launch_queue.enqueue_hint(&message, &execution.user_id, Duration::ZERO).await;
+        Ok(Redriving { execution_id: id.clone(), status: "redriving" })
     }
 
     /// Asks for the end of all runs of a batch that have not ended. Of one whose request has not been

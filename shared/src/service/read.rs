@@ -100,7 +100,15 @@ impl Reader {
             }
             _ => (execution, questions),
         };
-        Ok(Monitor::with_questions(execution, questions, Timestamp::now()))
+        let queue_position = self.queue_position(&execution).await?;
+        let monitor = Monitor::with_questions(execution, questions, Timestamp::now());
+        Ok(Monitor { queue_position, ..monitor })
+    }
+
+    /// About how many come before a run that waits for a slot.
+    async fn queue_position(&self, run: &Execution) -> Result<Option<u32>, Error> {
+        let Some((line, place)) = run.line.as_ref().zip(run.wait_order) else { return Ok(None) };
+        self.executions.count_before(line, place).await.map(Some)
     }
 
     /// What the agent of a run waits to be answered, oldest first.

@@ -6,7 +6,7 @@ use crate::{
     aws::{
         bus::{Bus, StatusChange},
         failure,
-        queue::Queue,
+        queue::{LaunchMessage, Queue},
         telemetry,
     },
     domain::{
@@ -60,6 +60,7 @@ pub struct Settle {
     pub rights: Rights,
     pub bus: Bus,
     pub webhook_queue: Queue,
+    pub launch_queue: Queue,
     /// How long a run is kept after its end.
     pub retention: Duration,
     /// After which silence `sweep` asks Step Functions about a running run.
@@ -87,9 +88,9 @@ impl Settle {
             let now = Timestamp::now();
             let after = moved(&before, observed, now, self.event_overdue, self.retention);
             let moved = match observed.grounds {
-                Grounds::Told => self.follow(&before, &after, observed).await?,
+                Grounds::Told => Box::pin(self.follow(&before, &after, observed)).await?,
                 Grounds::Unclaimed | Grounds::Presumed => {
-                    self.conclude(&before, &after, observed).await?
+                    Box::pin(self.conclude(&before, &after, observed)).await?
                 }
             };
             match moved {
@@ -97,6 +98,7 @@ impl Settle {
                     if !is_correction(&before, &after) {
                         telemetry::record_end(&after);
                     }
+                    self.hint_freed(&before, &after).await;
                     self.complete_batch_of(&after).await?;
                     return Ok(Settled::Applied(Box::new(after)));
                 }
@@ -105,6 +107,16 @@ impl Settle {
             }
         }
         Err(Error::Busy("settle an execution"))
+    }
+
+    /// Has those go on who wait for what a run no longer holds. Should that be lost, `sweep` does.
+    async fn hint_freed(&self, before: &Execution, after: &Execution) {
+        let freed = before.slots.iter().filter(|slot| !after.slots.contains(slot));
+        let freed: Vec<_> = freed.map(|slot| slot.pool.clone()).collect();
+        if !freed.is_empty() {
+            let message = LaunchMessage::freeing(after.execution_id.clone(), freed);
+            self.launch_queue.enqueue_hint(&message, &after.user_id, Duration::ZERO).await;
+        }
     }
 
     /// Asks whether the batch of a run that has ended is complete, if it is one of a batch.
@@ -172,7 +184,18 @@ impl Settle {
         let status = if has_run { Status::Running } else { Status::Queued };
         let before = Execution { status, ..presumed.clone() };
         self.bus.publish(&StatusChange::between(&before, presumed)).await?;
-        self.executions.confirm(presumed).await
+        self.executions.confirm(presumed).await?;
+        let freed = Execution { slots: Vec::new(), ..presumed.clone() };
+        self.hint_freed(presumed, &freed).await;
+        Ok(())
+    }
+
+    /// Records that a run is not redriven, and has those go on who wait for what it has taken for that.
+    pub async fn refuse_redrive(&self, run: &Execution, reason: &str) -> Result<(), Error> {
+        self.executions.refuse_redrive(run, reason).await?;
+        let freed = Execution { slots: Vec::new(), ..run.clone() };
+        self.hint_freed(run, &freed).await;
+        Ok(())
     }
 
     /// Keeps all that belongs to a run which goes on for longer, where that is needed.

@@ -14,6 +14,7 @@ use crate::{
         batch_id::BatchId,
         callback::Callback,
         caller::{Action, Caller},
+        concurrency::is_limited,
         error::Error,
         execution::Execution,
         id::ExecutionId,
@@ -231,6 +232,8 @@ impl Start {
     ) -> Execution {
         let execution_id = ExecutionId::generate(&agent.agent_name);
         let from = request.start_at.unwrap_or(now);
+        let user_max_concurrent = request.work.user_max_concurrent(caller);
+        let is_limited = is_limited(agent, user_max_concurrent);
         let mut execution = Execution {
             execution_id,
             user_id: request.work.user(caller).clone(),
@@ -255,9 +258,17 @@ impl Start {
             claimed_at: None,
             start_at: request.start_at,
             launch_before: from.plus(request.queue_timeout.unwrap_or(self.queue_timeout)),
+            wait_order: is_limited.then(|| from.minus(request.priority)),
+            user_max_concurrent,
+            line: None,
+            waits_for: None,
+            slots: Vec::new(),
             launch_delays: 0,
             cancel_requested_at: None,
             cancelled_by: None,
+            redrive_requested_at: None,
+            redriven_by: None,
+            redrive_refusal: None,
             started_by: Some(caller.actor()),
             batch_id: request.batch_id.clone(),
             rerun_of: request.work.rerun_of().cloned(),

@@ -17,7 +17,7 @@ use crate::{
     },
     store::{
         item::{Item, from_item, number, text, to_item, to_json},
-        write::{Step, Write, is_refused},
+        write::{Step, Write, is_refused, step},
     },
 };
 
@@ -27,7 +27,14 @@ const CACHED_FOR: Duration = Duration::from_mins(1);
 const SCHEMA: &str = "parameters_schema";
 
 /// What an agent may be declared without.
-const OPTIONAL: [&str; 4] = ["llm_provider", "llm_model", "cost_estimate", SCHEMA];
+const OPTIONAL: [&str; 6] = [
+    "llm_provider",
+    "llm_model",
+    "cost_estimate",
+    "max_concurrent",
+    "max_concurrent_per_user",
+    SCHEMA,
+];
 
 #[derive(Debug)]
 pub struct Agents {
@@ -44,9 +51,14 @@ impl Agents {
 
     /// An agent, at most a minute old. Only hits are kept: a new agent is there at once.
     pub async fn find(&self, name: &AgentName) -> Result<Option<Agent>, Error> {
-        if let Some(agent) = self.cached(name) {
-            return Ok(Some(agent));
+        match self.cached(name) {
+            Some(agent) => Ok(Some(agent)),
+            None => self.find_fresh(name).await,
         }
+    }
+
+    /// An agent as it is now, or was a moment ago.
+    pub async fn find_fresh(&self, name: &AgentName) -> Result<Option<Agent>, Error> {
         let found = self
             .client
             .get_item()
@@ -96,6 +108,7 @@ impl Agents {
         let mut declared = to_item(&Agent { parameters_schema: None, ..agent.clone() })?;
         declared.remove("agent_name");
         declared.remove("average_execution_time");
+        declared.remove("paused");
         // As text, which keeps each of its digits.
         if let Some(schema) = &agent.parameters_schema {
             declared.insert(SCHEMA.to_owned(), text(schema.as_str()));
@@ -141,11 +154,23 @@ impl Agents {
             .expression_attribute_values(":inactive", text(AgentStatus::Inactive.as_str()))
             .write()
             .await;
-        match updated {
-            Ok(_) => Ok(Step::Applied),
-            Err(error) if is_refused(&error) => Ok(Step::Stale),
-            Err(error) => Err(Error::aws("deactivate an agent")(error)),
-        }
+        step(updated, "deactivate an agent")
+    }
+
+    /// Has an agent's runs wait from now on, or no longer; those that were accepted before a pause and take no slots
+    /// are started all the same. `Stale` when there is no such agent.
+    pub async fn pause(&self, name: &AgentName, paused: bool) -> Result<Step, Error> {
+        let updated = self
+            .client
+            .update_item()
+            .table_name(&self.table)
+            .key("agent_name", text(name.as_str()))
+            .update_expression("SET paused = :paused")
+            .condition_expression("attribute_exists(agent_name)")
+            .expression_attribute_values(":paused", AttributeValue::Bool(paused))
+            .write()
+            .await;
+        step(updated, "pause an agent")
     }
 
     /// Stores a new average of an agent that exists.

@@ -25,7 +25,7 @@ use crate::{
         key::{BATCH, CALLBACK, IDEMPOTENCY, key},
         marker,
         projection::Projection,
-        write::{Step, Transaction, Write, expire, is_written, transact},
+        write::{Step, Transaction, Write, expire, is_written, step, transact},
     },
 };
 
@@ -142,7 +142,7 @@ impl Executions {
             .await;
         match updated {
             Err(error) if is_written(&error, "items", &items) => Ok(Step::Applied),
-            other => super::due::step(other, "close a batch"),
+            other => step(other, "close a batch"),
         }
     }
 

@@ -13,13 +13,14 @@ use crate::{
         execution::Execution,
         id::ExecutionId,
         outcome::Outcome,
+        pool::Slot,
         protocol::Grounds,
         status::{Position, Rank},
         time::Timestamp,
     },
     store::{
         executions::Executions,
-        item::{Item, number, text, to_item},
+        item::{Item, number, text, to_attribute, to_item},
         key::{OUTPUT, STATE, TROUBLE, key},
         write::{Transaction, Write, found, is_refused, transact},
     },
@@ -28,6 +29,13 @@ use crate::{
 /// The one transition rule in DynamoDB's words; see [`Position::may_follow`].
 const MAY_FOLLOW: &str =
     "redrive_count < :redrive_count OR (redrive_count = :redrive_count AND #rank < :rank)";
+
+/// What an unclaimed run must be to be claimed, beside unclaimed; see
+/// [`Facts::may_be_claimed`](crate::domain::protocol::Facts::may_be_claimed).
+pub(super) const MAY_BE_CLAIMED: &str = "launch_before > :now \
+    AND attribute_not_exists(cancel_requested_at) \
+    AND (attribute_not_exists(start_at) OR start_at <= :now) \
+    AND (attribute_not_exists(deadline) OR deadline > :now)";
 
 /// Those attributes of a change by which whoever has written it knows it again.
 const SEAL: [&str; 5] = ["updated_at", "rank", "redrive_count", "progress", "sequence"];
@@ -69,7 +77,11 @@ pub(super) struct Change {
 
 impl Change {
     /// Of the attributes by which a run moves.
-    pub(super) fn of(before: &Execution, after: &Execution, grounds: Grounds) -> Self {
+    pub(super) fn of(
+        before: &Execution,
+        after: &Execution,
+        grounds: Grounds,
+    ) -> Result<Self, Error> {
         let Position { redrive_count, rank } = after.position();
         let millis = |time: Option<Timestamp>| time.map(|time| number(time.millis()));
         let attributes = [
@@ -105,6 +117,8 @@ impl Change {
             let done = [
                 "cancel_requested_at",
                 "cancelled_by",
+                "redrive_requested_at",
+                "redrive_refusal",
                 "deadline",
                 "stop_reason",
                 "progress",
@@ -115,6 +129,19 @@ impl Change {
         }
         if redrive_count > before.redrive_count || rank >= Rank::Presumed {
             removed.push("open_questions".to_owned());
+        }
+        if before.wait_order.is_some() {
+            // Whoever read it may not have seen it join a line.
+            removed.extend(["line".to_owned(), "waits_for".to_owned()]);
+            if after.slots != before.slots {
+                names.insert("#slots".to_owned(), "slots".to_owned());
+                if after.slots.is_empty() {
+                    removed.push("#slots".to_owned());
+                } else {
+                    set.push("#slots = :slots".to_owned());
+                    values.insert(":slots".to_owned(), to_attribute(&after.slots)?);
+                }
+            }
         }
         let mut expression = format!("SET {}", set.join(", "));
         if !removed.is_empty() {
@@ -127,8 +154,24 @@ impl Change {
         if grounds == Grounds::Unclaimed {
             condition.push_str(" AND attribute_not_exists(claimed_at)");
         }
-        Self { expression, condition, names, values }
+        // What it has taken since, it would keep; what was freed since may be another's by now.
+        if before.wait_order.is_some() {
+            condition = format!("{condition} AND {}", holding(&before.slots, &mut values)?);
+        }
+        Ok(Self { expression, condition, names, values })
     }
+}
+
+/// That a run holds just these slots.
+pub(super) fn holding(
+    slots: &[Slot],
+    values: &mut HashMap<String, AttributeValue>,
+) -> Result<&'static str, Error> {
+    if slots.is_empty() {
+        return Ok("attribute_not_exists(slots)");
+    }
+    values.insert(":held".to_owned(), to_attribute(&slots)?);
+    Ok("slots = :held")
 }
 
 impl Executions {
@@ -180,9 +223,10 @@ impl Executions {
             Ok(_) => Ok(Transaction::Committed),
             // An earlier attempt was committed, and only its reply was lost.
             Err(error)
-                if found(&error).is_some_and(|item| {
-                    written.iter().all(|(name, value)| item.get(*name) == Some(value))
-                }) =>
+                if !written.is_empty()
+                    && found(&error).is_some_and(|item| {
+                        written.iter().all(|(name, value)| item.get(*name) == Some(value))
+                    }) =>
             {
                 Ok(Transaction::Committed)
             }

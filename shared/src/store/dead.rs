@@ -3,10 +3,10 @@
 use crate::{
     domain::{debt::Debt, error::Error, time::Timestamp},
     store::{
-        due::{Due, DueItem, End, step, sweeps},
+        due::{Due, DueItem, End, sweeps},
         item::{number, text},
         key::key,
-        write::{Step, Write},
+        write::{Step, Write, step},
     },
 };
 

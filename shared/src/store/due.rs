@@ -4,10 +4,7 @@ use std::collections::HashMap;
 
 use aws_sdk_dynamodb::{
     Client,
-    error::SdkError,
-    operation::update_item::{
-        UpdateItemError, UpdateItemOutput, builders::UpdateItemFluentBuilder,
-    },
+    operation::update_item::builders::UpdateItemFluentBuilder,
     types::{AttributeValue, ReturnValuesOnConditionCheckFailure, Select},
 };
 use serde::Deserialize;
@@ -20,14 +17,15 @@ use crate::{
         error::Error,
         execution::Execution,
         id::{ExecutionId, QUESTION_PREFIX, QuestionId, UserId},
+        pool::Pool,
         time::Timestamp,
     },
     store::{
         batch::{Consistency, MAX_BATCH, read_batch},
         item::{Item, from_item, number, text},
-        key::{BATCH, key},
+        key::{BATCH, LINE, key},
         projection::Projection,
-        write::{Step, Write, is_refused, is_written},
+        write::{Step, Write, is_refused, is_written, step},
     },
 };
 
@@ -93,6 +91,8 @@ impl DueItem {
             DebtKind::Answer
         } else if self.part == BATCH {
             DebtKind::Batch
+        } else if self.part == LINE {
+            DebtKind::Line
         } else {
             DebtKind::Launch
         }
@@ -128,6 +128,8 @@ pub enum Overdue {
     Question(QuestionId, UserId),
     /// A batch is not complete.
     Batch(BatchId),
+    /// Runs wait for a slot.
+    Line(Pool),
 }
 
 impl Due {
@@ -287,18 +289,6 @@ impl Due {
     }
 }
 
-/// What became of an update under a condition.
-pub(super) fn step(
-    updated: Result<UpdateItemOutput, SdkError<UpdateItemError>>,
-    action: &'static str,
-) -> Result<Step, Error> {
-    match updated {
-        Ok(_) => Ok(Step::Applied),
-        Err(error) if is_refused(&error) => Ok(Step::Stale),
-        Err(error) => Err(Error::aws(action)(error)),
-    }
-}
-
 pub(super) fn sweeps(row: &Item) -> u32 {
     row.get("sweeps").and_then(|count| count.as_n().ok()?.parse().ok()).unwrap_or_default()
 }
@@ -317,6 +307,10 @@ impl Found {
         }
 
         let sweeps = sweeps(&row);
+        if item.kind() == DebtKind::Line {
+            let line = Pool::from(item.execution_id.clone());
+            return Self { sweeps, overdue: Ok(Overdue::Line(line)) };
+        }
         if item.execution_id.parse::<ExecutionId>().is_err() {
             let overdue = Err(Error::corrupt("an overdue item's id", "it is none of ours"));
             return Self { sweeps, overdue };
@@ -332,7 +326,7 @@ impl Found {
                 .parse()
                 .map(Overdue::Batch)
                 .map_err(|error| Error::corrupt("an overdue batch's id", error)),
-            DebtKind::Launch | DebtKind::Poll => from_item(row).map(Overdue::Run),
+            DebtKind::Launch | DebtKind::Poll | DebtKind::Line => from_item(row).map(Overdue::Run),
         };
         Self { sweeps, overdue }
     }

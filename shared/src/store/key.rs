@@ -13,6 +13,7 @@ pub(super) const CALLBACK: &str = "callback";
 pub(super) const BATCH: &str = "batch";
 pub(super) const OUTPUT: &str = "output";
 pub(super) const IDEMPOTENCY: &str = "idem";
+pub(super) const LINE: &str = "line";
 
 pub(super) fn key(id: &str, part: &str) -> Item {
     HashMap::from([("execution_id".to_owned(), text(id)), ("part".to_owned(), text(part))])

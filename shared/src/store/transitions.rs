@@ -29,11 +29,11 @@ use crate::{
         time::Timestamp,
     },
     store::{
-        change::{Change, Replacing},
+        change::{Change, MAY_BE_CLAIMED, Replacing, holding},
         executions::Executions,
         item::{from_item, number, text, to_item},
         key::{CALLBACK, IDEMPOTENCY, INPUT, STATE, key},
-        marker,
+        marker, slot,
         write::{Step, Transaction, Write, expire, is_refused},
     },
 };
@@ -50,7 +50,8 @@ pub enum Claim {
 impl Executions {
     /// Claims a queued run for launching. From the first claim on, only Step Functions settles
     /// it. An unclaimed run is not claimed before its `start_at`, nor after its `launch_before` or its
-    /// deadline, nor when its caller has cancelled it. Repeating it is harmless, so a lost reply is too: the worst is that
+    /// deadline, nor when its caller has cancelled it, nor where it takes slots: see
+    /// [`Executions::claim_with`]. Repeating it is harmless, so a lost reply is too: the worst is that
     /// an attempt is counted which was none. It leaves `due_at` alone, which costs two writes of the
     /// index to move. See [`Facts::may_be_claimed`](crate::domain::protocol::Facts::may_be_claimed).
     pub async fn claim(&self, id: &ExecutionId) -> Result<Claim, Error> {
@@ -60,13 +61,11 @@ impl Executions {
             .update_expression(
                 "SET claimed_at = if_not_exists(claimed_at, :now) ADD launch_tries :one",
             )
-            .condition_expression(
+            .condition_expression(format!(
                 "#rank = :queued AND ((attribute_exists(claimed_at) AND launch_before > :grace) \
-                 OR (attribute_not_exists(claimed_at) AND launch_before > :now \
-                 AND attribute_not_exists(cancel_requested_at) \
-                 AND (attribute_not_exists(start_at) OR start_at <= :now) \
-                 AND (attribute_not_exists(deadline) OR deadline > :now)))",
-            )
+                     OR (attribute_not_exists(claimed_at) AND attribute_not_exists(wait_order) \
+                     AND {MAY_BE_CLAIMED}))"
+            ))
             .expression_attribute_names("#rank", "rank")
             .expression_attribute_values(":queued", number(Rank::Queued as u8))
             .expression_attribute_values(":now", number(now.millis()))
@@ -200,24 +199,28 @@ impl Executions {
         }
     }
 
-    /// Takes a presumed end, which is the end after all, out of the index of debts. What Step
+    /// Takes a presumed end, which is the end after all, out of the index of debts, and frees what it held. What Step
     /// Functions says may still outrank it.
     pub async fn confirm(&self, execution: &Execution) -> Result<(), Error> {
-        let updated = self
-            .update(&execution.execution_id)
-            .update_expression("REMOVE due_at, debt")
-            .condition_expression("redrive_count = :redrive_count AND #rank = :presumed")
-            .expression_attribute_names("#rank", "rank")
-            .expression_attribute_values(":redrive_count", number(execution.redrive_count))
-            .expression_attribute_values(":presumed", number(Rank::Presumed as u8))
-            .write()
-            .await;
-        match updated {
-            Ok(_) => Ok(()),
-            // It has moved on, and owes what that has written.
-            Err(error) if is_refused(&error) => Ok(()),
-            Err(error) => Err(Error::aws("confirm an end")(error)),
-        }
+        let mut values = HashMap::from([
+            (":redrive_count".to_owned(), number(execution.redrive_count)),
+            (":presumed".to_owned(), number(Rank::Presumed as u8)),
+        ]);
+        let holding = holding(&execution.slots, &mut values)?;
+        let state = Change {
+            expression: "REMOVE due_at, debt, slots".to_owned(),
+            condition: format!(
+                "redrive_count = :redrive_count AND #rank = :presumed AND {holding}"
+            ),
+            names: HashMap::from([("#rank".to_owned(), "rank".to_owned())]),
+            values,
+        };
+        let id = &execution.execution_id;
+        let freed = execution.slots.iter().map(|slot| slot::free(&self.table, slot, id));
+        let freed = freed.collect::<Result<_, Error>>()?;
+        // Who is refused finds that it has moved on, and owes what that has written.
+        self.change(id, state, freed, "confirm an end").await?;
+        Ok(())
     }
 
     /// Keeps the other parts of a run that goes on until `until`.
@@ -289,7 +292,7 @@ impl Executions {
         outcome: Option<&Outcome>,
         owed: &[Delivery],
     ) -> Result<Step, Error> {
-        let state = Change::of(before, after, grounds);
+        let state = Change::of(before, after, grounds)?;
         let mut others = Vec::new();
         for delivery in owed {
             others.push(self.put(delivery.execution_id.as_str(), &delivery.part, delivery)?);
@@ -306,6 +309,12 @@ impl Executions {
             && after.status.is_end()
         {
             others.push(marker::delete(&self.table, &after.execution_id, batch)?);
+        }
+        for slot in before.slots.iter().filter(|slot| !after.slots.contains(slot)) {
+            others.push(slot::free(&self.table, slot, &after.execution_id)?);
+        }
+        for slot in after.slots.iter().filter(|slot| !before.slots.contains(slot)) {
+            others.push(slot::take(&self.table, slot, &after.execution_id)?);
         }
         for question in before.open_questions.difference(&after.open_questions) {
             let closed = QuestionState::Closed;

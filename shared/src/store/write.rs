@@ -54,6 +54,18 @@ pub(super) fn found<R>(error: &SdkError<UpdateItemError, R>) -> Option<&Item> {
     }
 }
 
+/// What became of an update under a condition.
+pub(super) fn step(
+    updated: Result<UpdateItemOutput, SdkError<UpdateItemError>>,
+    action: &'static str,
+) -> Result<Step, Error> {
+    match updated {
+        Ok(_) => Ok(Step::Applied),
+        Err(error) if is_refused(&error) => Ok(Step::Stale),
+        Err(error) => Err(Error::aws(action)(error)),
+    }
+}
+
 /// Has a part expire then.
 pub(super) fn expire(
     table: &str,

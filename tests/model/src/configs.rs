@@ -16,6 +16,7 @@ use crate::{
         },
         Sought,
     },
+    slots::{self, Happens, Takes},
 };
 
 const RUN: run::Config = run::Config {
@@ -229,5 +230,124 @@ pub fn flaws_of_batches() -> Vec<(Flaw, batch::Config, &'static str)> {
         (Flaw::RefuseUnwritten, BATCH, "no run is left out of it"),
         (Flaw::CompleteByOneLook, BATCH, "it is told once all of its runs have ended"),
         (Flaw::CompleteTwice, BATCH, "it is told once"),
+    ]
+}
+
+const SLOTS: slots::Config = slots::Config {
+    name: "slots",
+    runs: 2,
+    of_agent: Some(1),
+    of_user: 1,
+    takes: [Takes::Agents; slots::RUNS],
+    are_three: false,
+    may: &[],
+};
+
+const LINES: slots::Config = slots::Config {
+    name: "two lines",
+    runs: 3,
+    takes: [Takes::Both, Takes::Agents, Takes::Users],
+    ..SLOTS
+};
+
+const RESUMED: slots::Config =
+    slots::Config { name: "resumed", of_agent: None, may: &[Happens::Resume], ..SLOTS };
+
+const UNSURE: slots::Config =
+    slots::Config { name: "denied", may: &[Happens::Deny, Happens::DenyLooks], ..SLOTS };
+
+const REDRIVEN: slots::Config =
+    slots::Config { name: "redriven", may: &[Happens::Redrive], ..SLOTS };
+
+/// A little of each kind.
+#[must_use]
+pub fn bounded_slots() -> Vec<slots::Config> {
+    vec![
+        SLOTS,
+        slots::Config { name: "index behind", may: &[Happens::ReadLate], ..SLOTS },
+        slots::Config { name: "cancelled", may: &[Happens::Cancel], ..SLOTS },
+        UNSURE,
+        REDRIVEN,
+        slots::Config { name: "redrive asked", may: &[Happens::Request], ..SLOTS },
+        slots::Config {
+            name: "redrive refused",
+            may: &[Happens::Request, Happens::Refuse],
+            ..SLOTS
+        },
+        slots::Config { takes: [Takes::Agents, Takes::Both, Takes::Both], ..RESUMED },
+        slots::Config { name: "three runs", runs: 3, ..SLOTS },
+        slots::Config { name: "three functions", are_three: true, ..SLOTS },
+        LINES,
+    ]
+}
+
+/// The same for longer.
+#[must_use]
+pub fn large_slots() -> Vec<slots::Config> {
+    vec![
+        slots::Config { name: "two lines, behind", may: &[Happens::ReadLate], ..LINES },
+        slots::Config {
+            name: "two lines, last",
+            takes: [Takes::Agents, Takes::Users, Takes::Both],
+            ..LINES
+        },
+        slots::Config {
+            name: "two of the agent's",
+            of_agent: Some(2),
+            takes: [Takes::Both, Takes::Both, Takes::Agents],
+            ..LINES
+        },
+        slots::Config {
+            name: "redriven, asked",
+            may: &[Happens::Redrive, Happens::Request, Happens::ReadLate],
+            ..SLOTS
+        },
+        slots::Config {
+            name: "two lines, denied",
+            may: &[Happens::Deny, Happens::DenyLooks],
+            ..LINES
+        },
+        slots::Config { name: "three redriven", runs: 3, ..REDRIVEN },
+        slots::Config {
+            name: "resumed, redriven, asked",
+            may: &[Happens::Resume, Happens::Redrive, Happens::Request],
+            ..RESUMED
+        },
+        slots::Config {
+            name: "all",
+            may: &[
+                Happens::Cancel,
+                Happens::Redrive,
+                Happens::Request,
+                Happens::Deny,
+                Happens::DenyLooks,
+                Happens::ReadLate,
+            ],
+            ..SLOTS
+        },
+    ]
+}
+
+/// Each broken rule of slots.
+#[must_use]
+pub fn flaws_of_slots() -> Vec<(Flaw, slots::Config, &'static str)> {
+    let within = "never more run at once than the limit says";
+    let held = "a slot is held by a run that goes on, or whose end is presumed";
+    let holds = "a run that goes on holds its slots";
+    let looked_after = "a run that waits stands in a line that is looked after";
+    let swept = "sweeps alone start every waiter";
+    vec![
+        (Flaw::ClaimOfTaken, SLOTS, within),
+        (Flaw::ClaimStaysFar, SLOTS, swept),
+        (Flaw::ClaimOfJoined, SLOTS, swept),
+        (Flaw::EmptySlots, RESUMED, swept),
+        (Flaw::EndKeeps, SLOTS, held),
+        (Flaw::EndOfAnySlots, UNSURE, held),
+        (Flaw::HeldSlotsUnseen, REDRIVEN, holds),
+        (Flaw::HeldSlotsUnseen, REDRIVEN, held),
+        (Flaw::PresumedFrees, UNSURE, within),
+        (Flaw::JoinUnopened, SLOTS, looked_after),
+        (Flaw::CloseOfJoined, SLOTS, looked_after),
+        (Flaw::WaitOfClaimed, SLOTS, swept),
     ]
 }

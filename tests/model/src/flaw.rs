@@ -63,6 +63,28 @@ pub enum Flaw {
     CompleteByOneLook,
     /// A batch is completed although it is complete.
     CompleteTwice,
+    /// A run is claimed with a slot that another holds.
+    ClaimOfTaken,
+    /// A run that has waited is claimed, and due as late as one that waits.
+    ClaimStaysFar,
+    /// The same of one that has joined a line since its row was read.
+    ClaimOfJoined,
+    /// A run that has nothing to take is claimed with an empty list of slots.
+    EmptySlots,
+    /// A run that has ended keeps its slots.
+    EndKeeps,
+    /// An end frees the slots that its run held when the row was read, whoever holds them by now.
+    EndOfAnySlots,
+    /// A run that held slots when its row was read is moved whatever it holds by now.
+    HeldSlotsUnseen,
+    /// A presumed end frees the slots.
+    PresumedFrees,
+    /// A line is looked after once somebody has joined it.
+    JoinUnopened,
+    /// A line is closed although somebody is about to join it.
+    CloseOfJoined,
+    /// A run joins a line although it is claimed.
+    WaitOfClaimed,
     /// A repeated write owes a delivery again that was delivered meanwhile.
     OwedByRepetition,
 }

@@ -8,4 +8,5 @@ pub mod explore;
 pub mod flaw;
 mod memo;
 pub mod run;
+pub mod slots;
 pub mod time;

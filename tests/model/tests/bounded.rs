@@ -3,12 +3,13 @@
 use model::{
     batch::Batch,
     configs::{
-        bounded_batches, bounded_deliveries, bounded_runs, flaws_of_batches, flaws_of_deliveries,
-        flaws_of_runs, reached,
+        bounded_batches, bounded_deliveries, bounded_runs, bounded_slots, flaws_of_batches,
+        flaws_of_deliveries, flaws_of_runs, flaws_of_slots, reached,
     },
     delivery::Deliver,
     explore::{REACHED, explore_all, find_all},
     run::Run,
+    slots::Slots,
 };
 
 #[test]
@@ -27,11 +28,26 @@ fn a_batch_is_told_once_all_of_its_runs_have_ended_and_once() {
 }
 
 #[test]
+fn no_more_go_on_at_once_than_may_and_everybodys_turn_comes() {
+    explore_all("slots", bounded_slots().into_iter().map(|it| Slots::new(it, None)), 1);
+}
+
+#[test]
 fn each_broken_rule_of_a_batch_is_found() {
     find_all(
         "flaw",
         flaws_of_batches().into_iter().map(|(flaw, config, property)| {
             (format!("{flaw:?}"), Batch::new(config, Some(flaw)), property)
+        }),
+    );
+}
+
+#[test]
+fn each_broken_rule_of_slots_is_found() {
+    find_all(
+        "flaw",
+        flaws_of_slots().into_iter().map(|(flaw, config, property)| {
+            (format!("{flaw:?}"), Slots::new(config, Some(flaw)), property)
         }),
     );
 }

@@ -190,12 +190,22 @@ pub(crate) enum Scenario {
     BatchUnheard,
     /// The same, and it is cancelled before its time has come.
     BatchCancelled,
+    /// It waits for the only slot of its agent, and nobody tells it when that is free.
+    Waits,
+    /// Its machine does not exist, which is looked at once more, and it has the only slot of its agent until then.
+    Held,
+    /// It fails, and is redriven.
+    Redriven,
+    /// The same, but Step Functions does not know it any more.
+    Unredriven,
 }
 
 impl Scenario {
     pub(crate) const fn end(self) -> &'static str {
         match self {
-            Self::Refused | Self::Confirmed | Self::Fails => "failed",
+            Self::Refused | Self::Confirmed | Self::Held | Self::Fails | Self::Unredriven => {
+                "failed"
+            }
             _ if self.is_cancelled() => "cancelled",
             _ => "completed",
         }
@@ -217,8 +227,8 @@ impl Scenario {
     /// What Step Functions says in the end.
     pub(crate) const fn said(self) -> Option<&'static str> {
         match self {
-            Self::Refused | Self::Confirmed => None,
-            Self::Fails => Some("FAILED"),
+            Self::Refused | Self::Confirmed | Self::Held => None,
+            Self::Fails | Self::Unredriven => Some("FAILED"),
             _ if self.is_cancelled() => Some("ABORTED"),
             _ => Some("SUCCEEDED"),
         }
@@ -235,6 +245,21 @@ impl Scenario {
                 | Self::Unhinted
                 | Self::Regiven
         )
+    }
+
+    /// Whether its agent runs one at a time.
+    pub(crate) const fn is_limited(self) -> bool {
+        matches!(self, Self::Waits | Self::Held)
+    }
+
+    /// Whether its presumed end is looked at once more.
+    pub(crate) const fn is_confirmed(self) -> bool {
+        matches!(self, Self::Confirmed | Self::Held)
+    }
+
+    /// Whether it fails at first, and then a redrive is asked for.
+    pub(crate) const fn is_redriven(self) -> bool {
+        matches!(self, Self::Redriven | Self::Unredriven)
     }
 
     /// Whether it is one of a batch.
@@ -268,6 +293,7 @@ impl Scenario {
             // Of its three reports one that comes late is let be.
             Self::Reported => 2..=4,
             _ if self.asks() || self.subscribes() || matches!(self, Self::PutOff) => 2..=2,
+            Self::Redriven => 2..=2,
             Self::Gone => 3..=3,
             _ => 1..=1,
         }
@@ -283,9 +309,12 @@ impl Scenario {
             Self::Unasked => {
                 &[(STATUS_FIND, Fault::Failed, None), (DESCRIBE, Fault::Throttled, Some(3))]
             }
-            Self::Known => {
-                &[(START_EXECUTION, Fault::LostOnce, Some(1)), (STATUS_FIND, Fault::Failed, None)]
-            }
+            // Once it is asked about, it has ended.
+            Self::Known => &[
+                (START_EXECUTION, Fault::LostOnce, Some(1)),
+                (STATUS_FIND, Fault::Failed, None),
+                (LAUNCH_DESCRIBE, Fault::Late(2000), Some(1)),
+            ],
             Self::Unsent => &[(STATUS_SEND, Fault::Failed, None)],
             Self::Delayed => &[(START_EXECUTION, Fault::Throttled, Some(3))],
             // The event that says that it runs is lost.
@@ -342,6 +371,9 @@ pub(crate) enum Request {
     /// What an agent asks.
     Questions,
     ToolQuestions,
+    /// How many come before a run that waits.
+    Waiting,
+    ToolWaiting,
 }
 
 const fn call(
@@ -408,6 +440,7 @@ const fn secret(function: &'static str) -> Call {
 
 const START_SEND: Call = launch_message("start", "send");
 const START_EXECUTION: Call = call("launch", "StartExecution", "stepfunctions", "StartExecution");
+const LAUNCH_DESCRIBE: Call = call("launch", "describe", "stepfunctions", "DescribeExecution");
 const DESCRIBE: Call = call("sweep", "describe", "stepfunctions", "DescribeExecution");
 const STATUS_FIND: Call = dynamodb("status", "find", "GetItem").part("state");
 const STATUS_RUNNING: Call = update("status", "advance to running", ADVANCE);
@@ -425,6 +458,9 @@ const STATUS_SEND: Call = delivery_message("status", "send");
 /// Of two starts with one key at once, one takes its count back. That cannot be brought about, and a
 /// start that stays counted costs no more.
 ///
+/// What a limited run does where it waits in two lines, or its redrive is refused, is in `concurrency.rs` and
+/// `redrive.rs`; so is an empty line that is left after ten minutes.
+///
 /// What closes a batch whose request has died, after ten minutes, and keeps one for longer than a day, is
 /// in `batches.rs`.
 pub(crate) const BY_CHANCE: &[Call] = &[
@@ -436,6 +472,9 @@ pub(crate) const BY_CHANCE: &[Call] = &[
     update("sweep", "batch: close", "SET #items"),
     update("sweep", "postpone a batch", "due_at = :until").part("batch"),
     dynamodb("start", "batch: decided", "BatchGetItem").part("idem"),
+    launch_message("launch", "hint another line").says("freed"),
+    dynamodb("sweep", "leave a line", "DeleteItem").part("line"),
+    dynamodb("launch", "refuse a redrive: free", "TransactWriteItems").says(REFUSE_REDRIVE),
 ];
 
 /// What follows the answer of a receiver.
@@ -446,6 +485,10 @@ const ADVANCE: &str = "#rank = :rank";
 /// Of the markers of a batch.
 const OPEN: &str = "begins_with(part, :open)";
 const COMPLETE: &str = "SET completed_at";
+/// Of slots, and of a line before them.
+const SLOTS: &str = "begins_with(part, :slot)";
+const LINE: &str = "line = :line";
+const REFUSE_REDRIVE: &str = "redrive_refusal = :reason";
 const PROGRESS: &str = "#progress < :progress";
 
 /// The calls that carry a run from its start to its callback.
@@ -520,6 +563,36 @@ pub(crate) const RUNS: &[(Call, Scenario)] = &[
         dynamodb("sweep", "batch: complete", "TransactWriteItems").says(COMPLETE),
         Scenario::BatchUnheard,
     ),
+    (agents("launch", "slot: agent", "GetItem"), Scenario::Waits),
+    (dynamodb("launch", "slot: taken", "Query").says(SLOTS), Scenario::Waits),
+    (dynamodb("launch", "slot: line", "Query").says(LINE), Scenario::Waits),
+    (update("launch", "slot: open a line", "joined_at"), Scenario::Waits),
+    (update("launch", "slot: wait", "waits_for = :waits_for"), Scenario::Waits),
+    (dynamodb("launch", "slot: find", "GetItem").part("state"), Scenario::Waits),
+    (
+        dynamodb("launch", "slot: claim", "TransactWriteItems").says("slots = :slots"),
+        Scenario::Waits,
+    ),
+    (dynamodb("status", "slot: free", "TransactWriteItems").says(ADVANCE), Scenario::Waits),
+    (launch_message("status", "slot: hint").says("freed"), Scenario::Waits),
+    (dynamodb("sweep", "slot: line", "Query").says(LINE), Scenario::Waits),
+    (dynamodb("sweep", "slot: find", "GetItem").part("state"), Scenario::Waits),
+    (update("sweep", "slot: postpone a line", "due_at = :until").part("line"), Scenario::Waits),
+    (launch_message("sweep", "slot: hint").says("freed"), Scenario::Waits),
+    (
+        dynamodb("sweep", "slot: confirm", "TransactWriteItems").says("REMOVE due_at, debt, slots"),
+        Scenario::Held,
+    ),
+    (launch_message("sweep", "slot: confirm: hint").says("freed"), Scenario::Held),
+    (dynamodb("start", "redrive: find", "GetItem").part("state"), Scenario::Redriven),
+    (update("start", "redrive: request", "redrive_requested_at"), Scenario::Redriven),
+    (call("launch", "redrive: describe", "stepfunctions", "DescribeExecution"), Scenario::Redriven),
+    (call("launch", "RedriveExecution", "stepfunctions", "RedriveExecution"), Scenario::Redriven),
+    (
+        dynamodb("status", "redrive: advance", "TransactWriteItems").says("SET #ttl = :ttl"),
+        Scenario::Redriven,
+    ),
+    (update("launch", "redrive: refuse", REFUSE_REDRIVE), Scenario::Unredriven),
     (update("launch", "claim", "claimed_at"), Scenario::Completes),
     (dynamodb("launch", "input", "GetItem").part("input"), Scenario::Completes),
     (START_EXECUTION, Scenario::Completes),
@@ -532,7 +605,7 @@ pub(crate) const RUNS: &[(Call, Scenario)] = &[
     (call("launch", "refused: PutEvents", "events", "PutEvents"), Scenario::Refused),
     (dynamodb("launch", "refused: advance", "TransactWriteItems").says(ADVANCE), Scenario::Refused),
     (delivery_message("launch", "refused: send"), Scenario::Refused),
-    (call("launch", "describe", "stepfunctions", "DescribeExecution"), Scenario::Known),
+    (LAUNCH_DESCRIBE, Scenario::Known),
     (dynamodb("launch", "known: outcome", "PutItem"), Scenario::Known),
     (dynamodb("launch", "known: advance", "TransactWriteItems").says(ADVANCE), Scenario::Known),
     (update("launch", "advance to running", ADVANCE), Scenario::Hasty),
@@ -633,6 +706,8 @@ pub(crate) const REQUESTS: &[(Call, Request)] = &[
     (dynamodb("read", "trouble: runs", "BatchGetItem").part("state"), Request::Trouble),
     (dynamodb("read", "deliveries", "Query").part("delivery"), Request::Deliveries),
     (questions("read", "questions"), Request::Questions),
+    (dynamodb("read", "queue position", "Query").says(LINE), Request::Waiting),
+    (dynamodb("mcp", "queue position", "Query").says(LINE), Request::ToolWaiting),
     (dynamodb("read", "subscriptions", "Query").says(":owner AND begins"), Request::Subscriptions),
     (agents("read", "agents", "Query").of_anybody(), Request::Agents),
     (update("start", "take a slot", "held_until = :until").of_anybody(), Request::HeldStart),
@@ -654,7 +729,7 @@ pub(crate) const REQUESTS: &[(Call, Request)] = &[
     (dynamodb("start", "redeliver: find", "GetItem").part("state"), Request::Redeliver),
     (dynamodb("start", "redeliver: list", "Query").part("delivery"), Request::Redeliver),
     (dynamodb("start", "redeliver: read", "GetItem").part("delivery"), Request::Redeliver),
-    (update("start", "redeliver: count", "rate#deliveries-of"), Request::Redeliver),
+    (update("start", "redeliver: count", "rate#delivery#"), Request::Redeliver),
     (update("start", "redeliver: owe", "attempt_count = :zero"), Request::Redeliver),
     (delivery_message("start", "redeliver: send"), Request::Redeliver),
     (dynamodb("start", "subscribe", "TransactWriteItems").says("n < :most"), Request::Subscribe),
@@ -663,7 +738,7 @@ pub(crate) const REQUESTS: &[(Call, Request)] = &[
         Request::Unsubscribe,
     ),
     (dynamodb("start", "test: list", "Query").says(":owner AND begins_with"), Request::Test),
-    (update("start", "test: count", "rate#deliveries-of"), Request::Test),
+    (update("start", "test: count", "rate#delivery#"), Request::Test),
     (dynamodb("start", "test: owe", "PutItem"), Request::Test),
     (delivery_message("start", "test: send"), Request::Test),
     (dynamodb("start", "generation", "GetItem").part("generation"), Request::Secret),

@@ -64,6 +64,12 @@ impl Fault {
         }
     }
 
+    /// Whether whoever makes the call is killed.
+    #[cfg(feature = "all")]
+    pub(crate) const fn kills(self) -> bool {
+        matches!(self, Self::KilledBefore | Self::KilledAfter)
+    }
+
     /// The same, in the words of the proxy.
     pub(crate) fn effect(self, service: &str, operation: &str) -> (&'static str, Value) {
         match self {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use e2e::{Answer, Stack, User, eventually, receiver::Receiver};
 use futures_util::future::join_all;
+use relay::domain::api_key::ApiKeyHash;
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -37,14 +38,22 @@ impl Asker {
             Request::Trouble | Request::ToolTrouble => ("FailMachineArn", "failed"),
             _ => ("EchoMachineArn", "completed"),
         };
-        let agent = stack.agent(machine, json!({})).await;
+        let waits = matches!(request, Request::Waiting | Request::ToolWaiting);
+        let row = if waits { json!({"paused": true}) } else { json!({}) };
+        let status = if waits { "queued" } else { status };
+        let agent = stack.agent(machine, row).await;
         let receiver = Receiver::start().await;
         let (run, subscription, batch) = (String::new(), String::new(), String::new());
         let mut asker = Self { user, agent, run, receiver, subscription, batch };
         asker.subscription = asker.subscribe().await;
         asker.run = asker.start(0, "first", &[]).await.text("execution_id");
         asker.user.wait_for(&asker.run, status).await;
-        if status != "input_required" {
+        if waits {
+            let path = format!("/v1/executions/{}", asker.run);
+            let waiting =
+                async || asker.user.get(&path).await.body["waits_for"].is_string().then_some(());
+            eventually("a run that waits", waiting).await;
+        } else if status != "input_required" {
             let settled = async || asker.is_settled().await.then_some(());
             eventually("a run that owes nothing", settled).await;
         }
@@ -87,6 +96,9 @@ impl Asker {
 
     /// Brings about what is asked for, before its call fails.
     async fn prepare(&mut self, call: Call, request: Request, turn: usize) {
+        if matches!(request, Request::Held | Request::HeldStart | Request::ToolStart) {
+            self.make_room().await;
+        }
         match request {
             Request::Held => {
                 let started = self.start(2, &format!("held {turn}"), &[]).await;
@@ -105,12 +117,22 @@ impl Asker {
         }
     }
 
+    /// Frees what is still kept for requests whose function was killed, or could not give it back.
+    async fn make_room(&self) {
+        const MOST: u32 = 10;
+        let names = (0..MOST)
+            .flat_map(|slot| [format!("wait#{slot}"), format!("wait#{}#{slot}", self.user.id)]);
+        for name in names {
+            self.user.stack.forget(&name, "wait").await;
+        }
+    }
+
     async fn ask(&self, request: Request, turn: usize) -> Answer {
         let run = format!("/v1/executions/{}", self.run);
         let subscription = format!("/v1/subscriptions/{}", self.subscription);
         let prefer = [("prefer", "wait=10")];
         match request {
-            Request::Monitor | Request::Questions => self.user.get(&run).await,
+            Request::Monitor | Request::Questions | Request::Waiting => self.user.get(&run).await,
             Request::Held => self.user.send(Method::GET, &run, &prefer, "").await,
             Request::HeldStart => self.start(0, &turn.to_string(), &prefer).await,
             Request::Results => {
@@ -160,7 +182,7 @@ impl Asker {
                 let since = json!({"since": "2026-01-01T00:00:00Z"});
                 self.post(&format!("{subscription}/recover"), since).await
             }
-            Request::EnvelopeMonitor => {
+            Request::EnvelopeMonitor | Request::ToolWaiting => {
                 self.user.call("monitor_agent", json!({"execution_id": self.run})).await
             }
             Request::EnvelopeResults => {
@@ -198,6 +220,9 @@ impl Asker {
                 *status == 200
                     && body["status"] == "input_required"
                     && body["questions"].as_array().is_some_and(|all| all.len() == 1)
+            }
+            Request::Waiting | Request::ToolWaiting => {
+                *status == 200 && body["queue_position"] == 0
             }
             // Whoever finds no slot is answered at once.
             Request::Held => *status == 200 && body["execution_id"] == self.run.as_str(),
@@ -260,7 +285,8 @@ impl Asker {
 /// Has a call fail in every way, one after the other, and returns how many rows are wrong.
 async fn fail(stack: &Stack, proxy: &Proxy, call: Call, request: Request) -> usize {
     let mut asker = Asker::new(stack, request).await;
-    let owners = [asker.agent.clone(), asker.user.id.clone(), asker.subscription.clone()];
+    let key = ApiKeyHash::of(&asker.user.key).to_hex();
+    let owners = [asker.agent.clone(), asker.user.id.clone(), asker.subscription.clone(), key];
     let mut bad = 0;
     for (turn, fault) in call.faults().enumerate() {
         let rule = call.rule(stack, &owners, fault, Some(fault.times()));

@@ -54,15 +54,20 @@ impl Run {
     pub(crate) async fn new(stack: &Stack, scenario: Scenario, receiver: &Arc<Receiver>) -> Self {
         let user = stack.user(&["execute:*", "view:*", "cancel:*"]).await;
         let machine = match scenario {
-            Scenario::Refused | Scenario::Confirmed => {
+            Scenario::Refused | Scenario::Confirmed | Scenario::Held => {
                 format!("{}-no-such", stack.output("EchoMachineArn"))
             }
             Scenario::Fails => stack.output("FailMachineArn").to_owned(),
+            _ if scenario.is_redriven() => failing_machine(stack).await.to_owned(),
             _ if scenario.reports() => stack.output("ProgressMachineArn").to_owned(),
             _ if scenario.asks() => asking_machine(stack).await.to_owned(),
             _ => stack.output("EchoMachineArn").to_owned(),
         };
-        let agent = stack.agent("EchoMachineArn", json!({"state_machine_arn": machine})).await;
+        let mut row = json!({"state_machine_arn": machine});
+        if scenario.is_limited() {
+            row["max_concurrent"] = 1.into();
+        }
+        let agent = stack.agent("EchoMachineArn", row).await;
         let receiver = match scenario {
             Scenario::Retried => Arc::new(Receiver::answering(&[503, 200]).await),
             _ => Arc::clone(receiver),
@@ -114,11 +119,54 @@ impl Run {
             let line = format!("of#{}", self.user.id);
             self.user.stack.fill(&line, Duration::from_mins(5)).await;
         }
+        if self.scenario == Scenario::Waits {
+            let slot =
+                json!({"execution_id": self.pool(), "part": "slot#0", "holder": "mcp-other-1"});
+            self.user.stack.put("ExecutionsTable", slot).await;
+        }
         self.request_start().await;
         if matches!(self.scenario, Scenario::Replayed | Scenario::ReplayedEnveloped) {
             let first = self.id.clone();
             self.request_start().await;
             assert_eq!(self.id, first, "a replay is answered with the first run");
+        }
+    }
+
+    /// The slots of its agent.
+    pub(crate) fn pool(&self) -> String {
+        format!("slots#{}", self.agent)
+    }
+
+    /// Frees the slot that it waits for, once it does. Of one that is kept from that, `sweep` sees that it has
+    /// not been started.
+    pub(crate) async fn free(&self) {
+        let stack = &self.user.stack;
+        let waits = eventually("a run that waits", async || {
+            stack.parts(&self.id).await.get("state")?.get("line").map(drop)
+        });
+        drop(timeout(Duration::from_secs(10), waits).await);
+        stack.forget(&self.pool(), "slot#0").await;
+    }
+
+    /// Asks for its redrive once it has failed, until that is accepted.
+    pub(crate) async fn redrive(&mut self) {
+        let stack = self.user.stack.clone();
+        let failed = eventually("a run that fails", async || {
+            let state = stack.parts(&self.id).await.remove("state")?;
+            (state["status"] == "failed").then_some(state)
+        });
+        let mut state = failed.await;
+        if self.scenario == Scenario::Unredriven {
+            state["state_machine_arn"] = format!("{}-other", self.machine).into();
+            stack.put("ExecutionsTable", state).await;
+        }
+        let path = format!("/v1/executions/{}/redrive", self.id);
+        for _ in 0..TRIES {
+            let answer = self.user.send(Method::POST, &path, &[], "").await;
+            if [202, 409].contains(&answer.status) {
+                return;
+            }
+            self.refused.push(answer.status);
         }
     }
 
@@ -296,8 +344,13 @@ impl Run {
         self.progress = progress;
         let deliveries = of_kind(&parts, "delivery#");
         let is_looked_at =
-            |part: &Value| self.scenario != Scenario::Confirmed || part.get("due_at").is_none();
-        parts.get("state").is_some_and(|state| state["status"] == self.scenario.end())
+            |part: &Value| !self.scenario.is_confirmed() || part.get("due_at").is_none();
+        let is_refused = |state: &Value| {
+            self.scenario != Scenario::Unredriven || state["redrive_refusal"].is_string()
+        };
+        parts
+            .get("state")
+            .is_some_and(|state| state["status"] == self.scenario.end() && is_refused(state))
             && parts.values().all(|part| !owes(part) && is_looked_at(part))
             && !parts.keys().any(|part| part.starts_with("open#"))
             && self.scenario.deliveries().contains(&deliveries.len())
@@ -340,6 +393,9 @@ impl Run {
         let said = self.said().await;
         if said.as_deref() != self.scenario.said().filter(|_| is_run) {
             wrong.push(format!("Step Functions says {said:?}"));
+        }
+        if stack.parts(&self.pool()).await.keys().any(|part| part.starts_with("slot#")) {
+            wrong.push("a slot is kept".to_owned());
         }
         wrong.extend(self.wrong_posts(&parts).await);
         wrong.extend(self.wrong_subscribers(&parts).await);
@@ -466,6 +522,26 @@ async fn asking_machine(stack: &Stack) -> &'static str {
     made.await
 }
 
+/// A machine that fails until it is redriven.
+async fn failing_machine(stack: &Stack) -> &'static str {
+    static MACHINE: OnceCell<String> = OnceCell::const_new();
+
+    let made = MACHINE.get_or_init(async || {
+        let (client, arn) = (&stack.step_functions, stack.output("ApprovalMachineArn"));
+        let describe = client.describe_state_machine().state_machine_arn(arn);
+        let role = describe.send().await.unwrap().role_arn;
+        let is_redriven = "$states.context.Execution.RedriveCount >= 1";
+        let output = format!("{{% {is_redriven} ? {{'result': 'x'}} : $error('not yet') %}}");
+        let answer = json!({"Type": "Pass", "Output": output, "End": true});
+        let definition =
+            json!({"QueryLanguage": "JSONata", "StartAt": "Answer", "States": {"Answer": answer}});
+        let create = client.create_state_machine().name(format!("failing-{}", std::process::id()));
+        let create = create.definition(definition.to_string()).role_arn(role);
+        create.send().await.unwrap().state_machine_arn
+    });
+    made.await
+}
+
 /// A call of a tool over MCP. Its refusal is told to a model in an answer: here it is our fault.
 pub(crate) async fn use_tool(user: &User, name: &str, arguments: &Value) -> Answer {
     let headers = [
@@ -553,7 +629,12 @@ pub(crate) async fn settle(stack: &Stack, runs: &mut [&mut Run], pause: Duration
         let open: Vec<_> = runs
             .iter()
             .filter(|run| run.sweeps.is_none() && !run.id.is_empty())
-            .flat_map(|run| [run.id.clone(), run.batch.clone()])
+            .flat_map(|run| {
+                // Its line is looked after first; should it not stand there, it is due itself.
+                let is_in_line = run.scenario == Scenario::Waits && sweeps == 1;
+                let id = if is_in_line { String::new() } else { run.id.clone() };
+                [id, run.batch.clone(), run.pool()]
+            })
             .filter(|id| !id.is_empty())
             .collect();
         if open.is_empty() {
@@ -600,6 +681,7 @@ pub(crate) async fn executions(stack: &Stack) -> Vec<String> {
     let machines = ["EchoMachineArn", "FailMachineArn", "ProgressMachineArn"];
     let mut machines = machines.map(|machine| stack.output(machine)).to_vec();
     machines.push(asking_machine(stack).await);
+    machines.push(failing_machine(stack).await);
     let mut names = Vec::new();
     for machine in machines {
         let list = stack.step_functions.list_executions().state_machine_arn(machine);

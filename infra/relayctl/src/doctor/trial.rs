@@ -16,7 +16,7 @@ use relay::{
 
 use super::findings::{Arguments, Findings};
 use crate::{
-    keys::{self, NewKey},
+    keys::{self, Allowed, NewKey},
     output::span,
     stack::{Stack, operator},
 };
@@ -35,7 +35,8 @@ pub(super) async fn api(stack: &Stack, arguments: &Arguments, findings: &mut Fin
         };
         let user = UserId::from("relayctl-doctor".to_owned());
         let until = Timestamp::now().plus(KEY_LIFE);
-        anyhow::Ok((keys::create(&keys, user, permissions, 1, until, None).await?, keys))
+        let of = Allowed { user_id: user, permissions, rate_limit: 1, max_concurrent: None };
+        anyhow::Ok((keys::create(&keys, of, until, None).await?, keys))
     };
     let (key, keys) = match made.await {
         Ok(made) => made,

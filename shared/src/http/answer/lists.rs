@@ -115,6 +115,15 @@ pub struct AgentView {
     pub average_execution_time: Option<f64>,
     /// In US dollars per run.
     pub cost_estimate: Option<f64>,
+    /// How many of its runs may go on at once, if there is a limit. The others wait.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_concurrent: Option<u32>,
+    /// The same of one user's runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_concurrent_per_user: Option<u32>,
+    /// Whether its starts wait until it is resumed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub paused: bool,
 }
 
 impl From<Agent> for AgentView {
@@ -128,6 +137,9 @@ impl From<Agent> for AgentView {
             llm_provider: agent.llm_provider,
             llm_model: agent.llm_model,
             cost_estimate: agent.cost_estimate,
+            max_concurrent: agent.max_concurrent,
+            max_concurrent_per_user: agent.max_concurrent_per_user,
+            paused: agent.paused,
         }
     }
 }

@@ -9,6 +9,7 @@ use crate::domain::{
     batch_id::BatchId,
     execution::Execution,
     id::{AgentName, ExecutionId},
+    pool::WaitsFor,
     question::QuestionView,
     status::Status,
     time::{self, Timestamp},
@@ -82,6 +83,18 @@ pub struct Monitor {
     /// The batch that it is one of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batch_id: Option<BatchId>,
+    /// How often it was redriven, if it was.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub redrive_count: u32,
+    /// When a redrive was requested that has not come about yet.
+    #[serde(
+        serialize_with = "Timestamp::as_optional_rfc3339",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub redrive_requested_at: Option<Timestamp>,
+    /// Why Step Functions refused the last redrive that was requested.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub redrive_refusal: Option<String>,
     /// The run that this one repeats.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rerun_of: Option<ExecutionId>,
@@ -92,6 +105,13 @@ pub struct Monitor {
     pub started_at: Option<Timestamp>,
     #[serde(serialize_with = "Timestamp::as_rfc3339")]
     pub updated_at: Timestamp,
+    /// Why a queued run waits: its `agent` runs as often at once as it may, or does so for this user
+    /// (`agent_user`); the `user` has as many runs at once as may be; or the agent is `paused`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waits_for: Option<WaitsFor>,
+    /// About how many wait for the same and come before it, at most 1,000. Not in lists.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queue_position: Option<u32>,
     #[serde(
         serialize_with = "Timestamp::as_optional_rfc3339",
         skip_serializing_if = "Option::is_none"
@@ -126,9 +146,14 @@ impl Monitor {
             created_at: execution.created_at,
             start_at: execution.start_at,
             batch_id: execution.batch_id,
+            redrive_count: execution.redrive_count,
+            redrive_requested_at: execution.redrive_requested_at,
+            redrive_refusal: execution.redrive_refusal,
             rerun_of: execution.rerun_of,
             started_at: execution.started_at,
             updated_at: execution.updated_at,
+            waits_for: execution.waits_for,
+            queue_position: None,
             completed_at: execution.completed_at,
             trouble: Vec::new(),
         }
@@ -145,6 +170,11 @@ impl Monitor {
         execution.open_questions = questions.iter().map(|it| it.id.clone()).collect();
         Self { questions, ..Self::of(execution, now) }
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks by reference")]
+const fn is_zero(count: &u32) -> bool {
+    *count == 0
 }
 
 fn progress(execution: &Execution, now: Timestamp) -> Option<u8> {

@@ -17,8 +17,8 @@ use crate::{
             results::Results,
         },
         body::{
-            AnswerBody, Answered, Cancelling, ListRequest, RecoverBody, Recovered, SecretView,
-            Subscribed, TestView,
+            AnswerBody, Answered, Cancelling, ListRequest, RecoverBody, Recovered, Redriving,
+            SecretView, Subscribed, TestView,
         },
         openapi::{
             builder::{Document, Refuses},
@@ -95,6 +95,18 @@ impl Document {
         .answers::<Results>(200, "The new run ended within the `wait` of `Prefer`.", &results())
         .tells(200, "Location", "The URL of the new run.", &json!({"type": "string"}))
         .refuses(&[Body, Permission, Id, State]);
+        self.operation(
+            "post",
+            "/v1/executions/{execution_id}/redrive",
+            "redriveExecution",
+            "Continue a run that failed, timed out or was cancelled from where it did, by Step Functions' redrive.",
+        )
+        .answers::<Redriving>(
+            202,
+            "The redrive is accepted. The run continues within seconds, or when it has a slot.",
+            &json!({"execution_id": EXECUTION_ID, "status": "redriving"}),
+        )
+        .refuses(&[Permission, Id, State]);
         self.operation(
             "post",
             "/v1/executions/{execution_id}/cancel",

@@ -239,12 +239,14 @@ impl Row {
             claimed_at: self.claimed.map(at),
             start_at: None,
             launch_before: at(terms.launch_before),
+            waits: false,
             is_cancelled: self.is_cancelled,
             deadline: terms.deadline.filter(|_| self.has_deadline).map(at),
             sequence: self.sequence.into(),
             started_at: self.started.map(at),
             updated_at: at(self.updated),
             due_at: self.due.map(at),
+            is_redrive_requested: false,
         }
     }
 

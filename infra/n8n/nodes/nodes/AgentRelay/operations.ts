@@ -18,7 +18,7 @@ export async function start(
 	item: number,
 	waiter?: string,
 ): Promise<IDataObject> {
-	const { delaySeconds, idempotencyKey, parameters, tags, timeoutSeconds } =
+	const { delaySeconds, idempotencyKey, parameters, priority, tags, timeoutSeconds } =
 		context.getNodeParameter('options', item, {});
 	const body: IDataObject = {
 		agent_name: context.getNodeParameter('agentName', item),
@@ -27,6 +27,7 @@ export async function start(
 		tags: json(context, item, 'Tags', tags ?? {}),
 	};
 	if (delaySeconds) body.delay_seconds = delaySeconds;
+	if (priority) body.priority = priority;
 	if (timeoutSeconds) body.timeout_seconds = timeoutSeconds;
 	if (waiter) {
 		body.callback_url = context.evaluateExpression('{{ $execution.resumeUrl }}', item);
@@ -45,7 +46,7 @@ export async function startBatch(
 	items: number,
 ): Promise<IDataObject[]> {
 	const waiter = place(context);
-	const { delaySeconds, idempotencyKey, timeoutSeconds } = context.getNodeParameter(
+	const { delaySeconds, idempotencyKey, priority, timeoutSeconds } = context.getNodeParameter(
 		'options',
 		0,
 		{},
@@ -65,6 +66,7 @@ export async function startBatch(
 		callback_url: context.evaluateExpression('{{ $execution.resumeUrl }}', 0),
 	};
 	if (delaySeconds) body.delay_seconds = delaySeconds;
+	if (priority) body.priority = priority;
 	if (timeoutSeconds) body.timeout_seconds = timeoutSeconds;
 	const accepted = await ask(context, 'POST', '/v1/batches', {
 		body,

@@ -147,6 +147,15 @@ const ofStarts: INodeProperties[] = [
 				description: 'Settings that the agent understands, as a JSON object',
 			},
 			{
+				displayName: 'Priority (Seconds)',
+				name: 'priority',
+				type: 'number',
+				typeOptions: { minValue: 0, maxValue: 3600 },
+				default: 0,
+				description:
+					'Where executions wait for the agent: how much earlier this one counts as started, at most an hour',
+			},
+			{
 				displayName: 'Tags',
 				name: 'tags',
 				type: 'json',

@@ -1,0 +1,77 @@
+//! A redrive that was asked for: what a run owes then, and its refusal.
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::types::AttributeValue;
+
+use crate::{
+    domain::{
+        caller::Actor,
+        debt::{Debt, DebtKind},
+        error::Error,
+        execution::Execution,
+        status::Rank,
+        time::Timestamp,
+    },
+    store::{
+        change::{Change, holding},
+        executions::Executions,
+        item::{number, text, to_item},
+        slot,
+        write::{Step, Write, step},
+    },
+};
+
+impl Executions {
+    /// Records that the end of a run is to be redriven, if it is that end. Repeating it is harmless.
+    pub async fn request_redrive(
+        &self,
+        run: &Execution,
+        by: &Actor,
+        due_at: Timestamp,
+    ) -> Result<Step, Error> {
+        let id = &run.execution_id;
+        let updated = self
+            .update(id)
+            .update_expression(
+                "SET redrive_requested_at = if_not_exists(redrive_requested_at, :now), \
+                 redriven_by = :by, due_at = :due_at, debt = :debt \
+                 REMOVE redrive_refusal, sweeps, dead_reason",
+            )
+            .condition_expression("#rank = :ended AND redrive_count = :redrive_count")
+            .expression_attribute_names("#rank", "rank")
+            .expression_attribute_values(":ended", number(Rank::Ended as u8))
+            .expression_attribute_values(":redrive_count", number(run.redrive_count))
+            .expression_attribute_values(":by", AttributeValue::M(to_item(by)?))
+            .expression_attribute_values(":now", number(Timestamp::now().millis()))
+            .expression_attribute_values(":due_at", number(due_at.millis()))
+            .expression_attribute_values(":debt", text(Debt::of(DebtKind::Launch, id).as_str()))
+            .write()
+            .await;
+        step(updated, "redrive an execution")
+    }
+
+    /// Records that Step Functions does not redrive a run, and why, and frees what it has taken for that.
+    pub async fn refuse_redrive(&self, run: &Execution, reason: &str) -> Result<(), Error> {
+        let mut values = HashMap::from([
+            (":ended".to_owned(), number(Rank::Ended as u8)),
+            (":redrive_count".to_owned(), number(run.redrive_count)),
+            (":reason".to_owned(), text(reason)),
+        ]);
+        let holding = holding(&run.slots, &mut values)?;
+        let state = Change {
+            expression: "SET redrive_refusal = :reason \
+                         REMOVE redrive_requested_at, due_at, debt, sweeps, slots, line, waits_for"
+                .to_owned(),
+            condition: format!("#rank = :ended AND redrive_count = :redrive_count AND {holding}"),
+            names: HashMap::from([("#rank".to_owned(), "rank".to_owned())]),
+            values,
+        };
+        let id = &run.execution_id;
+        let freed = run.slots.iter().map(|slot| slot::free(&self.table, slot, id));
+        let freed = freed.collect::<Result<_, Error>>()?;
+        // Who is refused finds that it runs again.
+        self.change(id, state, freed, "refuse a redrive").await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,172 @@
+//! Runs that go on from where they failed, by Step Functions' redrive.
+
+use e2e::{Answer, Stack, User, eventually, id, receiver::Receiver};
+use relay::store::batch::Consistency;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+const EVERYTHING: &[&str] = &["execute:*", "view:*", "cancel:*"];
+
+async fn post(user: &User, id: &str, what: &str) -> Answer {
+    user.send(Method::POST, &format!("/v1/executions/{id}/{what}"), &[], "").await
+}
+
+/// A machine that fails until it is redriven, when its first state is not run again.
+async fn failing_at_first(stack: &Stack) -> String {
+    let example = stack.output("ApprovalMachineArn");
+    let example = stack.step_functions.describe_state_machine().state_machine_arn(example);
+    let role = example.send().await.unwrap().role_arn;
+    let definition = json!({
+        "QueryLanguage": "JSONata",
+        "StartAt": "Prepare",
+        "States": {
+            "Prepare": {"Type": "Pass", "Output": "{% {'result': 'mended'} %}", "Next": "Answer"},
+            "Answer": {
+                "Type": "Pass",
+                "Output": "{% $states.context.Execution.RedriveCount >= 1 ? $states.input : $error('not yet') %}",
+                "End": true,
+            },
+        },
+    });
+    let name = format!("failing-{}", ulid::Ulid::generate());
+    let create = stack.step_functions.create_state_machine().name(name).role_arn(role);
+    create.definition(definition.to_string()).send().await.unwrap().state_machine_arn
+}
+
+/// A run that fails until it is redriven, of an agent with these limits.
+async fn failed(user: &User, fields: &Value) -> String {
+    let stack = &user.stack;
+    let mut row = json!({"state_machine_arn": failing_at_first(stack).await});
+    row.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+    let agent = stack.agent("EchoMachineArn", row).await;
+    let receiver = fields["receiver"].as_str();
+    let mut body = json!({"agent_name": agent, "input_message": "x"});
+    if let Some(receiver) = receiver {
+        body["callback_url"] = receiver.into();
+    }
+    let run = user.start(&body).await;
+    user.wait_for(&run, "failed").await;
+    run
+}
+
+#[tokio::test]
+async fn a_run_that_failed_goes_on_and_is_told_of_again() {
+    let stack = Stack::connect().await;
+    let user = stack.user(EVERYTHING).await;
+    let receiver = Receiver::start().await;
+    let run = failed(&user, &json!({"receiver": receiver.url()})).await;
+
+    // Asked for twice, it is redriven once.
+    let answers = tokio::join!(post(&user, &run, "redrive"), post(&user, &run, "redrive"));
+    let answers = [answers.0, answers.1];
+    let accepted: Vec<_> = answers.iter().filter(|answer| answer.status == 202).collect();
+    assert!(accepted.iter().any(|it| it.text("status") == "redriving"), "{answers:?}");
+    // Whoever comes later finds that it runs.
+    assert!(answers.iter().all(|answer| [202, 409].contains(&answer.status)), "{answers:?}");
+    let ended = user.wait_for(&run, "completed").await;
+    assert_eq!(ended.body["redrive_count"], 1);
+    assert!(ended.body.get("redrive_requested_at").is_none());
+    assert_eq!(user.results(&run).await.body["result"], "mended");
+    let told = receiver.wait_for(2).await;
+    let mut told: Vec<_> = told.iter().map(|post| post.body()["type"].to_string()).collect();
+    told.sort();
+    assert_eq!(told, ["\"execution.completed\"", "\"execution.failed\""]);
+    assert_eq!(
+        user.wait_for_parts(&run).await["state"]["redriven_by"]["user_id"],
+        user.id.as_str()
+    );
+
+    let late = post(&user, &run, "redrive").await;
+    assert_eq!((late.status, late.text("detail")), (409, "the execution has completed".to_owned()));
+    let other = stack.user(EVERYTHING).await;
+    assert_eq!(post(&other, &run, "redrive").await.status, 404);
+    let body =
+        json!({"agent_name": "echo", "input_message": "x", "parameters": {"wait_seconds": 600}});
+    let goes_on = user.start(&body).await;
+    let early = post(&user, &goes_on, "redrive").await;
+    assert_eq!(
+        (early.status, early.text("detail")),
+        (409, "the execution has not ended".to_owned())
+    );
+    post(&user, &goes_on, "cancel").await;
+}
+
+#[tokio::test]
+async fn a_run_goes_on_from_the_state_that_failed_and_by_sweep_alone() {
+    let stack = Stack::connect().await;
+    let user = stack.user(EVERYTHING).await;
+    let run = failed(&user, &json!({})).await;
+
+    // Its message is lost.
+    let row = stack.executions().find(&id(&run), Consistency::Strong).await.unwrap().unwrap();
+    let by = row.started_by.clone().unwrap();
+    stack.executions().request_redrive(&row, &by, row.created_at).await.unwrap();
+    let shown = user.monitor(&run).await;
+    assert!(shown.body["redrive_requested_at"].is_string(), "{shown:?}");
+    stack.sweep().await;
+    user.wait_for(&run, "completed").await;
+    assert_eq!(user.results(&run).await.body["result"], "mended");
+}
+
+#[tokio::test]
+async fn what_step_functions_does_not_know_is_refused_by_its_word() {
+    let stack = Stack::connect().await;
+    let user = stack.user(EVERYTHING).await;
+    let run = failed(&user, &json!({})).await;
+    // As if it had ended so long ago that Step Functions has forgotten it.
+    let other = format!("{}-other", stack.output("EchoMachineArn"));
+    let mut row = stack.parts(&run).await["state"].clone();
+    row["state_machine_arn"] = json!(other);
+    stack.put("ExecutionsTable", row).await;
+    assert_eq!(post(&user, &run, "redrive").await.status, 202);
+    let refused = eventually("a refusal", async || {
+        let shown = user.monitor(&run).await;
+        shown.body["redrive_refusal"].is_string().then_some(shown)
+    })
+    .await;
+    assert!(refused.text("redrive_refusal").contains("Does Not Exist"), "{refused:?}");
+    assert!(refused.body.get("redrive_requested_at").is_none(), "{refused:?}");
+    assert_eq!(refused.text("status"), "failed");
+    assert!(!stack.owing().await.contains(&run));
+
+    // One that was never started is nothing that Step Functions could redrive.
+    let machine = json!({"state_machine_arn": other});
+    let agent = stack.agent("EchoMachineArn", machine).await;
+    let run = user.start(&json!({"agent_name": agent, "input_message": "x"})).await;
+    user.wait_for(&run, "failed").await;
+    let refused = post(&user, &run, "redrive").await;
+    assert_eq!(refused.status, 409);
+    assert!(refused.text("detail").contains("rerun it"), "{refused:?}");
+    // Who may not view it does not learn why.
+    let blind = stack.key(&user.id, &["execute:*"], json!({})).await;
+    let blind = User { key: blind, ..user };
+    let refused = post(&blind, &run, "redrive").await;
+    let told: Value = refused.text("detail").into();
+    assert_eq!((refused.status, told), (409, json!("the execution cannot be redriven")));
+}
+
+#[tokio::test]
+async fn a_redrive_takes_a_slot_or_waits_for_one() {
+    let stack = Stack::connect().await;
+    let user = stack.user(EVERYTHING).await;
+    let run = failed(&user, &json!({"max_concurrent": 1})).await;
+    let agent = user.monitor(&run).await.text("agent_name");
+    let pool = format!("slots#{agent}");
+    let slot = json!({"execution_id": pool, "part": "slot#0", "holder": "mcp-other-1"});
+    stack.put("ExecutionsTable", slot).await;
+    assert_eq!(post(&user, &run, "redrive").await.status, 202);
+    eventually("it to wait", async || {
+        (user.monitor(&run).await.body["waits_for"] == "agent").then_some(())
+    })
+    .await;
+    assert_eq!(user.monitor(&run).await.text("status"), "failed");
+    stack.forget(&pool, "slot#0").await;
+    stack.make_due(&pool, "line").await;
+    stack.sweep().await;
+    user.wait_for(&run, "completed").await;
+    eventually("no slot to be taken", async || {
+        let parts = stack.parts(&pool).await;
+        (!parts.keys().any(|part| part.starts_with("slot#"))).then_some(())
+    })
+    .await;
+}
