@@ -403,3 +403,42 @@ async fn owe(stack: &Stack, batch: &str) {
         .await
         .unwrap();
 }
+
+/// Twenty at once, of a hundred each. Their requests are made a few at a time, as many as a gateway serves here.
+#[cfg(feature = "all")]
+#[tokio::test]
+async fn many_large_batches_are_told_once_each() {
+    use futures_util::{StreamExt, stream};
+
+    const BATCHES: usize = 20;
+
+    let stack = Stack::connect().await;
+    let user = stack.user(EVERYTHING).await;
+    let receiver = Receiver::start().await;
+    let batches = (0..BATCHES).map(async |number| {
+        let body = json!({
+            "agent_name": "echo", "items": items(100), "callback_url": receiver.url(),
+        });
+        let key = number.to_string();
+        // One that is not answered in time is asked for again.
+        eventually("a batch to be accepted", async || {
+            let accepted = post(&user, &[("idempotency-key", &key)], &body).await;
+            (accepted.status == 202).then(|| accepted.text("batch_id"))
+        })
+        .await
+    });
+    let batches: Vec<_> = stream::iter(batches).buffer_unordered(3).collect().await;
+    let all: BTreeSet<_> = batches.iter().cloned().collect();
+    assert_eq!(all.len(), BATCHES);
+    for batch in &batches {
+        assert_eq!(completed(&user, batch).await["counts"], json!({"completed": 100}));
+    }
+    for batch in &batches {
+        user.wait_for_parts(batch).await;
+    }
+    let told = receiver.received().await;
+    let told: Vec<_> = told.iter().map(|post| post.body()["data"]["batch_id"].clone()).collect();
+    let told_of: BTreeSet<_> =
+        told.iter().filter_map(|it| it.as_str().map(str::to_owned)).collect();
+    assert_eq!((told.len(), told_of), (BATCHES, all));
+}

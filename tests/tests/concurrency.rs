@@ -10,7 +10,7 @@ use e2e::{Stack, User, eventually, id};
 use futures_util::{StreamExt, future::join_all, stream};
 use relay::{
     domain::time::Timestamp,
-    store::{agents::Agents, slots::SlotClaim},
+    store::{agents::Agents, batch::Consistency, slots::SlotClaim},
 };
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -91,7 +91,7 @@ async fn within_limits(count: usize) {
         assert!(most <= OF_USER, "{most} of one user at once");
     }
     println!("{} runs, {most} at once at most", ids.len());
-    for pool in users.iter().map(|user| format!("slots##{}", user.id)) {
+    for pool in users.iter().map(|user| format!("slots##{OF_USER}#{}", user.id)) {
         assert!(slots(&stack, &pool).await.is_empty());
     }
     assert!(slots(&stack, &format!("slots#{agent}")).await.is_empty(), "nobody keeps a slot");
@@ -216,6 +216,72 @@ async fn one_that_waits_can_be_cancelled_and_ends_when_its_time_is_up() {
     user.wait_for(&next, "completed").await;
 }
 
+#[tokio::test]
+async fn a_long_line_of_one_user_keeps_no_other_waiting() {
+    let stack = Stack::connect().await;
+    let (many, one) = (stack.user(EVERYTHING).await, stack.user(EVERYTHING).await);
+    let fields = json!({"max_concurrent": 2, "max_concurrent_per_user": 1, "paused": true});
+    let agent = stack.agent("EchoMachineArn", fields).await;
+    let mut batches = Vec::new();
+    for count in [100, 5] {
+        let item = json!({"input_message": "x", "parameters": {"wait_seconds": 600}});
+        let body = json!({"agent_name": agent, "items": vec![item; count]}).to_string();
+        let accepted = many.send(Method::POST, "/v1/batches", &[], body).await;
+        assert_eq!(accepted.status, 202, "{accepted:?}");
+        batches.push(accepted.text("batch_id"));
+    }
+    let run = start(&one, &agent, &json!({})).await;
+    eventually("all to wait", async || {
+        (one.monitor(&run).await.body["queue_position"] == 105).then_some(())
+    })
+    .await;
+    resume(&stack, &agent).await;
+    one.wait_for(&run, "completed").await;
+    for batch in batches {
+        many.send(Method::POST, &format!("/v1/batches/{batch}/cancel"), &[], "").await;
+    }
+}
+
+#[tokio::test]
+async fn a_key_waits_behind_no_other_limit_of_its_user() {
+    let stack = Stack::connect().await;
+    let user = stack.user_with(EVERYTHING, json!({"max_concurrent": 1})).await;
+    let agent = stack.agent("EchoMachineArn", json!({})).await;
+    let long = json!({"parameters": {"wait_seconds": 600}});
+    let first = start(&user, &agent, &long).await;
+    user.wait_for(&first, "running").await;
+    let second = start(&user, &agent, &json!({})).await;
+    eventually("it to wait", async || {
+        (user.monitor(&second).await.body["waits_for"] == "user").then_some(())
+    })
+    .await;
+    let key = stack.key(&user.id, EVERYTHING, json!({"max_concurrent": 2})).await;
+    let wider = User { key, ..user.clone() };
+    let other = start(&wider, &agent, &json!({})).await;
+    wider.wait_for(&other, "completed").await;
+    cancel(&user, &first).await;
+    user.wait_for(&second, "completed").await;
+}
+
+#[tokio::test]
+async fn a_delayed_run_whose_time_has_come_waits_as_any_other() {
+    let stack = Stack::connect().await;
+    let user = stack.user(EVERYTHING).await;
+    let agent = stack.agent("EchoMachineArn", json!({})).await;
+    let run = start(&user, &agent, &json!({"delay_seconds": 4})).await;
+    assert_eq!(user.monitor(&run).await.text("status"), "scheduled");
+    // Its agent is paused only then.
+    let agents = Agents::new(stack.dynamodb.clone(), stack.output("AgentsTable").to_owned());
+    agents.pause(&agent.parse().unwrap(), true).await.unwrap();
+    let waits = eventually("it to wait", async || {
+        let run = user.monitor(&run).await;
+        (run.body["waits_for"] == "paused").then_some(run)
+    });
+    assert_eq!(waits.await.text("status"), "queued");
+    resume(&stack, &agent).await;
+    user.wait_for(&run, "completed").await;
+}
+
 /// Puts a slot as if another run held it.
 async fn hold(stack: &Stack, pool: &str, number: u32) {
     let part = format!("slot#{number}");
@@ -320,9 +386,11 @@ async fn of_those_who_choose_one_slot_at_once_one_has_it() {
     let mut runs = Vec::new();
     for _ in 0..4 {
         let run = start(&user, &agent, &json!({})).await;
-        let executions = stack.executions();
-        let row = executions.find(&id(&run), relay::store::batch::Consistency::Strong).await;
-        runs.push(row.unwrap().unwrap());
+        let waits = async || {
+            let row = stack.executions().find(&id(&run), Consistency::Strong).await.unwrap();
+            row.filter(|row| row.line.is_some())
+        };
+        runs.push(eventually("it to wait", waits).await);
     }
     let slot = relay::domain::pool::Slot {
         pool: relay::domain::pool::Pool::from(format!("slots#{agent}")),

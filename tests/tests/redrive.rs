@@ -1,7 +1,9 @@
 //! Runs that go on from where they failed, by Step Functions' redrive.
 
+use std::time::Duration;
+
 use e2e::{Answer, Stack, User, eventually, id, receiver::Receiver};
-use relay::store::batch::Consistency;
+use relay::{domain::time::Timestamp, store::batch::Consistency};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -149,16 +151,32 @@ async fn what_step_functions_does_not_know_is_refused_by_its_word() {
 async fn a_redrive_takes_a_slot_or_waits_for_one() {
     let stack = Stack::connect().await;
     let user = stack.user(EVERYTHING).await;
-    let run = failed(&user, &json!({"max_concurrent": 1})).await;
+    // Its limit is newer than it is.
+    let run = failed(&user, &json!({})).await;
     let agent = user.monitor(&run).await.text("agent_name");
+    let machine = stack.parts(&run).await["state"]["state_machine_arn"].clone();
+    let row = json!({
+        "agent_name": agent, "status": "active", "state_machine_arn": machine, "max_concurrent": 1,
+    });
+    stack.put("AgentsTable", row).await;
     let pool = format!("slots#{agent}");
     let slot = json!({"execution_id": pool, "part": "slot#0", "holder": "mcp-other-1"});
     stack.put("ExecutionsTable", slot).await;
+    let waits = async || (user.monitor(&run).await.body["waits_for"] == "agent").then_some(());
     assert_eq!(post(&user, &run, "redrive").await.status, 202);
-    eventually("it to wait", async || {
-        (user.monitor(&run).await.body["waits_for"] == "agent").then_some(())
-    })
-    .await;
+    eventually("it to wait", waits).await;
+    let row = stack.parts(&run).await["state"].clone();
+    let month = Timestamp::now().plus(Duration::from_hours(29 * 24)).seconds();
+    assert!(row["ttl"].as_i64() > Some(month), "it is kept: {row}");
+
+    // What was asked for can be withdrawn, and asked for again.
+    assert_eq!(post(&user, &run, "cancel").await.status, 202);
+    let shown = user.monitor(&run).await;
+    assert_eq!(shown.text("redrive_refusal"), "the request was cancelled");
+    assert!(shown.body.get("waits_for").is_none(), "{shown:?}");
+    assert_eq!(post(&user, &run, "cancel").await.status, 409);
+    assert_eq!(post(&user, &run, "redrive").await.status, 202);
+    eventually("it to wait", waits).await;
     assert_eq!(user.monitor(&run).await.text("status"), "failed");
     stack.forget(&pool, "slot#0").await;
     stack.make_due(&pool, "line").await;

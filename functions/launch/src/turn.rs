@@ -65,7 +65,7 @@ impl Launcher {
         for pool in pools {
             let further = self.wake_line(&pool).await?;
             if !further.is_empty() {
-                // Messages of one line keep those of others from nothing.
+                // The messages of a line delay no others.
                 let group = UserId::from(pool.as_str().to_owned());
                 let message = LaunchMessage::freeing(id.clone(), further);
                 self.queue.enqueue_hint(&message, &group, Duration::ZERO).await;
@@ -78,8 +78,10 @@ impl Launcher {
     async fn wake_line(&self, line: &Pool) -> Result<Vec<Pool>, Error> {
         let executions = &self.settle.executions;
         let mut further = Vec::new();
-        let (mut launched, mut failed) = (0, None);
-        for Waiter { execution_id: id, .. } in executions.first_in_line(line, SEEN).await? {
+        let (mut launched, mut moved, mut failed) = (0, 0, None);
+        let waiters = executions.first_in_line(line, SEEN).await?;
+        let are_all = i32::try_from(waiters.len()).is_ok_and(|count| count < SEEN);
+        for Waiter { execution_id: id, .. } in waiters {
             // The index may be behind.
             let Some(run) = executions.find(&id, Consistency::Strong).await? else { continue };
             if run.line.as_ref() != Some(line) {
@@ -97,16 +99,25 @@ impl Launcher {
                 Ok(Tried::Launched) => launched += 1,
                 Ok(Tried::Gone) => {}
                 // There is no room for any of them.
-                Ok(Tried::Waits(Limit { pool, .. })) if pool == *line => break,
-                Ok(Tried::Waits(Limit { pool, .. })) if further.contains(&pool) => {}
-                Ok(Tried::Waits(Limit { pool, .. })) => further.push(pool),
+                Ok(Tried::Waits(Limit { pool, .. })) if pool == *line => {
+                    return failed.map_or(Ok(further), Err);
+                }
+                Ok(Tried::Waits(Limit { pool, .. })) => {
+                    moved += 1;
+                    if !further.contains(&pool) {
+                        further.push(pool);
+                    }
+                }
                 // One that cannot be launched is in nobody's way.
                 Err(error) => failed = Some(error),
             }
             if launched == WOKEN_AT_ONCE {
-                further.push(line.clone());
                 break;
             }
+        }
+        // Where none of them went, the index is behind, and `sweep` looks again.
+        if launched == WOKEN_AT_ONCE || (!are_all && launched + moved > 0) {
+            further.push(line.clone());
         }
         failed.map_or(Ok(further), Err)
     }

@@ -142,8 +142,9 @@ impl Sweeper {
         }
         let waits = poll == Poll::Later || (is_left_out && poll != Poll::Launch);
         // Nothing is owed of a run that has ended for good: what stands here all the same is given up.
-        let is_done = run.position().rank == Rank::Ended;
-        let counted = (!waits || is_done).then_some(sweeps);
+        let is_done = run.position().rank == Rank::Ended && !facts.is_to_be_redriven();
+        // Nor is one that waits for a slot in vain: its line is looked after.
+        let counted = ((!waits && run.line.is_none()) || is_done).then_some(sweeps);
         if self.due.postpone(item, next, until, counted).await? == Step::Stale {
             return Ok(Reconciled::Elsewhere);
         }

@@ -29,7 +29,7 @@ pub fn limits(run: &Execution, agent: Option<&Agent>) -> Vec<Limit> {
     let share = agent.and_then(|agent| agent.max_concurrent_per_user);
     let share = share.map(|most| limit(Pool::of_share(name, user), most, WaitsFor::AgentUser));
     let of_user = run.user_max_concurrent;
-    let of_user = of_user.map(|most| limit(Pool::of_user(user), most, WaitsFor::User));
+    let of_user = of_user.map(|most| limit(Pool::of_user(user, most), most, WaitsFor::User));
     [of_agent, share, of_user].into_iter().flatten().collect()
 }
 
@@ -37,7 +37,7 @@ pub fn limits(run: &Execution, agent: Option<&Agent>) -> Vec<Limit> {
 #[must_use]
 pub fn beyond(run: &Execution) -> Vec<Slot> {
     let (agent, user) = (&run.agent_name, &run.user_id);
-    let of_user = run.user_max_concurrent.map(|_| Pool::of_user(user));
+    let of_user = run.user_max_concurrent.map(|most| Pool::of_user(user, most));
     let pools = [Some(Pool::of_agent(agent)), Some(Pool::of_share(agent, user)), of_user];
     let name = run.execution_id.to_string();
     pools.into_iter().flatten().map(|pool| Slot { pool, name: name.clone() }).collect()

@@ -162,7 +162,8 @@ impl Execution {
     /// What callers are told.
     #[must_use]
     pub fn shown_status(&self) -> Status {
-        let is_scheduled = self.start_at.is_some() && self.claimed_at.is_none();
+        let is_unclaimed = self.claimed_at.is_none() && self.line.is_none();
+        let is_scheduled = self.start_at.is_some() && is_unclaimed;
         match self.status {
             Status::Queued if is_scheduled => Status::Scheduled,
             status if status.is_end() || self.open_questions.is_empty() => status,

@@ -31,10 +31,11 @@ impl Pool {
         Self(format!("slots#{agent}#{user}"))
     }
 
-    /// No agent has an empty name.
+    /// Of a user's keys with this limit: one with another limit has a pool of its own, so that neither waits behind
+    /// the other. No agent has an empty name.
     #[must_use]
-    pub fn of_user(user: &UserId) -> Self {
-        Self(format!("slots##{user}"))
+    pub fn of_user(user: &UserId, most: u32) -> Self {
+        Self(format!("slots##{most}#{user}"))
     }
 
     #[must_use]
@@ -144,8 +145,9 @@ mod tests {
             Pool::of_agent(&agent),
             Pool::of_share(&agent, &user),
             Pool::of_share(&agent, &odd),
-            Pool::of_user(&user),
-            Pool::of_user(&odd),
+            Pool::of_user(&user, 1),
+            Pool::of_user(&odd, 1),
+            Pool::of_user(&user, 11),
         ];
         assert_eq!(pools.iter().collect::<HashSet<_>>().len(), pools.len());
     }

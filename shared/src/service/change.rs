@@ -53,6 +53,11 @@ impl Change {
     pub async fn cancel(&self, caller: &Caller, id: &ExecutionId) -> Result<Cancelling, Error> {
         let found = self.executions.find(id, Consistency::Strong).await?;
         let execution = permitted(caller, Action::Cancel, found)?;
+        if execution.facts().is_to_be_redriven() && execution.slots.is_empty() {
+            // Should Step Functions have redriven it by now, its event says so, and it can be cancelled again.
+            self.executions.refuse_redrive(&execution, "the request was cancelled").await?;
+            return Ok(Cancelling { execution_id: id.clone(), status: "cancelling" });
+        }
         if execution.status.is_end() {
             return Err(ended(caller, &execution));
         }

@@ -258,7 +258,9 @@ impl Start {
             claimed_at: None,
             start_at: request.start_at,
             launch_before: from.plus(request.queue_timeout.unwrap_or(self.queue_timeout)),
-            wait_order: is_limited.then(|| from.minus(request.priority)),
+            // What limits there are when its time has come, nobody knows.
+            wait_order: (is_limited || request.start_at.is_some())
+                .then(|| from.minus(request.priority)),
             user_max_concurrent,
             line: None,
             waits_for: None,

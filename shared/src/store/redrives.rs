@@ -1,6 +1,6 @@
 //! A redrive that was asked for: what a run owes then, and its refusal.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
 use aws_sdk_dynamodb::types::AttributeValue;
 
@@ -22,8 +22,12 @@ use crate::{
     },
 };
 
+/// How long a run is kept whose redrive is requested: longer than it can be redriven.
+const KEPT: Duration = Duration::from_hours(30 * 24);
+
 impl Executions {
-    /// Records that the end of a run is to be redriven, if it is that end. Repeating it is harmless.
+    /// Records that the end of a run is to be redriven, if it is that end. Repeating it is harmless. It takes slots
+    /// like a start of now, and is kept for as long as it may wait for them.
     pub async fn request_redrive(
         &self,
         run: &Execution,
@@ -35,11 +39,15 @@ impl Executions {
             .update(id)
             .update_expression(
                 "SET redrive_requested_at = if_not_exists(redrive_requested_at, :now), \
-                 redriven_by = :by, due_at = :due_at, debt = :debt \
+                 redriven_by = :by, due_at = :due_at, debt = :debt, #ttl = :ttl, \
+                 wait_order = if_not_exists(wait_order, :created_at) \
                  REMOVE redrive_refusal, sweeps, dead_reason",
             )
             .condition_expression("#rank = :ended AND redrive_count = :redrive_count")
             .expression_attribute_names("#rank", "rank")
+            .expression_attribute_names("#ttl", "ttl")
+            .expression_attribute_values(":ttl", number(Timestamp::now().plus(KEPT).seconds()))
+            .expression_attribute_values(":created_at", number(run.created_at.millis()))
             .expression_attribute_values(":ended", number(Rank::Ended as u8))
             .expression_attribute_values(":redrive_count", number(run.redrive_count))
             .expression_attribute_values(":by", AttributeValue::M(to_item(by)?))

@@ -202,7 +202,14 @@ pub(super) fn shown_progress(percent: u8) -> u8 {
 fn message(execution: &Execution) -> String {
     match execution.shown_status() {
         Status::Scheduled => "Waiting for the time of its start".to_owned(),
-        Status::Queued => "Waiting to be started".to_owned(),
+        Status::Queued => match execution.waits_for {
+            None => "Waiting to be started",
+            Some(WaitsFor::Paused) => "Waiting for the agent, which is paused",
+            Some(WaitsFor::Agent) => "Waiting for other runs of the agent",
+            Some(WaitsFor::AgentUser) => "Waiting for other runs of the user and the agent",
+            Some(WaitsFor::User) => "Waiting for other runs of the user",
+        }
+        .to_owned(),
         Status::Running => {
             execution.message.clone().unwrap_or_else(|| "Agent is running".to_owned())
         }

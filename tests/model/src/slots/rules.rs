@@ -332,7 +332,8 @@ fn base() -> &'static Base {
         let runs = [run(0), run(1), run(2)];
         Base {
             agent: Pool::of_agent(&runs[0].agent_name),
-            user: Pool::of_user(&UserId::from("someone".to_owned())),
+            // All configs have this limit.
+            user: Pool::of_user(&UserId::from("someone".to_owned()), 1),
             runs,
         }
     })
