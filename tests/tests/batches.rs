@@ -94,6 +94,7 @@ async fn a_batch_is_started_watched_and_told_once() {
     let body = json!({
         "agent_name": "echo", "items": items, "callback_url": receiver.url(),
         "callback_headers": {"x-own": "header"}, "tags": {"of": "all"},
+        "priority": 60.0, "timeout_seconds": 600.0,
     });
     let accepted = post(&user, &[], &body).await;
     assert_eq!(accepted.status, 202, "{accepted:?}");

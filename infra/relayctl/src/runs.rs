@@ -154,6 +154,12 @@ async fn show(stack: &Stack, id: &ExecutionId) -> anyhow::Result<Reply> {
         format!("status    {}  {}", run.status, percent(&run)),
         format!("created   {}", run.created_at.rfc3339()),
     ];
+    lines.extend(run.start_at.map(|at| format!("start at  {}", at.rfc3339())));
+    lines.extend(run.queue_position.map(|before| format!("in line   behind {before} others")));
+    lines
+        .extend(run.redrive_requested_at.map(|at| format!("redrive   asked for {}", at.rfc3339())));
+    lines
+        .extend(run.redrive_refusal.as_ref().map(|it| format!("redrive   refused: {}", plain(it))));
     if let Some(at) = run.completed_at {
         lines.push(format!("ended     {}", at.rfc3339()));
     }

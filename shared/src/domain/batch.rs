@@ -18,7 +18,7 @@ use crate::domain::{
     idempotency_key::IdempotencyKey,
     json::Json,
     loops::Hops,
-    request::StartBody,
+    request::{StartBody, whole},
     status::Status,
     time::Timestamp,
 };
@@ -56,7 +56,7 @@ pub struct BatchBody {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tags: Option<BTreeMap<String, String>>,
     /// As for a start.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "whole", skip_serializing_if = "Option::is_none")]
     #[schemars(range(max = crate::domain::request::MAX_DELAY))]
     pub delay_seconds: Option<u32>,
     /// As for a start.
@@ -64,15 +64,15 @@ pub struct BatchBody {
     #[schemars(extend("format" = "date-time"))]
     pub start_at: Option<String>,
     /// As for a start.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "whole", skip_serializing_if = "Option::is_none")]
     #[schemars(range(max = crate::domain::request::MAX_PRIORITY))]
     pub priority: Option<u32>,
     /// As for a start.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "whole", skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = crate::domain::request::MAX_TIMEOUT))]
     pub timeout_seconds: Option<u32>,
     /// As for a start.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "whole", skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = crate::domain::request::MAX_QUEUE_TIMEOUT))]
     pub queue_timeout_seconds: Option<u32>,
 }

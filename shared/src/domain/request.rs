@@ -220,7 +220,7 @@ impl StartBody {
 
 /// A whole number, also one that is written as `3.0`: JSON Schema makes no difference (draft
 /// 2020-12, validation §6.1.1).
-fn whole<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
+pub(super) fn whole<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
     let Some(number) = Option::<Number>::deserialize(deserializer)? else {
         return Ok(None);
     };
