@@ -23,12 +23,12 @@ SERVER = pathlib.Path(__file__).with_name("moto_server.py")
 VARIABLE = "AWS_ENDPOINT_URL_DYNAMODB"
 TABLES = ("ExecutionsTable", "AgentsTable", "ApiKeysTable")
 
-# The tests whose expressions are wanted. What is left out: faults (their proxy is not there), load (moto copies
-# a whole table for each transaction), and what types the commands of the docs or breaks the engine's stack.
+# The tests whose expressions are wanted. What is left out: faults (their proxy is not there), load and many runs
+# (moto copies a whole table for each transaction), and what types the commands of the docs or breaks the engine's stack.
 # Of the whole workspace, as they are built for `make test`: its parts alone would be built anew.
 TESTS = (
     "(package(e2e) | package(relayctl)) & kind(test) & not (binary(commands) | binary(doctor) | binary(faults) | binary(fuzz)"
-    " | binary(load) | binary(thousand))"
+    " | binary(load) | binary(thousand) | test(a_long_line) | test(no_more_runs_go_on))"
 )
 # What is kept of a table's description to create it once more.
 DEFINITION = ("TableName", "AttributeDefinitions", "KeySchema")
