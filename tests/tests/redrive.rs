@@ -169,12 +169,20 @@ async fn a_redrive_takes_a_slot_or_waits_for_one() {
     let month = Timestamp::now().plus(Duration::from_hours(29 * 24)).seconds();
     assert!(row["ttl"].as_i64() > Some(month), "it is kept: {row}");
 
-    // What was asked for can be withdrawn, and asked for again.
+    // What was asked for can be withdrawn while it waits, and asked for again.
     assert_eq!(post(&user, &run, "cancel").await.status, 202);
     let shown = user.monitor(&run).await;
     assert_eq!(shown.text("redrive_refusal"), "the request was cancelled");
     assert!(shown.body.get("waits_for").is_none(), "{shown:?}");
     assert_eq!(post(&user, &run, "cancel").await.status, 409);
+
+    // From its claim on it may be redriven any moment, so that its end cannot be promised.
+    let mut claimed = stack.parts(&run).await["state"].clone();
+    claimed["redrive_requested_at"] = json!(Timestamp::now());
+    stack.put("ExecutionsTable", claimed).await;
+    let refused = post(&user, &run, "cancel").await;
+    assert_eq!(refused.status, 409);
+    assert!(refused.text("detail").contains("being redriven"), "{refused:?}");
     assert_eq!(post(&user, &run, "redrive").await.status, 202);
     eventually("it to wait", waits).await;
     assert_eq!(user.monitor(&run).await.text("status"), "failed");

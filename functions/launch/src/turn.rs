@@ -144,7 +144,8 @@ impl Launcher {
                     break;
                 }
             };
-            if slots.is_empty() && run.facts().is_to_be_redriven() {
+            // Nothing limits it, and there is no line for it to leave.
+            if slots.is_empty() && run.line.is_none() && run.facts().is_to_be_redriven() {
                 self.redrive(&run).await?;
                 return Ok(Tried::Launched);
             }

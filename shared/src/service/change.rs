@@ -53,9 +53,14 @@ impl Change {
     pub async fn cancel(&self, caller: &Caller, id: &ExecutionId) -> Result<Cancelling, Error> {
         let found = self.executions.find(id, Consistency::Strong).await?;
         let execution = permitted(caller, Action::Cancel, found)?;
-        if execution.facts().is_to_be_redriven() && execution.slots.is_empty() {
-            // Should Step Functions have redriven it by now, its event says so, and it can be cancelled again.
-            self.executions.refuse_redrive(&execution, "the request was cancelled").await?;
+        if execution.facts().is_to_be_redriven() {
+            if self.executions.withdraw_redrive(&execution).await? == Step::Stale {
+                // Who may not view it learns no more than of any that has ended.
+                let may_view = may_view(&caller.permissions, &execution.agent_name);
+                let redriven = "the execution is being redriven: cancel it once it runs";
+                let told = if may_view { redriven } else { "the execution has ended" };
+                return Err(Error::Conflict(told.into()));
+            }
             return Ok(Cancelling { execution_id: id.clone(), status: "cancelling" });
         }
         if execution.status.is_end() {

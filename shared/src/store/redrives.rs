@@ -59,6 +59,27 @@ impl Executions {
         step(updated, "redrive an execution")
     }
 
+    /// Takes back that a run is to be redriven, while it stands in a line: from its claim on it may be redriven any
+    /// moment.
+    pub async fn withdraw_redrive(&self, run: &Execution) -> Result<Step, Error> {
+        let updated = self
+            .update(&run.execution_id)
+            .update_expression(
+                "SET redrive_refusal = :reason \
+                 REMOVE redrive_requested_at, due_at, debt, sweeps, line, waits_for",
+            )
+            .condition_expression(
+                "#rank = :ended AND redrive_count = :redrive_count AND attribute_exists(line)",
+            )
+            .expression_attribute_names("#rank", "rank")
+            .expression_attribute_values(":ended", number(Rank::Ended as u8))
+            .expression_attribute_values(":redrive_count", number(run.redrive_count))
+            .expression_attribute_values(":reason", text("the request was cancelled"))
+            .write()
+            .await;
+        step(updated, "withdraw a redrive")
+    }
+
     /// Records that Step Functions does not redrive a run, and why, and frees what it has taken for that.
     pub async fn refuse_redrive(&self, run: &Execution, reason: &str) -> Result<(), Error> {
         let mut values = HashMap::from([

@@ -458,7 +458,7 @@ const STATUS_SEND: Call = delivery_message("status", "send");
 /// Of two starts with one key at once, one takes its count back. That cannot be brought about, and a
 /// start that stays counted costs no more.
 ///
-/// What a limited run does where it waits in two lines, or its redrive is refused, is in `concurrency.rs` and
+/// What a limited run does where it waits in two lines, or its redrive is refused or withdrawn, is in `concurrency.rs` and
 /// `redrive.rs`; so is an empty line that is left after ten minutes.
 ///
 /// What closes a batch whose request has died, after ten minutes, and keeps one for longer than a day, is
@@ -473,6 +473,8 @@ pub(crate) const BY_CHANCE: &[Call] = &[
     update("sweep", "postpone a batch", "due_at = :until").part("batch"),
     dynamodb("start", "batch: decided", "BatchGetItem").part("idem"),
     launch_message("launch", "hint another line").says("freed"),
+    update("launch", "redrive: leave a line", "REMOVE line"),
+    update("start", "redrive: withdraw", "attribute_exists(line)"),
     dynamodb("sweep", "leave a line", "DeleteItem").part("line"),
     dynamodb("launch", "refuse a redrive: free", "TransactWriteItems").says(REFUSE_REDRIVE),
 ];
