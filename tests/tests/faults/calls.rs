@@ -462,7 +462,7 @@ const STATUS_SEND: Call = delivery_message("status", "send");
 /// `redrive.rs`; so is an empty line that is left after ten minutes.
 ///
 /// What closes a batch whose request has died, after ten minutes, and keeps one for longer than a day, is
-/// in `batches.rs`.
+/// in `batches.rs`: `sweep` does that, and so does `launch` where its message comes late enough.
 pub(crate) const BY_CHANCE: &[Call] = &[
     update("start", "uncount", "ADD n :less"),
     update("mcp", "uncount", "ADD n :less"),
@@ -470,6 +470,10 @@ pub(crate) const BY_CHANCE: &[Call] = &[
     dynamodb("sweep", "batch: refuse", "TransactWriteItems").part("idem").says(ACCEPT),
     dynamodb("sweep", "batch: keep", "TransactWriteItems").part("batch").says("SET #ttl"),
     update("sweep", "batch: close", "SET #items"),
+    dynamodb("launch", "batch: decided", "BatchGetItem").part("idem"),
+    dynamodb("launch", "batch: refuse", "TransactWriteItems").part("idem").says(ACCEPT),
+    dynamodb("launch", "batch: keep", "TransactWriteItems").part("batch").says("SET #ttl"),
+    update("launch", "batch: close", "SET #items"),
     update("sweep", "postpone a batch", "due_at = :until").part("batch"),
     dynamodb("start", "batch: decided", "BatchGetItem").part("idem"),
     launch_message("launch", "hint another line").says("freed"),

@@ -218,7 +218,12 @@ impl Run {
         if self.scenario.is_batched() {
             return self.request_batch().await;
         }
-        let wait = if self.scenario.is_cancelled() { 3600 } else { 0 };
+        let wait = match self.scenario {
+            // It must be told that it runs, whenever that is heard.
+            Scenario::PutOff => 30,
+            _ if self.scenario.is_cancelled() => 3600,
+            _ => 0,
+        };
         let message = match self.scenario {
             // Each is two characters of the output; an event takes 248 KB of them.
             Scenario::Large => "\"".repeat(129_000),
