@@ -1,13 +1,14 @@
 # Every target prints what it does. The work is done by infra/local, in Python.
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help tools build up demo test test-all conformance test-openapi test-dynamodb test-n8n bench down lint clean
+.PHONY: help tools build up console demo test test-all conformance test-console test-openapi test-dynamodb test-n8n bench down lint clean
 
 # It installs in seconds what takes pip more than a minute. Where only pip knows the way to an index, pip does.
 UV = uv==0.13.9
 RUN = @exec .venv/bin/python infra/local
 # Tools whose needs differ from those of the others, each in a folder of its own.
 CHECKOV = .local/tools/checkov-3.3.30
+PLAYWRIGHT = .local/tools/playwright-1.65.2
 SCHEMATHESIS = .local/tools/schemathesis-4.32.5
 PARLIAMENT = .local/tools/parliament-1.6.4
 MOTO = .local/tools/moto-5.2.5
@@ -33,20 +34,27 @@ build: tools ## Build the Lambda functions.
 up: tools ## Start the local stack, or bring it up to date.
 	$(RUN) up
 
+console: tools ## Open the console of the local stack in a browser.
+	$(RUN) console
+
 demo: tools ## Run two agents on the local stack and show what happens.
 	$(RUN) demo
 
 test: tools ## Run all tests on a fresh stack of their own (TEST_ARGS: more arguments for the runner).
 	$(RUN) test
 
-test-all: tools $(SCHEMATHESIS)/bin/schemathesis $(MOTO)/bin/moto_server ## The same, with what takes longer.
+test-all: tools $(PLAYWRIGHT)/bin/playwright $(SCHEMATHESIS)/bin/schemathesis $(MOTO)/bin/moto_server ## The same, with what takes longer.
 	$(RUN) test-all
 	$(RUN) test-openapi $(SCHEMATHESIS)/bin/schemathesis
 	$(RUN) test-dynamodb $(MOTO)/bin/python
 	$(RUN) test-n8n
+	$(RUN) test-console $(PLAYWRIGHT)/bin/python
 
 conformance: tools ## Run the official MCP conformance suite and clients on a fresh stack of their own.
 	$(RUN) conformance
+
+test-console: tools $(PLAYWRIGHT)/bin/playwright ## Run the console in a real browser (CONSOLE_BRIEFLY=1: what most visitors do), on a fresh stack of its own.
+	$(RUN) test-console $(PLAYWRIGHT)/bin/python
 
 test-openapi: tools $(SCHEMATHESIS)/bin/schemathesis ## Run schemathesis with infra/openapi.json on a fresh stack of its own.
 	$(RUN) test-openapi $(SCHEMATHESIS)/bin/schemathesis
@@ -82,6 +90,11 @@ $(MOTO)/bin/moto_server:
 	@echo "Installing moto into $(MOTO) ..."
 	@python3 -m venv --clear $(MOTO)
 	@$(MOTO)/bin/pip install --quiet --disable-pip-version-check 'moto[dynamodb,server]==$(MOTO:.local/tools/moto-%=%)'
+
+$(PLAYWRIGHT)/bin/playwright:
+	@echo "Installing playwright into $(PLAYWRIGHT) ..."
+	@python3 -m venv --clear $(PLAYWRIGHT)
+	@$(PLAYWRIGHT)/bin/pip install --quiet --disable-pip-version-check playwright==$(PLAYWRIGHT:.local/tools/playwright-%=%) axe-playwright-python==0.1.8
 
 $(ASL_VALIDATOR)/node_modules/.bin/asl-validator:
 	@echo "Installing asl-validator into $(ASL_VALIDATOR) ..."

@@ -6,9 +6,11 @@ import pathlib
 import signal
 import subprocess
 import sys
+import webbrowser
 
 import bench
 import conformance
+import console_check
 import demo
 import grants
 import keeper
@@ -54,6 +56,16 @@ def up() -> dict[str, str]:
     print(f"The stack is up, at {environment['RELAY_URL']}")
     print(f"Its variables are in {STACK_ENV.relative_to(ROOT)}")
     return environment
+
+
+def console() -> None:
+    """Opens the console, signed in, where there is a browser, and says where it is."""
+    environment = up()
+    address = f"{environment['RELAY_URL']}/console"
+    print(f"The console is at {address}")
+    print(f"Sign in with {environment['RELAY_API_KEY']}, or as an administrator with {environment['RELAY_ADMIN_KEY']}")
+    # The page takes a key from its address on this machine alone.
+    webbrowser.open(f"{address}#key={environment['RELAY_API_KEY']}")
 
 
 def down() -> None:
@@ -117,6 +129,22 @@ def check_openapi(schemathesis: pathlib.Path) -> None:
     try:
         openapi_check.check(Stack(engine, "agent-relay-openapi", TEST_PARAMETERS), schemathesis.absolute())
         logs.check("agent-relay-openapi")
+    finally:
+        with step("Stopping the stack"):
+            engine.stop()
+
+
+def check_console(python: pathlib.Path) -> None:
+    keeper.die_with_parent(signal.SIGTERM)
+    chromium = console_check.browser()
+    build()
+    engine = Engine(LOCAL / "console")
+    if engine.keeper() is not None:
+        raise Failure("Another `make test-console` runs in this directory.")
+    engine.start(outlives_us=False)
+    try:
+        console_check.run(Stack(engine, "agent-relay-console", {}), python.absolute(), chromium)
+        logs.check("agent-relay-console")
     finally:
         with step("Stopping the stack"):
             engine.stop()
@@ -193,11 +221,13 @@ def main() -> None:
     commands = {
         "build": build,
         "up": up,
+        "console": console,
         "demo": lambda: demo.run(up()),
         "test": test,
         "test-all": lambda: test(everything=True),
         "conformance": check_conformance,
         "test-openapi": lambda: check_openapi(pathlib.Path(sys.argv[2])),
+        "test-console": lambda: check_console(pathlib.Path(sys.argv[2])),
         "test-dynamodb": lambda: check_dynamodb(pathlib.Path(sys.argv[2])),
         "test-n8n": check_n8n,
         "bench": bench.run,

@@ -15,7 +15,7 @@ from stack import FUNCTIONS, ROOT, TARGET
 RELEASE = TARGET / "release"
 # In megabytes, zipped as `sam deploy` does it: a little more than each is now, so that what makes one
 # grow is seen. docs/performance.md says what is in those that are larger.
-SIZE_LIMITS = {"mcp": 4.4, "start": 3.6, "status": 3.4}
+SIZE_LIMITS = {"mcp": 4.4, "start": 3.7, "status": 3.4}
 SIZE_LIMIT = 3.0
 
 

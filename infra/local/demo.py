@@ -102,6 +102,10 @@ def run(environment: dict[str, str]) -> None:
     if unwelcome:
         raise Failure(f"Not completed: {', '.join(unwelcome)}.")
     print("Both agents completed, and both callbacks came.")
+    # One that fails, and one that asks.
+    for agent in ("fail", "approval"):
+        call("POST", "/v1/executions", {"agent_name": agent, "input_message": f"Show me {agent}."})
+    print("Two more run, of which one fails and one asks you something. `make console` shows them in a browser.")
 
 
 def show_results(say, agent: str, results: dict) -> None:

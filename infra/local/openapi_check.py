@@ -20,6 +20,8 @@ from stack import INFRA, Stack
 CONFIG = pathlib.Path(__file__).with_suffix(".toml")
 HOOKS = CONFIG.with_name("openapi_hooks.py")
 USER = "openapi"
+# An agent whose questions have links.
+LINKED = "linked"
 # How it refuses each operation, and not that it does nothing else.
 ONCE = ["--phases", "examples", "--warnings", "off"]
 LIMIT_SECONDS = 60
@@ -50,7 +52,8 @@ class User:
     """Somebody of whom the stack knows nothing yet."""
 
     def __init__(self, stack: Stack):
-        self.url = stack.deploy()["RELAY_URL"]
+        self.environment = stack.deploy()
+        self.url = self.environment["RELAY_URL"]
         self.key = stack.create_key(USER)
 
     def call(self, method: str, path: str, body: dict | None = None) -> dict:
@@ -82,6 +85,8 @@ class User:
 
 def check(stack: Stack, schemathesis: pathlib.Path) -> None:
     user, receiver = User(stack), Receiver()
+    machine = json.loads(user.environment["RELAY_TEST_OUTPUTS"])["ApprovalMachineArn"]
+    stack.run_relayctl("agents", "put", LINKED, "--machine", machine, "--answer-links")
     with step("Starting what the document's examples are to be"):
         document = described(user, receiver)
     folder = stack.engine.state / "openapi"
@@ -105,25 +110,41 @@ def described(user: User, receiver: Receiver) -> dict:
     """The document, its examples being what this user has, and a receiver that is there."""
     told, asking, running = user.start("echo", callback_url=receiver.url), user.start("approval"), user.start("slow")
     question = user.wait_for(f"/v1/executions/{asking}", lambda it: it.get("questions"))[0]["id"]
+    linked = user.start(LINKED)
+    link = user.wait_for(f"/v1/executions/{linked}/answer-links", lambda it: it["answer_links"])[0]["url"]
+    token = link.split("#")[1]
+    batches = [user.call("POST", "/v1/batches", {"items": [{"agent_name": agent, "input_message": "x"}]})["batch_id"]
+               for agent in ("echo", "slow")]  # fmt: skip
     user.wait_for(f"/v1/executions/{running}", lambda it: it["status"] == "running")
     delivery = user.wait_for(f"/v1/executions/{told}/deliveries", delivered)[0]
     subscription, unwanted = user.subscribe(receiver.url), user.subscribe(receiver.url)
 
     text = (INFRA / "openapi.json").read_text()
     for example, value in (
+        (r"mcp-echo-\w{26}\.\w{32}\.\d+\.…", token),
+        (r"mcp-batch-\w+", batches[0]),
         (r"mcp-echo-\w{26}", told),
         (r"msg_\w{32}", delivery),
         (r"sub_\w{26}", subscription),
-        (r"\b[0-9a-f]{32}\b", question),
+        (r"(?<!\.)\b[0-9a-f]{32}\b", question),
         (r"https://example\.com/[\w/-]+", receiver.url),
     ):
         text = re.sub(example, value, text)
     document = json.loads(text)
+    # As the stack serves it.
+    document["servers"] = [{"url": user.url}]
+    # What the question of the link asks.
+    answered = document["components"]["schemas"]["LinkAnswerBody"]["properties"]
+    answered |= {"token": {"const": token}, "answer": user.call("GET", f"/v1/executions/{linked}")["questions"][0]["schema"]}
+    content = document["paths"]["/v1/answers"]["post"]["requestBody"]["content"]["application/json"]
+    content["example"] |= {"token": token, "answer": {"approved": True}}
 
-    usual = {"execution_id": told, "delivery_id": delivery, "subscription_id": subscription}
+    usual = {"execution_id": told, "delivery_id": delivery, "subscription_id": subscription, "batch_id": batches[0]}
     special = {
         "answerExecution": {"execution_id": asking},
         "cancelExecution": {"execution_id": running},
+        "cancelBatch": {"batch_id": batches[1]},
+        "listAnswerLinks": {"execution_id": linked},
         "unsubscribe": {"subscription_id": unwanted},
     }
     for operation in (it for methods in document["paths"].values() for it in methods.values()):
@@ -131,6 +152,8 @@ def described(user: User, receiver: Receiver) -> dict:
         for parameter in operation["parameters"]:
             if parameter["in"] == "path":
                 parameter["example"] = ids[parameter["name"]]
+            if parameter["name"] == "answer-token":
+                parameter["example"] = token
     return document
 
 

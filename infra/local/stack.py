@@ -91,7 +91,7 @@ class Stack:
             put_gateway_responses(session, outputs, self.name)
             turn_expiry_on(session, outputs)
         with step("Registering the example agents and two keys"):
-            self._relayctl("agents", "import", INFRA / "agents" / "agents.json")
+            self.run_relayctl("agents", "import", INFRA / "agents" / "agents.json")
             environment = {
                 "RELAY_URL": f"{self.engine.endpoint}/restapis/{outputs['ApiId']}/live/_user_request_",
                 "RELAY_API_KEY": self.create_key("local"),
@@ -105,9 +105,9 @@ class Stack:
         return environment
 
     def create_key(self, user: str, *more: str) -> str:
-        return self._relayctl("keys", "create", "--user", user, "--rate-limit", "6000", *more)
+        return self.run_relayctl("keys", "create", "--user", user, "--rate-limit", "6000", *more)
 
-    def _relayctl(self, *arguments: str | pathlib.Path) -> str:
+    def run_relayctl(self, *arguments: str | pathlib.Path) -> str:
         """Operates the stack as anybody does who has deployed it."""
         command = [TARGET / "debug" / "relayctl", "--stack", self.name, *arguments]
         done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)

@@ -1,6 +1,7 @@
 //! Nouns and rules: no I/O, no type of AWS or of HTTP, and nothing from another room.
 
 pub mod agent;
+pub mod answer_link;
 pub mod api_key;
 pub mod attempt;
 pub mod batch;

@@ -1,6 +1,7 @@
 //! What REST, envelope and MCP all call, and the one way in which a run moves on.
 
 pub mod agent_event;
+pub mod answer_links;
 pub mod batch;
 pub mod batch_end;
 pub mod batch_read;

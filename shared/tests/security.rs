@@ -68,7 +68,7 @@ fn these_routes_and_no_others_ask_for_no_credential() {
     let field = |line: &str, name: &str| {
         let (_, rest) = line.split_once(&format!("{name}: "))?;
         let end = rest.find([',', ' ']).unwrap_or(rest.len());
-        Some(rest[..end].to_owned())
+        Some(rest[..end].trim_matches('"').to_owned())
     };
     let (mut method, mut path, mut open) = (String::new(), String::new(), BTreeSet::new());
     for line in template.lines() {
@@ -81,8 +81,13 @@ fn these_routes_and_no_others_ask_for_no_credential() {
     let expected = [
         "GET /.well-known/oauth-protected-resource",
         "GET /.well-known/oauth-protected-resource/mcp",
+        "GET /answer",
+        "GET /console",
+        "GET /console/{file}",
         "GET /openapi.json",
+        "GET /v1/answers",
         "OPTIONS /mcp",
+        "POST /v1/answers",
     ];
     assert_eq!(open, expected.map(str::to_owned).into());
     assert!(template.contains("DefaultAuthorizer: "));

@@ -87,6 +87,13 @@ impl Stack {
         Limits::new(self.dynamodb.clone(), self.output("ExecutionsTable").to_owned())
     }
 
+    /// What the secrets of all users are made of.
+    pub async fn master_secret(&self) -> String {
+        let client = aws_sdk_secretsmanager::Client::new(&self.aws);
+        let read = client.get_secret_value().secret_id(self.output("WebhookSecretArn"));
+        read.send().await.unwrap().secret_string.unwrap()
+    }
+
     /// A new user with a key that grants `permissions` and many starts a minute.
     pub async fn user(&self, permissions: &[&str]) -> User {
         self.user_with(permissions, json!({})).await

@@ -10,7 +10,6 @@ use std::{
 };
 
 use aws_lc_rs::hmac;
-use aws_sdk_secretsmanager::Client;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use relay::domain::signature::{Signer, SigningSecret};
 use serde_json::Value;
@@ -251,13 +250,6 @@ impl Received {
 }
 
 async fn secret_of(stack: &Stack, user: &User) -> SigningSecret {
-    let master = Client::new(&stack.aws)
-        .get_secret_value()
-        .secret_id(stack.output("WebhookSecretArn"))
-        .send()
-        .await
-        .unwrap()
-        .secret_string
-        .unwrap();
+    let master = stack.master_secret().await;
     SigningSecret::derive(master.as_bytes(), &Signer::User(user.id.clone().into()), 0)
 }

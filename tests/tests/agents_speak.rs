@@ -316,8 +316,10 @@ async fn several_questions_are_answered_one_by_one_and_an_answer_without_its_hin
     let question = asked[1]["id"].as_str().unwrap().parse().unwrap();
     let answer = AgentAnswer::new(Json::of(&asked[1]["question"])).unwrap();
     let actor = Actor { user_id: user.id.clone().into(), key_id: "ab12cd34".to_owned() };
-    let stored =
-        stack.executions().answer(&id(&run), &question, &answer, &actor, Timestamp::now()).await;
+    let stored = stack
+        .executions()
+        .answer(&id(&run), &question, &answer, &actor.into(), Timestamp::now())
+        .await;
     assert_eq!(stored.unwrap(), Step::Applied);
     assert_eq!(user.monitor(&run).await.text("status"), "running", "none is open any more");
 
@@ -412,7 +414,7 @@ async fn neither_token_nor_question_nor_answer_is_logged() {
     let due_at = Timestamp::now().plus(Duration::from_hours(1));
     let actor = Actor { user_id: user.id.clone().into(), key_id: "ab12cd34".to_owned() };
     let stored =
-        stack.executions().answer(&id(&run), &name, &answer, &actor, due_at).await.unwrap();
+        stack.executions().answer(&id(&run), &name, &answer, &actor.into(), due_at).await.unwrap();
     assert_eq!(stored, Step::Applied);
     let message = json!({"execution_id": run, "question_id": asked}).to_string();
     let batch = json!({"Records": [{"messageId": "1", "body": message}]});

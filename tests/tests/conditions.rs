@@ -1153,7 +1153,7 @@ async fn a_question_is_opened_answered_and_closed_once() {
     let due_at = Timestamp::now().plus(HOUR);
     let answer = async |text: &str| {
         executions
-            .answer(id, name, &Answer::new(Json::string(text)).unwrap(), &actor(), due_at)
+            .answer(id, name, &Answer::new(Json::string(text)).unwrap(), &actor().into(), due_at)
             .await
             .unwrap()
     };

@@ -130,6 +130,10 @@ const OPERATIONS: &[(&str, Needs)] = &[
     ("cancelBatch", Grant("cancel:echo")),
     ("cancelExecution", Grant("cancel:echo")),
     ("answerExecution", Grant("execute:echo")),
+    // And `view`, where there are links.
+    ("listAnswerLinks", Grant("execute:echo")),
+    ("getLinkedQuestion", NoKey),
+    ("answerByLink", NoKey),
     ("listDeliveries", Grant("view:echo")),
     ("redeliver", Grant("view:echo")),
     ("subscribe", Grant("view:echo")),
@@ -144,6 +148,7 @@ const OPERATIONS: &[(&str, Needs)] = &[
     ("getWebhookSecret", Grant("manage:*")),
     ("rotateWebhookSecret", Grant("manage:*")),
     ("listAgents", Nothing),
+    ("getMe", Nothing),
     ("getDescription", NoKey),
 ];
 
@@ -268,6 +273,7 @@ async fn operate(user: &User, operation: &str, run: &str, batch: &str) -> u16 {
         "getResults" => (Method::GET, format!("{path}/results"), Value::Null),
         "cancelExecution" => (Method::POST, format!("{path}/cancel"), Value::Null),
         "answerExecution" => (Method::POST, format!("{path}/input"), json!({"answer": 1})),
+        "listAnswerLinks" => (Method::GET, format!("{path}/answer-links"), Value::Null),
         "listDeliveries" => (Method::GET, format!("{path}/deliveries"), Value::Null),
         "redeliver" => (Method::POST, format!("{path}/deliveries/msg_x/redeliver"), Value::Null),
         "subscribe" => {

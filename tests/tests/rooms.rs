@@ -251,7 +251,7 @@ fn roots() -> Vec<PathBuf> {
     let functions = functions.map(|it| it.unwrap().path().join("src")).filter(|it| it.is_dir());
     let mut roots: Vec<_> = functions.collect();
     roots.extend(["shared/src", "infra/relayctl/src"].map(|it| top().join(it)));
-    assert_eq!(roots.len(), 11);
+    assert_eq!(roots.len(), 12);
     roots
 }
 

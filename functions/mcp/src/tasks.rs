@@ -228,6 +228,8 @@ mod tests {
             question: "Really?".to_owned(),
             schema: Json::of(schema),
             asked_at: Timestamp::from_millis(0),
+            expires_at: None,
+            answer_url: None,
         }
     }
 

@@ -6,7 +6,7 @@ use lambda_http::{Request, RequestExt, Response};
 use relay::{
     domain::{error::Error, loops::Home, time::Timestamp},
     http::{
-        answer::lists::{AgentList, SubscriptionList},
+        answer::lists::{AgentList, Identity, SubscriptionList},
         body::ListRequest,
         gateway, openapi, reply,
     },
@@ -22,6 +22,7 @@ const BATCH_RESULTS: &str = "/v1/batches/{batch_id}/results";
 const SUBSCRIPTIONS: &str = "/v1/subscriptions";
 const SUBSCRIPTION: &str = "/v1/subscriptions/{subscription_id}";
 const AGENTS: &str = "/v1/agents";
+const ME: &str = "/v1/me";
 const DESCRIPTION: &str = "/openapi.json";
 
 const WRONG_RESULTS_LIMIT: &str = "must be a number from 1 to 20";
@@ -37,6 +38,7 @@ pub(crate) fn operation(request: &Request) -> &'static str {
         BATCH_RESULTS => "get_batch_results",
         SUBSCRIPTIONS | SUBSCRIPTION => "list_subscriptions",
         AGENTS => "list_available_agents",
+        ME => "get_me",
         DESCRIPTION => "describe_api",
         _ => "unknown",
     }
@@ -100,6 +102,7 @@ pub(crate) async fn handle(
             Ok(reply::reply(200, &reader.subscription(&caller, &id).await?))
         }
         AGENTS => Ok(reply::reply(200, &AgentList { agents: reader.agents(&caller).await? })),
+        ME => Ok(reply::reply(200, &Identity::from(&caller))),
         _ => Err(Error::NotFound("route")),
     }
 }

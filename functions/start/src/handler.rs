@@ -1,26 +1,28 @@
 //! One request: accept a start (and hold the caller where that is asked for), or change what the
 //! caller has.
 
-use lambda_http::{Request, RequestExt, Response};
+use lambda_http::{Request, RequestExt, Response, http::Method};
 use relay::{
     aws::master_secret::MasterSecret,
     domain::{
+        answer_link::AnswerLink,
         batch::BatchBody,
         caller::Caller,
         error::Error,
         loops::Home,
         request::{RerunBody, StartBody},
         subscription::SubscribeBody,
+        time::Timestamp,
     },
     http::{
-        body::{AnswerBody, RecoverBody},
+        body::{AnswerBody, LinkAnswerBody, RecoverBody},
         gateway,
         parse::parse_object,
         reply,
     },
     service::{
-        Services, batch::AcceptedBatch, change::Change, read::Started, start::Accepted,
-        subscribe::Subscribe,
+        Services, answer_links::AnswerLinks, batch::AcceptedBatch, change::Change, read::Started,
+        start::Accepted, subscribe::Subscribe,
     },
 };
 
@@ -31,6 +33,8 @@ const BATCH: &str = "/v1/batches";
 const CANCEL_BATCH: &str = "/v1/batches/{batch_id}/cancel";
 const CANCEL: &str = "/v1/executions/{execution_id}/cancel";
 const INPUT: &str = "/v1/executions/{execution_id}/input";
+const ANSWER_LINKS: &str = "/v1/executions/{execution_id}/answer-links";
+const ANSWERS: &str = "/v1/answers";
 const REDELIVER: &str = "/v1/executions/{execution_id}/deliveries/{delivery_id}/redeliver";
 
 const SUBSCRIBE: &str = "/v1/subscriptions";
@@ -62,6 +66,8 @@ pub(crate) fn operation(request: &Request) -> &'static str {
         CANCEL_BATCH => "stop_agents",
         CANCEL => "stop_agent",
         INPUT => "answer_agent",
+        ANSWER_LINKS => "answer_links",
+        ANSWERS => "answer_by_link",
         REDELIVER => "redeliver",
         SUBSCRIBE => "subscribe",
         UNSUBSCRIBE => "unsubscribe",
@@ -76,6 +82,9 @@ pub(crate) fn operation(request: &Request) -> &'static str {
 
 impl Api {
     pub(crate) async fn handle(&self, request: &Request) -> Result<Response<String>, Error> {
+        if gateway::route(request) == ANSWERS {
+            return self.answer_by_link(request).await;
+        }
         let caller = gateway::caller(request, &self.home)?;
         match gateway::route(request) {
             START => self.start(&caller, request).await,
@@ -97,6 +106,15 @@ impl Api {
                 let id = gateway::execution_id(request)?;
                 let body: AnswerBody = parse_object(request.body())?;
                 Ok(reply::reply(202, &self.change.answer(&caller, &id, body).await?))
+            }
+            ANSWER_LINKS => {
+                let id = gateway::execution_id(request)?;
+                let route = ANSWER_LINKS.replace("{execution_id}", id.as_str());
+                // A path alone, where nobody says what stands before it.
+                let base = gateway::base(request, &self.public_url, &route).unwrap_or_default();
+                let master = self.master.read().await?;
+                let links = self.answer_links().of_run(&caller, &id, &base, master).await?;
+                Ok(reply::reply(200, &links))
             }
             REDELIVER => {
                 let id = gateway::execution_id(request)?;
@@ -147,6 +165,25 @@ impl Api {
             }
             _ => Err(Error::NotFound("route")),
         }
+    }
+
+    const fn answer_links(&self) -> AnswerLinks<'_> {
+        AnswerLinks { agents: &self.services.reader.agents, change: &self.change }
+    }
+
+    /// The question of a link, or its answer. Nobody but its token says who asks, so a token that is not ours costs
+    /// no read.
+    async fn answer_by_link(&self, request: &Request) -> Result<Response<String>, Error> {
+        let master = self.master.read().await?;
+        let open = |token: &str| AnswerLink::open(token, master, Timestamp::now());
+        if request.method() == Method::GET {
+            let token = request.headers().get("answer-token").and_then(|token| token.to_str().ok());
+            let link = open(token.unwrap_or_default())?;
+            return Ok(reply::reply(200, &self.answer_links().question(&link).await?));
+        }
+        let body: LinkAnswerBody = parse_object(request.body())?;
+        let link = open(&body.token)?;
+        Ok(reply::reply(202, &self.answer_links().answer(&link, body).await?))
     }
 
     async fn start(&self, caller: &Caller, request: &Request) -> Result<Response<String>, Error> {

@@ -23,7 +23,7 @@ use relay::{
         event_type::EventType,
         health::{Attempted, Health},
         loops::RelayId,
-        outcome::Outcome,
+        rights::About,
         schedule::Schedule,
         signature::Signing,
         time::Timestamp,
@@ -55,6 +55,8 @@ pub(crate) struct DeliveryWorker {
     client: Client,
     schedule: Schedule,
     master_secret: MasterSecret,
+    /// Where links to questions lead.
+    api_url: String,
     lease: Duration,
     /// After which silence `sweep` sends the hint for a delivery again.
     overdue: Duration,
@@ -86,6 +88,7 @@ impl DeliveryWorker {
             client: Client::new(env::parsed("CALLBACK_ALLOW")?)?,
             schedule: env::parsed("RETRY_SCHEDULE")?,
             master_secret: MasterSecret::from_env(aws)?,
+            api_url: env::required("API_URL")?,
             lease: env::seconds("DELIVERY_LEASE_SECONDS")?,
             overdue: env::seconds("DELIVERY_OVERDUE_SECONDS")?,
             undelivered: AtomicUsize::default(),
@@ -148,7 +151,8 @@ impl DeliveryWorker {
             );
             return self.put_off(&delivery, full, now).await;
         }
-        let body = body(&delivery, outcome.as_ref())?;
+        let webhook = Webhook::of(&delivery, outcome.as_ref());
+        let body = body(&self.with_link(webhook, &delivery, &callback, master).await?)?;
 
         let at = Timestamp::now();
         let clock = Instant::now();
@@ -201,6 +205,23 @@ impl DeliveryWorker {
         }
         self.record_health(&delivery, health, attempt.status, verdict).await;
         Ok(())
+    }
+
+    /// The same with the link to its question, where who gets it may answer.
+    async fn with_link(
+        &self,
+        webhook: Webhook,
+        delivery: &Delivery,
+        callback: &Callback,
+        master: &[u8],
+    ) -> Result<Webhook, Error> {
+        let link = About::Link(&delivery.agent_name);
+        if delivery.has_answer_link()
+            && self.rights.may_be_told(callback.holder.as_ref(), link).await?
+        {
+            return Ok(webhook.with_answer_link(delivery, &self.api_url, master));
+        }
+        Ok(webhook)
     }
 
     /// Sends the message for the next attempt. What is due later than SQS can wait is sent by `sweep`.
@@ -319,9 +340,8 @@ fn post<'a>(
     }
 }
 
-fn body(delivery: &Delivery, outcome: Option<&Outcome>) -> Result<String, Error> {
-    let webhook = Webhook::of(delivery, outcome);
-    serde_json::to_string(&webhook).map_err(|error| Error::corrupt("a callback's body", error))
+fn body(webhook: &Webhook) -> Result<String, Error> {
+    serde_json::to_string(webhook).map_err(|error| Error::corrupt("a callback's body", error))
 }
 
 pub(crate) async fn handle(
@@ -341,7 +361,7 @@ pub(crate) async fn handle(
 
 #[cfg(test)]
 mod tests {
-    use relay::domain::{delivery::CALLBACK_TARGET, execution::Execution};
+    use relay::domain::{delivery::CALLBACK_TARGET, execution::Execution, outcome::Outcome};
     use serde_json::json;
 
     use super::*;
@@ -367,7 +387,7 @@ mod tests {
         ] {
             let output = format!(r#"{{"result":{written},"tools_used":["a"]}}"#);
             let outcome = Outcome { output: Some(output), rank: 90, ..Outcome::default() };
-            let body = body(&delivery(EventType::Completed), Some(&outcome)).unwrap();
+            let body = body(&Webhook::of(&delivery(EventType::Completed), Some(&outcome))).unwrap();
 
             assert!(body.starts_with(r#"{"type":"execution.completed","timestamp":"#), "{body}");
             assert!(body.contains(r#""data":{"execution_id":"mcp-echo-1","#), "{body}");
@@ -377,7 +397,7 @@ mod tests {
 
     #[test]
     fn what_an_agent_says_is_posted_in_the_same_frame() {
-        let body = body(&delivery(EventType::Progress), None).unwrap();
+        let body = body(&Webhook::of(&delivery(EventType::Progress), None)).unwrap();
         let body: serde_json::Value = serde_json::from_str(&body).unwrap();
 
         assert_eq!(body["type"], "execution.progress");

@@ -70,6 +70,9 @@ pub(crate) struct Put {
     /// The same of one user's runs.
     #[arg(long, value_name = "RUNS", value_parser = value_parser!(u32).range(1..=i64::from(pool::MOST)))]
     max_concurrent_per_user: Option<u32>,
+    /// Let whoever has the link to a question of its runs answer it, without a key.
+    #[arg(long)]
+    answer_links: bool,
     /// File with a JSON Schema for the parameters of a start. Use - for standard input.
     #[arg(long, value_name = "FILE")]
     parameters_schema: Option<String>,
@@ -149,6 +152,7 @@ fn declared(put: Put) -> anyhow::Result<Agent> {
         max_concurrent: put.max_concurrent,
         max_concurrent_per_user: put.max_concurrent_per_user,
         paused: false,
+        answer_links: put.answer_links,
     })
 }
 

@@ -74,10 +74,11 @@ pub(crate) async fn run(stack: &Stack, import: Import) -> anyhow::Result<Reply> 
         let checked = async {
             let mut agent = agent(stack, row?)?;
             check(stack, &agent).await?;
-            // No registry in the field has limits: they are ours, and stay.
+            // No registry in the field has limits or links: they are ours, and stay.
             if let Some(known) = agents.find(&agent.agent_name).await? {
                 agent.max_concurrent = known.max_concurrent;
                 agent.max_concurrent_per_user = known.max_concurrent_per_user;
+                agent.answer_links = known.answer_links;
             }
             if !import.dry_run {
                 agents.put(&agent).await?;
@@ -279,6 +280,7 @@ fn agent(stack: &Stack, row: Row) -> anyhow::Result<Agent> {
         max_concurrent: None,
         max_concurrent_per_user: None,
         paused: false,
+        answer_links: false,
     })
 }
 

@@ -20,7 +20,11 @@ use relay::{
         time::Timestamp,
     },
     http::{
-        answer::{lists::DeliveryView, monitor::Monitor, results::Results},
+        answer::{
+            lists::DeliveryView,
+            monitor::Monitor,
+            results::{AnsweredBy, Results},
+        },
         body::ListRequest,
     },
 };
@@ -170,7 +174,10 @@ async fn show(stack: &Stack, id: &ExecutionId) -> anyhow::Result<Reply> {
         lines.extend(metadata.started_by.as_ref().map(|it| format!("started   {}", by(it))));
         lines.extend(metadata.cancelled_by.as_ref().map(|it| format!("cancelled {}", by(it))));
         let answers = metadata.answered_by.iter();
-        lines.extend(answers.map(|it| format!("answered  {} {}", it.question_id, by(&it.actor))));
+        lines.extend(answers.map(|AnsweredBy { question_id, by: answerer }| {
+            let name = answerer.name.as_ref().map(|name| plain(&format!(", as {name:?}")));
+            format!("answered  {question_id} {}{}", by(&answerer.actor), name.unwrap_or_default())
+        }));
         let tags = metadata.tags.iter().map(|(key, value)| plain(&format!("{key}={value}")));
         lines.extend(tags.map(|tag| format!("tag       {tag}")));
     }

@@ -14,6 +14,7 @@ use crate::{
         preconnect::Preconnect,
     },
     domain::{
+        answer_link::Answerer,
         batch::{Batch, BatchSummary, Counts},
         batch_id::BatchId,
         caller::Actor,
@@ -70,7 +71,7 @@ pub struct StatusChange<'a> {
     pub cancelled_by: Option<&'a Actor>,
     /// Of whom the agent has just got an answer.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub answered_by: Option<&'a Actor>,
+    pub answered_by: Option<&'a Answerer>,
     /// What the agent has just asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub questions: Option<[QuestionView; 1]>,
@@ -274,7 +275,8 @@ mod tests {
         assert!(written.contains(r#""schema":{"type": "number", "maximum": 1.10}"#), "{written}");
         let asked = json!(asked);
         let mut answered = StatusChange::between(&after, &before);
-        answered.answered_by = before.started_by.as_ref();
+        let by = before.started_by.clone().map(Answerer::from);
+        answered.answered_by = by.as_ref();
         let answered = json!(answered);
         for event in [&asked, &answered] {
             assert!(validator.is_valid(event), "{:?}", validator.validate(event));

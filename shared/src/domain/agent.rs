@@ -112,6 +112,9 @@ pub struct Agent {
     /// Its starts are accepted, and wait.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub paused: bool,
+    /// Whether what its runs ask may be answered by whoever has the link.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub answer_links: bool,
 }
 
 impl Agent {

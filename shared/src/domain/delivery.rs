@@ -183,6 +183,12 @@ impl Delivery {
             && self.redelivered_by.is_none()
     }
 
+    /// Whether it tells a question that can be answered by a link.
+    #[must_use]
+    pub fn has_answer_link(&self) -> bool {
+        self.question.as_ref().is_some_and(|question| question.has_link)
+    }
+
     /// Whether it tells a presumed end that was not the end: `outcome` is the true one's.
     #[must_use]
     pub fn is_refuted_by(&self, outcome: &Outcome) -> bool {

@@ -61,6 +61,9 @@ pub struct Execution {
     /// What the agent waits to be answered; the questions are parts of their own.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub open_questions: BTreeSet<QuestionId>,
+    /// Whether what it asks may be answered by a link, as its agent had it when the start was accepted.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub answer_links: bool,
     /// Counts the questions opened and closed, which orders what is told of them.
     #[serde(default)]
     pub sequence: u32,

@@ -105,6 +105,9 @@ pub struct Question {
     pub schema: Option<String>,
     pub asked_at: Timestamp,
     pub state: QuestionState,
+    /// Whether a link to it is told with it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub has_link: bool,
     /// When the agent stops waiting, where it has said so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Timestamp>,
@@ -146,6 +149,7 @@ impl Question {
             schema: Some(ask.schema.as_str().to_owned()),
             asked_at: now,
             state: QuestionState::Open,
+            has_link: execution.answer_links,
             expires_at,
             task_token: Some(ask.token.clone()),
             answer: None,
@@ -224,6 +228,15 @@ pub struct QuestionView {
     pub schema: Json,
     #[serde(serialize_with = "Timestamp::as_rfc3339")]
     pub asked_at: Timestamp,
+    /// When the agent stops waiting, if it has said so.
+    #[serde(
+        serialize_with = "Timestamp::as_optional_rfc3339",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub expires_at: Option<Timestamp>,
+    /// A link by which anybody who has it can answer, if the agent allows that. Only in webhooks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub answer_url: Option<String>,
 }
 
 impl From<&Question> for QuestionView {
@@ -234,6 +247,8 @@ impl From<&Question> for QuestionView {
             question: question.question.clone(),
             schema: schema.unwrap_or_else(|| Json::of(&true)),
             asked_at: question.asked_at,
+            expires_at: question.expires_at,
+            answer_url: None,
         }
     }
 }

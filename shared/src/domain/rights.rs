@@ -102,6 +102,9 @@ impl Holder {
     pub(crate) fn may_have(&self, about: About<'_>, permissions: &Permissions) -> bool {
         match about {
             About::Agent(agent) => may_view(permissions, agent),
+            About::Link(agent) => {
+                may_view(permissions, agent) && permissions.allow(Action::Execute, agent)
+            }
             About::Agents(agents) => agents.iter().all(|agent| may_view(permissions, agent)),
             About::Subscription(lineage) => {
                 self.lineage == *lineage || permissions.allow_all(Action::Manage)
@@ -118,6 +121,8 @@ pub enum About<'a> {
     Agent(&'a AgentName),
     /// Runs of all these agents.
     Agents(&'a BTreeSet<AgentName>),
+    /// A link by which what a run of this agent asks can be answered.
+    Link(&'a AgentName),
     /// A subscription of this line of keys.
     Subscription(&'a Credential),
     /// Whoever gets it, alone.
@@ -278,6 +283,19 @@ mod tests {
             assert_eq!(may(About::Agent(&echo)), agent, "{grant}");
             assert_eq!(may(About::Subscription(other.lineage())), others, "{grant}");
             assert!(may(About::Subscription(own.lineage())) && may(About::Itself), "{grant}");
+            assert_eq!(may(About::Link(&echo)), grant == "*:*", "{grant}");
+        }
+        // Who has a link can do what it does.
+        for (grants, link) in [
+            (&["view:echo", "execute:echo"][..], true),
+            (&["execute:*", "manage:*"], false),
+            (&["view:*", "execute:other"], false),
+        ] {
+            assert_eq!(
+                own.may_have(About::Link(&echo), &grants.iter().collect()),
+                link,
+                "{grants:?}"
+            );
         }
     }
 

@@ -45,6 +45,23 @@ pub struct AnswerBody {
     pub question_id: Option<String>,
 }
 
+/// The body of `POST /v1/answers`.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LinkAnswerBody {
+    /// The part of the answer link after `#`.
+    pub token: String,
+    /// Any JSON that is valid for the question's schema.
+    pub answer: Json,
+    /// The name of the person who answers, 1 to 100 characters on one line. Nobody checks it.
+    #[schemars(extend(
+        "minLength" = 1,
+        "maxLength" = 100,
+        "pattern" = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"
+    ))]
+    pub name: String,
+}
+
 /// The answer is stored and will be given to the agent.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct Answered {

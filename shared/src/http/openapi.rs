@@ -5,6 +5,7 @@ mod batches;
 mod builder;
 mod examples;
 mod operations;
+mod questions;
 pub mod schema;
 mod webhooks;
 
@@ -28,7 +29,7 @@ pub fn document() -> Value {
     let mut document = Document::new();
     document.executions();
     document.batches();
-    document.inputs();
+    document.questions();
     document.deliveries();
     document.subscriptions();
     document.others();

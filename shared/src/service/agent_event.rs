@@ -208,7 +208,7 @@ impl Settle {
                 };
                 let by = answers.iter().find(|(answered, _)| answered == question);
                 let mut change = StatusChange::between(&before, &after);
-                change.answered_by = by.map(|(_, actor)| actor);
+                change.answered_by = by.map(|(_, answerer)| answerer);
                 self.bus.publish(&change).await?;
             }
             let turn = self.executions.close_question(&before, &after, question, reason, ttl);

@@ -8,6 +8,7 @@ use futures_util::{StreamExt, stream};
 use crate::{
     aws::queue::{DeliveryMessage, LaunchMessage, Queue},
     domain::{
+        answer_link::Answerer,
         batch_id::BatchId,
         caller::{Action, Caller},
         delivery::{Delivery, DeliveryState},
@@ -142,19 +143,29 @@ impl Change {
         let answer = Answer::new(body.answer)?;
         let asked = body.question_id.map(|text| text.parse());
         let asked = asked.transpose().map_err(|_| Error::NotFound("question"))?;
+        let by = Answerer::from(caller.actor());
+        let answered = self.answer_question(&execution, asked.as_ref(), &answer, &by).await;
+        answered.map_err(|error| refusal_told(caller, &execution, error))
+    }
 
-        let told = |error| refusal_told(caller, &execution, error);
-        let questions = self.asked(&execution, asked.as_ref()).await?;
-        let question = addressed(&execution, &questions, asked.as_ref(), &answer).map_err(told)?;
-        if !is_given(&execution, question, &answer).map_err(told)? {
-            question.check(&answer).map_err(told)?;
+    /// The same, by whoever may answer this run.
+    pub(super) async fn answer_question(
+        &self,
+        execution: &Execution,
+        asked: Option<&QuestionId>,
+        answer: &Answer,
+        by: &Answerer,
+    ) -> Result<Answered, Error> {
+        let id = &execution.execution_id;
+        let questions = self.asked(execution, asked).await?;
+        let question = addressed(execution, &questions, asked, answer)?;
+        if !is_given(execution, question, answer)? {
+            question.check(answer)?;
             let due_at = Timestamp::now().plus(self.launch_overdue);
             let question_id = &question.question_id;
-            if self.executions.answer(id, question_id, &answer, &caller.actor(), due_at).await?
-                == Step::Stale
-            {
+            if self.executions.answer(id, question_id, answer, by, due_at).await? == Step::Stale {
                 // Somebody else was first, or its time is up.
-                self.check_stored(&execution, question_id, &answer).await.map_err(told)?;
+                self.check_stored(execution, question_id, answer).await?;
             }
         }
         let question_id = question.question_id.clone();

@@ -149,7 +149,7 @@ impl Reader {
                 started_by: execution.started_by,
                 cancelled_by: execution.cancelled_by,
                 answered_by: answered
-                    .map(|(question_id, actor)| AnsweredBy { question_id, actor })
+                    .map(|(question_id, by)| AnsweredBy { question_id, by })
                     .collect(),
             });
         }
@@ -380,11 +380,13 @@ impl Reader {
     /// The active agents that the caller may view.
     pub async fn agents(&self, caller: &Caller) -> Result<Vec<AgentView>, Error> {
         let agents = self.agents.list(AgentStatus::Active).await?;
-        Ok(agents
+        let mut agents: Vec<_> = agents
             .into_iter()
             .filter(|agent| rights::may_view(&caller.permissions, &agent.agent_name))
             .map(AgentView::from)
-            .collect())
+            .collect();
+        AgentView::bound(&mut agents);
+        Ok(agents)
     }
 }
 

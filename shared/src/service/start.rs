@@ -250,6 +250,7 @@ impl Start {
             progress: None,
             message: None,
             open_questions: BTreeSet::new(),
+            answer_links: agent.answer_links,
             sequence: 0,
             error_code: None,
             tags: request.tags.clone(),

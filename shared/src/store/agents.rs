@@ -27,12 +27,13 @@ const CACHED_FOR: Duration = Duration::from_mins(1);
 const SCHEMA: &str = "parameters_schema";
 
 /// What an agent may be declared without.
-const OPTIONAL: [&str; 6] = [
+const OPTIONAL: [&str; 7] = [
     "llm_provider",
     "llm_model",
     "cost_estimate",
     "max_concurrent",
     "max_concurrent_per_user",
+    "answer_links",
     SCHEMA,
 ];
 

@@ -8,7 +8,7 @@ use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem, Update, builder
 
 use crate::{
     domain::{
-        caller::Actor,
+        answer_link::Answerer,
         debt::{Debt, DebtKind},
         delivery::Delivery,
         error::Error,
@@ -49,6 +49,7 @@ const TOLD: &[&str] = &[
     "state",
     "expires_at",
     "answer_hash",
+    "has_link",
     "ttl",
 ];
 
@@ -162,18 +163,21 @@ impl Executions {
     }
 
     /// Who has answered which question of a run.
-    pub async fn answered_by(&self, id: &ExecutionId) -> Result<Vec<(QuestionId, Actor)>, Error> {
+    pub async fn answered_by(
+        &self,
+        id: &ExecutionId,
+    ) -> Result<Vec<(QuestionId, Answerer)>, Error> {
         #[derive(Deserialize)]
         struct Answered {
             question_id: QuestionId,
-            answered_by: Option<Actor>,
+            answered_by: Option<Answerer>,
         }
 
         let questions =
             self.query_questions(id, Projection::of::<Answered>(), "list answers").await?;
         let answered = questions.into_iter().filter_map(|it: Answered| {
-            let actor = it.answered_by?;
-            Some((it.question_id, actor))
+            let answerer = it.answered_by?;
+            Some((it.question_id, answerer))
         });
         Ok(answered.collect())
     }
@@ -229,7 +233,7 @@ impl Executions {
         id: &ExecutionId,
         question: &QuestionId,
         answer: &Answer,
-        by: &Actor,
+        by: &Answerer,
         due_at: Timestamp,
     ) -> Result<Step, Error> {
         let updated = self

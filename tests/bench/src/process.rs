@@ -134,6 +134,7 @@ fn environment(aws: &StandIn, state: &Path) -> BTreeMap<String, String> {
         ("OAUTH_AUDIENCES", ""),
         ("OAUTH_ISSUERS", ""),
         ("OAUTH_RATE_LIMIT", "60"),
+        ("API_URL", "https://api.example.com/live"),
         ("PUBLIC_URL", ""),
         ("QUEUE_TIMEOUT_SECONDS", "86400"),
         ("RETENTION_DAYS", "7"),

@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::{
+    answer_link::Answerer,
     caller::Actor,
     delivery::Delivery,
     execution::Execution,
@@ -81,7 +82,7 @@ pub struct Metadata {
 pub struct AnsweredBy {
     pub question_id: QuestionId,
     #[serde(flatten)]
-    pub actor: Actor,
+    pub by: Answerer,
 }
 
 /// The facts of a run at one moment, be it now or when its event occurred.

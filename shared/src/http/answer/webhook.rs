@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use crate::{
     domain::{
+        answer_link::AnswerLink,
         delivery::Delivery,
         event_type::EventType,
         id::{AgentName, ExecutionId},
@@ -66,6 +67,20 @@ impl Webhook {
             },
         };
         Self { event: delivery.event, timestamp: delivery.occurred_at, data }
+    }
+
+    /// The same, with the link to its question; `base` is the address of the API. Only for who may answer.
+    #[must_use]
+    pub fn with_answer_link(mut self, delivery: &Delivery, base: &str, master: &[u8]) -> Self {
+        if let WebhookData::Report(report) = &mut self.data
+            && let Some(question) = &delivery.question
+        {
+            let url = AnswerLink::to(&delivery.execution_id, question).url(base, master);
+            for view in &mut report.questions {
+                view.answer_url = Some(url.clone());
+            }
+        }
+        self
     }
 }
 

@@ -12,13 +12,13 @@ use crate::{
     },
     http::{
         answer::{
-            lists::{AgentList, DeliveryList, DeliveryView, SubscriptionList},
+            lists::{AgentList, DeliveryList, DeliveryView, Identity, SubscriptionList},
             monitor::{ExecutionList, Monitor, Receipt},
             results::Results,
         },
         body::{
-            AnswerBody, Answered, Cancelling, ListRequest, RecoverBody, Recovered, Redriving,
-            SecretView, Subscribed, TestView,
+            Cancelling, ListRequest, RecoverBody, Recovered, Redriving, SecretView, Subscribed,
+            TestView,
         },
         openapi::{
             builder::{Document, Refuses},
@@ -122,7 +122,7 @@ impl Document {
     }
 
     fn list(&mut self) {
-        use Refuses::{Parameter, Permission};
+        use Refuses::{Id, Parameter, Permission};
 
         let agent_name = self.requests.subschema_for::<AgentName>();
         let batch_id = self.requests.subschema_for::<BatchId>();
@@ -174,28 +174,7 @@ impl Document {
             &json!({"type": "string", "enum": statuses}),
         )
         .answers::<ExecutionList>(200, "A page of runs.", &json!({"executions": [monitor()]}))
-        .refuses(&[Permission, Parameter]);
-    }
-
-    pub(super) fn inputs(&mut self) {
-        use Refuses::{Body, Id, Permission, State};
-
-        let question = "96dc4dc0a96f980b54b807b053cf8825";
-        self.operation(
-            "post",
-            "/v1/executions/{execution_id}/input",
-            "answerExecution",
-            "Answer an agent's question.",
-        )
-        .body::<AnswerBody>(&json!({"answer": {"approved": true}, "question_id": question}))
-        .answers::<Answered>(
-            202,
-            "The answer is stored and will be given to the agent.",
-            &json!({
-                "execution_id": EXECUTION_ID, "question_id": question, "status": "answered",
-            }),
-        )
-        .refuses(&[Body, Permission, Id, State]);
+        .refuses(&[Permission, Id, Parameter]);
     }
 
     pub(super) fn deliveries(&mut self) {
@@ -368,11 +347,17 @@ impl Document {
     }
 
     pub(super) fn others(&mut self) {
+        self.operation("get", "/v1/me", "getMe", "Get who you are and what your key may do.")
+            .answers::<Identity>(200, "The user, and the permissions of the key or token.", &json!({
+                "user_id": "ana", "key_id": "ba7816bf8f01cfea", "permissions": ["execute:*", "view:*"],
+                "is_admin": false, "rate_limit": 60,
+            }));
         self.operation("get", "/v1/agents", "listAgents", "List the agents that you may view.")
             .answers::<AgentList>(200, "The active agents that you may view.", &json!({"agents": [{
                 "name": "echo", "description": "Waits two seconds and repeats the last message.",
                 "version": "1.0.0", "tools": ["echo"], "llm_provider": "example", "llm_model": "none",
                 "average_execution_time": 2.05, "cost_estimate": 0.0001,
+                "parameters_schema": {"type": "object", "properties": {"times": {"type": "integer"}}},
             }]}));
         let mut own =
             self.operation("get", "/openapi.json", "getDescription", "Get this document.");

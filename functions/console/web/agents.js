@@ -1,0 +1,107 @@
+// @ts-check
+/** The agents: what each is, what it costs, and a form that starts it. */
+
+import { html, nothing } from "./lit-html.js";
+import { get, may, starter } from "./api.js";
+import { duration } from "./format.js";
+import { entries, object, pretty, within } from "./json.js";
+import { pairs, schemaForm, submitForm } from "./schema-form.js";
+import { badge, block, emptyState, facts, href, table, tag } from "./ui.js";
+
+const MESSAGE = JSON.stringify({ type: "string", title: "Message" });
+const MORE = JSON.stringify({
+	type: "object",
+	properties: {
+		tags: { type: "array", items: { type: "string" }, title: "Tags", description: "Up to 10, each as key=value." },
+		delay_seconds: { type: "integer", title: "Delay in seconds", minimum: 0, maximum: 2_592_000 },
+		priority: { type: "integer", title: "Priority", description: "A head start in seconds, where runs wait for a limit.", minimum: 0, maximum: 3_600 },
+		callback_url: { type: "string", format: "uri", title: "Callback URL", description: "Gets a signed POST when the run ends." },
+	},
+});
+
+/** Draws the agents, whose list is JSON with each digit. @param {Page} page @param {(list: string) => unknown} view */
+function withAgents(page, view) {
+	let list = "";
+	page.poll(async () => {
+		list = within((await get("v1/agents", page.signal)).text, "agents") ?? "[]";
+		return undefined;
+	});
+	return () => html`${page.state(list)} ${list ? view(list) : nothing}`;
+}
+
+const average = (/** @type {Agent} */ agent) => (agent.average_execution_time === null ? "–" : duration(agent.average_execution_time * 1_000));
+const cost = (/** @type {Agent} */ agent) => (agent.cost_estimate === null ? "–" : `$${Number(agent.cost_estimate.toPrecision(2))}`);
+const paused = (/** @type {Agent} */ agent) => (agent.paused ? badge("paused") : nothing);
+/** @param {Agent} agent */
+const limits = ({ max_concurrent: all, max_concurrent_per_user: own }) =>
+	[all != null && `${all} at once`, own != null && `${own} per user`].filter(Boolean).join(", ") || "–";
+
+/** @type {Opener} */
+export function agentsView(page) {
+	const row = (/** @type {Agent} */ agent) => html`<tr>
+		<th scope="row"><a class="row" href=${href(["agents", agent.name])}>${agent.name}</a> ${paused(agent)}</th>
+		<td class="message">${agent.description}</td>
+		<td>${agent.version}</td>
+		<td class="number">${average(agent)}</td>
+		<td class="number">${cost(agent)}</td>
+		<td>${limits(agent)}</td>
+	</tr>`;
+	const draw = withAgents(page, (list) =>
+		list === "[]"
+			? emptyState("There are no agents that you may view.", html`An operator registers agents with <code>relayctl agents put</code>.`)
+			: table("Agents", ["Agent", "Description", "Version", "#Average time", "#Cost per run", "Limits"], JSON.parse(list).map(row), "wide"),
+	);
+	return () => html`<h1>Agents</h1>${draw()}`;
+}
+
+/** @type {Opener} */
+export function agentView(page) {
+	/** @type {ReturnType<typeof startForm> | undefined} */
+	let form;
+	const draw = withAgents(page, (list) => {
+		const text = entries(list).find(([, it]) => JSON.parse(it).name === page.id)?.[1];
+		if (!text) return emptyState("There is no such agent.", html`Or it is not active, or you may not view it. See <a href="#/agents">all agents</a>.`);
+		const agent = /** @type {Agent} */ (JSON.parse(text));
+		const schema = within(text, "parameters_schema");
+		form ??= startForm(agent.name, schema);
+		return html`
+			<p class="lead">${agent.description}</p>
+			<div class="columns">
+				<div>${may("execute", agent.name) ? form() : html`<p class="hint">Your key cannot start this agent: it needs <code>execute:${agent.name}</code>.</p>`}</div>
+				<aside aria-label="About the agent">
+					${facts([
+						["State", agent.paused && html`${paused(agent)} Starts wait until it is resumed.`],
+						["Version", agent.version],
+						["Average time", average(agent)],
+						["Cost per run", cost(agent)],
+						["Limits", limits(agent)],
+						["Model", [agent.llm_provider, agent.llm_model].filter(Boolean).join(" ")],
+						["Tools", agent.tools.length && agent.tools.map(tag)],
+						["Runs", html`<a href=${href(["runs"], { agent: agent.name })}>Show its runs</a>`],
+					])}
+					${schema ? html`<details class="section"><summary>Schema of the parameters</summary>${block(pretty(schema), "Schema")}</details>` : nothing}
+				</aside>
+			</div>`;
+	});
+	return () => html`<h1>${page.id}</h1>${draw()}`;
+}
+
+/** @param {string} name @param {string | undefined} schema */
+function startForm(name, schema) {
+	const message = schemaForm(MESSAGE, "input_message");
+	const parameters = schemaForm(schema ?? '{"type":"object"}', "parameters", "Parameters", schema !== undefined);
+	const more = schemaForm(MORE, "");
+	const send = starter();
+	const draw = submitForm([message, parameters, more], "Start", async ([input_message, given, others]) => {
+		const { tags, ...rest } = Object.fromEntries(entries(others));
+		const body = { agent_name: JSON.stringify(name), input_message, parameters: given === "{}" ? undefined : given, tags: pairs(tags, "="), ...rest };
+		const { execution_id } = await send("v1/executions", object(body));
+		location.hash = href(["runs", execution_id]);
+	});
+	return () => draw(html`
+		${message.render()} ${schema ? parameters.render() : nothing}
+		<details ?open=${more.hasErrors() || (!schema && parameters.hasErrors())}>
+			<summary>More</summary>
+			${schema ? nothing : parameters.render()} ${more.render()}
+		</details>`);
+}

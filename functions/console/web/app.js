@@ -1,0 +1,136 @@
+// @ts-check
+/** The page: who is signed in, which view the address names, and the frame around it. */
+
+import { html, nothing, render } from "./lit-html.js";
+import { agentView, agentsView } from "./agents.js";
+import { Problem, poll, session } from "./api.js";
+import { batchView } from "./batch.js";
+import { questionsView } from "./questions.js";
+import { runView } from "./run.js";
+import { runsView } from "./runs.js";
+import { subscriptionsView } from "./subscriptions.js";
+import { button, emptyState, form, href, loading, problemBox, screen, told, update } from "./ui.js";
+
+/** The views of lists, by their names in the address. @type {Record<string, Opener>} */
+const LISTS = { runs: runsView, questions: questionsView, agents: agentsView, subscriptions: subscriptionsView };
+/** The views of one thing. @type {Record<string, Opener>} */
+const SINGLE = { runs: runView, agents: agentView, batches: batchView };
+
+const app = /** @type {HTMLElement} */ (document.getElementById("app"));
+let opened = new AbortController();
+/** Draws the view that is open. @type {(() => unknown) | null} */
+let view = null;
+/** What it is drawn into. A view that is opened anew begins with an empty one. */
+let main = document.createElement("div");
+let [name, path] = ["", ""];
+/** Why the visitor has to sign in, or waits. */
+let reason = "";
+
+function draw() {
+	screen.isDue = false;
+	if (view) render(view(), main);
+	render(session.key ? frame() : signIn(), app);
+	document.title = `${app.querySelector("h1")?.textContent?.replace(/\s+/g, " ").trim() ?? "Console"} · agent-relay`;
+}
+
+const frame = () => html`
+	<header>
+		<a class="brand" href="#/runs">agent-relay</a>
+		<nav aria-label="Views">
+			${Object.keys(LISTS).map((it) => html`<a href=${href([it])} aria-current=${it === name ? "page" : nothing}>${it}</a>`)}
+		</nav>
+		${form(html`<input name="id" aria-label="Open a run or batch by its id" placeholder="Run or batch id" spellcheck="false" autocomplete="off">`, jump, "jump")}
+		<div class="who">
+			${session.me ? html`<span title=${session.me.permissions.join(" ")}>${session.me.user_id}</span>` : nothing}
+			${button("Sign out", () => leave(""))}
+		</div>
+	</header>
+	<main id="main" tabindex="-1">${view ? main : reason ? problemBox(reason) : loading}</main>
+`;
+
+const signIn = () => html`<main class="alone">${form(html`
+	<h1>agent-relay</h1>
+	<label for="key">API key</label>
+	<input id="key" name="key" type="password" autocomplete="off" spellcheck="false" required autofocus>
+	${problemBox(reason)}
+	<button class="primary">Sign in</button>
+	<p class="hint">The key stays in this tab. An operator creates keys with <code>relayctl keys create</code>.</p>`, enter, "card")}</main>`;
+
+/** @param {Given} given */
+async function enter({ key }) {
+	reason = "";
+	try {
+		await session.signIn(key);
+		open();
+	} catch (error) {
+		reason = told(error);
+		update();
+	}
+}
+
+/** @param {string} why */
+function leave(why) {
+	opened.abort();
+	session.signOut();
+	[view, path, reason] = [null, "", why];
+	update();
+}
+
+/** @param {Given} given */
+function jump({ id }) {
+	if (id) location.hash = href([id.startsWith("mcp-batch-") ? "batches" : "runs", id]);
+}
+
+/** Opens the view that the address names. */
+function open() {
+	opened.abort();
+	opened = new AbortController();
+	if (!session.key) return update();
+	const before = path;
+	const [, first, second, search] = /^#\/([^/?]*)\/?([^?]*)\??(.*)$/.exec(location.hash) ?? ["", "", "", ""];
+	name = first || "runs";
+	path = `${name}/${second}`;
+	if (path !== before) main = document.createElement("div");
+	const opener = (second ? SINGLE : LISTS)[name] ?? (() => notFound);
+	// It decodes, and refuses nothing.
+	const id = new URLSearchParams(`id=${second}`).get("id") ?? "";
+	view = opener(pageOf(id, new URLSearchParams(search), opened.signal));
+	draw();
+	if (before && path !== before) {
+		scrollTo(0, 0);
+		document.getElementById("main")?.focus({ preventScroll: true });
+	}
+}
+
+/** @param {string} id @param {URLSearchParams} query @param {AbortSignal} signal @returns {Page} */
+function pageOf(id, query, signal) {
+	let failure = "";
+	const repeat = (/** @type {Task} */ task) =>
+		poll(task, signal, (problem, pause) => {
+			failure = problem ? told(problem, pause) : "";
+			update();
+		});
+	return { id, query, signal, poll: repeat, state: (isLoaded) => (failure ? problemBox(failure) : isLoaded ? nothing : loading) };
+}
+
+const notFound = () => html`<h1>Not found</h1>${emptyState("There is no such page.", html`Go to the <a href="#/runs">runs</a>.`)}`;
+
+session.onRefused = (why) => leave(`${told(new Problem(401, why))} Sign in again.`);
+addEventListener("hashchange", open);
+screen.draw = draw;
+
+const { key } = session;
+if (key) {
+	const { signal } = opened;
+	const enterAgain = async () => {
+		await session.signIn(key, signal);
+		open();
+		return undefined;
+	};
+	poll(enterAgain, signal, (problem, pause) => {
+		if (problem && pause === undefined) leave(told(problem));
+		else if (problem) reason = told(problem, pause);
+		update();
+	});
+}
+update();

@@ -1,0 +1,70 @@
+// @ts-check
+/** A batch: how its runs stand, and each of its items. */
+
+import { html, nothing, svg } from "./lit-html.js";
+import { Problem, get, list, may, path, post } from "./api.js";
+import { plural } from "./format.js";
+import { STATUSES, badge, button, confirmed, facts, head, href, runLink, table, time, told } from "./ui.js";
+
+const REFRESH = 3;
+
+/** @type {Opener} */
+export function batchView(page) {
+	const { id, signal } = page;
+	/** @type {Batch | undefined} */
+	let batch;
+	/** @type {Map<string, Run>} */
+	let runs = new Map();
+
+	const refresh = page.poll(async () => {
+		const [{ data }, listed] = await Promise.all([get(path("batches", id), signal), list({ batch_id: id, limit: "100" }, signal)]);
+		batch = data;
+		runs = new Map(listed.runs.map((run) => [run.execution_id, run]));
+		return data.status === "completed" ? undefined : REFRESH;
+	});
+
+	const cancel = async () => {
+		if (!(await confirmed("Cancel all runs of this batch that have not ended?", "Cancel them"))) return false;
+		const { data } = await post(path("batches", id, "cancel"));
+		refresh();
+		return data.runs;
+	};
+
+	const item = (/** @type {Schemas["BatchItem"]} */ it, /** @type {number} */ at) => {
+		const run = "error" in it ? undefined : runs.get(it.execution_id);
+		const status = "error" in it ? "refused" : run?.status;
+		const message = "error" in it ? told(new Problem(it.error.status, it.error.detail, it.error.field ?? undefined)) : run?.message;
+		return html`<tr>
+			<td class="number">${at + 1}</td>
+			<td>${status ? badge(status) : "–"}</td>
+			<td>${run ? runLink(run) : "error" in it ? "–" : html`<code>${it.execution_id}</code>`}</td>
+			<td class="message">${message ?? "It is no longer kept."}</td>
+		</tr>`;
+	};
+
+	return () => {
+		if (!batch) return html`<h1>Batch</h1>${page.state(false)}`;
+		const mayCancel = batch.status === "running" && [...runs.values()].every((run) => may("cancel", run.agent_name));
+		const buttons = html`
+			${mayCancel ? button("Cancel", cancel, (count) => `${plural(count, "run")} to be cancelled.`, "danger") : nothing}
+			<a class="button" href=${href(["runs"], { batch: id })}>Show as runs</a>`;
+		return html`${head("Batch", batch.status, id, buttons)} ${page.state(true)} ${countsBar(batch)}
+			${facts([["Items", batch.size], ["Created", time(batch.created_at)], ["Completed", batch.completed_at && time(batch.completed_at)]])}
+			${table("Items", ["#Item", "Status", "Run", "Message"], batch.items?.map(item), "wide")}`;
+	};
+}
+
+/** @param {Batch} batch */
+function countsBar({ counts, items = [] }) {
+	const refused = items.filter((it) => "error" in it).length;
+	const all = [...STATUSES.map((status) => ({ status, count: counts[status] ?? 0 })), { status: "refused", count: refused }].filter(({ count }) => count);
+	const sum = all.reduce((total, { count }) => total + count, 0);
+	let at = 0;
+	const bar = all.map(({ status, count }) => {
+		const [x, width] = [at, (count / sum) * 100];
+		at += width;
+		return svg`<rect class=${status} x="${x}%" width="${width}%" height="10" />`;
+	});
+	return html`<svg class="share" height="10" aria-hidden="true">${bar}</svg>
+		<p class="legend">${all.map(({ status, count }) => html`<span>${badge(status)} ${count}</span> `)}</p>`;
+}

@@ -1,0 +1,42 @@
+// @ts-check
+/** The callbacks of a run, and what became of each attempt. */
+
+import { html, nothing } from "./lit-html.js";
+import { path, post } from "./api.js";
+import { duration, plural } from "./format.js";
+import { badge, button, emptyState, table, time } from "./ui.js";
+
+/** @param {string} id the run's @param {Delivery[]} deliveries @param {() => void} refresh */
+export const deliveriesList = (id, deliveries, refresh) =>
+	deliveries.length
+		? deliveries.map((it) => deliveryView(id, it, refresh))
+		: emptyState(
+				"Nothing was sent for this run.",
+				html`Start a run with a <code>callback_url</code>, or create a <a href="#/subscriptions">subscription</a> for all of your runs.`,
+			);
+
+/** @param {string} id @param {Delivery} delivery @param {() => void} refresh */
+function deliveryView(id, delivery, refresh) {
+	const { attempts, attempt_count: count, next_attempt_at: next, put_off: delays, redelivered_by: actor, state } = delivery;
+	const again = async () => {
+		await post(path("executions", id, "deliveries", delivery.id, "redeliver"));
+		refresh();
+	};
+	const row = (/** @type {Attempt} */ { at, status, duration_ms, detail }) => html`<tr>
+		<td>${time(at, true)}</td>
+		<td class=${status && status < 300 ? "good" : "bad"}>${status ?? "none"}</td>
+		<td class="number">${duration(duration_ms)}</td>
+		<td class="detail">${detail}</td>
+	</tr>`;
+	return html`<details class="delivery" ?open=${state === "undelivered"}>
+		<summary>
+			${badge(state)} <b>${delivery.type}</b> to ${delivery.target === "callback" ? "the callback" : delivery.target}
+			<small>${plural(count, "attempt")}${next ? html`, next ${time(next)}` : nothing}</small>
+		</summary>
+		${attempts.length ? table("Attempts", ["Time", "Answer", "#Took", "Detail"], attempts.map(row)) : html`<p class="hint">There was no attempt yet.</p>`}
+		<p class="hint">
+			webhook-id <code>${delivery.id}</code>${delays ? `, put off ${plural(delays, "time")} by a limit` : ""}${actor ? `, sent again for ${actor.user_id}` : ""}
+		</p>
+		${state === "pending" ? nothing : button("Deliver again", again, "It is sent again.")}
+	</details>`;
+}

@@ -1,0 +1,61 @@
+// @ts-check
+/** Times, durations and commands, as people read and shells take them. */
+
+const SECOND = 1_000;
+export const MINUTE = 60 * SECOND;
+export const HOUR = 60 * MINUTE;
+export const DAY = 24 * HOUR;
+
+/** A span of time, to about three digits: `340 ms`, `4.2 s`, `2 min 5 s`, `3 h 10 min`. @param {number} ms */
+export function duration(ms) {
+	if (ms < SECOND) return `${Math.max(0, Math.round(ms))} ms`;
+	if (ms < 9_950) return `${(ms / SECOND).toFixed(1)} s`;
+	if (ms < MINUTE - 500) return `${Math.round(ms / SECOND)} s`;
+	const [large, small, name, rest] =
+		ms < HOUR - 500 ? [MINUTE, SECOND, "min", "s"] : ms < 2 * DAY ? [HOUR, MINUTE, "h", "min"] : [DAY, HOUR, "d", "h"];
+	const [count, ratio] = [Math.round(ms / small), large / small];
+	return `${Math.floor(count / ratio)} ${name}${count % ratio ? ` ${count % ratio} ${rest}` : ""}`;
+}
+
+/** How long ago, or in how long, in one unit. @param {string} at */
+export function relative(at) {
+	const ms = Date.now() - Date.parse(at);
+	const [count, unit] = duration(Math.abs(ms)).split(" ");
+	if (unit === "ms") return "now";
+	return ms < 0 ? `in ${parseInt(count)} ${unit}` : `${parseInt(count)} ${unit} ago`;
+}
+
+/** A time here, without its zone, as `<input type="datetime-local">` has it; blank if it is none. @param {string | number} at */
+export function toLocal(at) {
+	const date = new Date(at);
+	const here = date.getTime() - date.getTimezoneOffset() * MINUTE;
+	return Number.isNaN(here) ? "" : new Date(here).toISOString().slice(0, 23);
+}
+
+/** The same as RFC 3339 in UTC. @param {string} local */
+export const fromLocal = (local) => (Number.isNaN(Date.parse(local)) ? "" : new Date(local).toISOString());
+
+/** The time of day here, with the date unless it is today's. @param {string | number} at @param {boolean} [exact] with milliseconds */
+export function clock(at, exact) {
+	const [date, time] = toLocal(at).slice(0, exact ? 23 : 19).split("T");
+	return date === toLocal(Date.now()).slice(0, 10) ? time : `${date} ${time}`;
+}
+
+/** @param {number} count @param {string} noun */
+export const plural = (count, noun) => `${count} ${noun}${count === 1 ? "" : "s"}`;
+
+/** A word for a POSIX shell. @param {string} text */
+const quote = (text) => `'${text.replaceAll("'", `'\\''`)}'`;
+
+/** The curl command of a POST, which reads the key from `$AGENT_RELAY_KEY`. @param {string} path @param {string} [body] */
+export function curl(path, body) {
+	const lines = [`curl -sS -X POST ${quote(String(new URL(path, location.href)))}`, `-H "x-api-key: $AGENT_RELAY_KEY"`];
+	if (body) lines.push("-H 'content-type: application/json'", `-d ${quote(body)}`);
+	return lines.join(" \\\n  ");
+}
+
+/** The page of an execution in the AWS console, if its ARN is one. @param {string | undefined} arn */
+export function awsConsole(arn) {
+	const [, region] = /^arn:aws:states:([a-z0-9-]+):/.exec(arn ?? "") ?? [];
+	return region && `https://${region}.console.aws.amazon.com/states/home?region=${region}#/v2/executions/details/${arn}`;
+}

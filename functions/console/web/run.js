@@ -1,0 +1,128 @@
+// @ts-check
+/** One run: where it stands, what it made, and what can be done about it. */
+
+import { html, nothing } from "./lit-html.js";
+import { get, may, path, post, starter } from "./api.js";
+import { deliveriesList } from "./deliveries.js";
+import { MINUTE, awsConsole, curl } from "./format.js";
+import { entries, within } from "./json.js";
+import { questionCards } from "./questions.js";
+import { timeline } from "./timeline.js";
+import { block, button, confirmed, copyButton, facts, hasEnded, head, href, progress, section, tag, tagList, time, valueBlock } from "./ui.js";
+
+const MOST_DELIVERIES = 100;
+const REFRESH = 2;
+/** While callbacks are pending long after the end. */
+const SELDOM = 15;
+
+const textsOf = (/** @type {string} */ text) => ({
+	result: within(text, "result"), tokens: within(text, "tokens_used"), raw: within(text, "metadata", "raw_output"),
+	message: within(text, "metadata", "input_message"), parameters: within(text, "metadata", "parameters"),
+});
+
+/** @type {Opener} */
+export function runView(page) {
+	const { id, signal } = page;
+	const own = (/** @type {string[]} */ ...segments) => path("executions", id, ...segments);
+	/** @type {Run | undefined} */
+	let run;
+	let runText = "";
+	/** @type {Schemas["Results"] | undefined} */
+	let results;
+	/** What it has as texts, with each digit. */
+	let texts = textsOf("");
+	/** @type {Delivery[]} */
+	let deliveries = [];
+	const send = starter();
+	const refresh = page.poll(load);
+	const cards = questionCards(refresh);
+	const [inputBlock, parametersBlock, resultBlock, rawBlock] = ["Input message", "Parameters", "Result", "Raw output"].map(valueBlock);
+
+	async function load() {
+		const { data, text } = await get(own(), signal);
+		const now = /** @type {Run} */ (data);
+		if (!results || run?.status !== now.status || run.redrive_count !== now.redrive_count) {
+			const found = await get(`${own("results")}?include_metadata=true`, signal);
+			[results, texts] = [found.data, textsOf(found.text)];
+		}
+		deliveries = (await get(`${own("deliveries")}?limit=${MOST_DELIVERIES}`, signal)).data.deliveries;
+		[run, runText] = [now, text];
+		const isFresh = !hasEnded(now) || now.redrive_requested_at || Date.now() - Date.parse(now.updated_at) < MINUTE;
+		return isFresh ? REFRESH : deliveries.some(({ state }) => state === "pending") ? SELDOM : undefined;
+	}
+
+	const cancel = async () => {
+		if (!(await confirmed("Cancel this run? What it has done so far is not undone.", "Cancel the run"))) return false;
+		await post(own("cancel"));
+		return refresh();
+	};
+	const redrive = async () => {
+		await post(own("redrive"));
+		refresh();
+	};
+	const rerun = async () => {
+		const { execution_id } = await send(own("rerun"), "{}");
+		location.hash = href(["runs", execution_id]);
+	};
+
+	const header = (/** @type {Run} */ it) => {
+		const canRedrive = hasEnded(it) && it.status !== "completed" && !it.redrive_requested_at;
+		const mayExecute = may("execute", it.agent_name);
+		const buttons = html`
+			${may("cancel", it.agent_name) && !hasEnded(it) ? button("Cancel", cancel, "The run is being cancelled.", "danger") : nothing}
+			${mayExecute && canRedrive ? button("Redrive", redrive, "It is to continue from where it failed.", "", "Continue from the state that failed") : nothing}
+			${mayExecute ? button("Rerun", rerun, "Started again, as a new run.", "", "Start a new run with the same input") : nothing}
+			${copyButton(curl(own("rerun")), "Copy as curl", "")}`;
+		return html`${head(it.agent_name, it.status, id, buttons)}<p class="lead"><span role="status">${it.message}</span> ${progress(it)}</p>`;
+	};
+
+	const outcome = () => {
+		const { error, tools_used: tools } = results ?? {};
+		const { result, raw, tokens } = texts;
+		const usage = facts([
+			["Tools", tools?.length && tools.map(tag)],
+			["Tokens", tokens && (tokens.startsWith("{") ? entries(tokens).map(([key, value]) => html`${key} <b>${value}</b> `) : tokens)],
+		]);
+		return html`
+			${error ? section("Error", html`<p><code>${error.code}</code></p>${error.cause ? block(error.cause, "Cause") : nothing}`, "failed") : nothing}
+			${result || run?.status === "completed" ? section("Result", resultBlock(result ?? "null")) : nothing}
+			${tools?.length || tokens ? section("Usage", usage) : nothing}
+			${raw ? html`<details class="section"><summary>Raw output</summary>${rawBlock(raw)}</details>` : nothing}`;
+	};
+
+	const input = ({ message, parameters } = texts) => [
+		message ? section("Input", inputBlock(message)) : nothing,
+		parameters ? section("Parameters", parametersBlock(parameters)) : nothing,
+	];
+
+	const details = (/** @type {Run} */ it) => {
+		const metadata = results?.metadata;
+		const url = awsConsole(metadata?.execution_arn);
+		const link = (/** @type {string} */ view, /** @type {string | null | undefined} */ to) => to && html`<a href=${href([view, to])}>${to}</a>`;
+		return facts([
+			["Agent", link("agents", it.agent_name)],
+			["User", metadata?.user_id],
+			["Tags", it.tags && tagList(it.tags)],
+			["Batch", link("batches", it.batch_id)],
+			["Rerun of", link("runs", it.rerun_of)],
+			["Updated", time(it.updated_at)],
+			["Execution", url && html`<a href=${url} target="_blank" rel="noreferrer noopener">Open in the AWS console</a>`],
+		]);
+	};
+
+	return () =>
+		run
+			? html`
+					${header(run)} ${page.state(true)}
+					<div class="columns">
+						<div>
+							${run.questions?.length ? section("Questions", cards(run, runText)) : nothing}
+							${outcome()} ${input()}
+							${section("Deliveries", [deliveriesList(id, deliveries, refresh), deliveries.length < MOST_DELIVERIES ? nothing : html`<p class="hint">Others are not shown.</p>`])}
+						</div>
+						<aside aria-label="Course of the run">
+							${section("Timeline", timeline(run, results?.metadata, deliveries))} ${section("Details", details(run))}
+						</aside>
+					</div>`
+			: html`<h1>Run</h1>${page.state(false)}`;
+}

@@ -1,0 +1,396 @@
+"""Drives the console in a real browser, against a stack that infra/local/console_check.py has deployed.
+
+    check.py FOLDER
+
+It needs RELAY_URL, and the keys RELAY_API_KEY, RELAY_ADMIN_KEY and RELAY_VIEWER_KEY; the agent `linked` asks, and allows
+answer links. Screenshots are put into FOLDER. With CONSOLE_BRIEFLY=1 it looks at what most visitors do, and no more.
+"""
+
+import http.server
+import json
+import os
+import pathlib
+import sys
+import threading
+import time
+import urllib.parse
+import urllib.request
+
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from payloads import PAYLOADS
+
+URL = os.environ["RELAY_URL"]
+KEY, ADMIN, VIEWER = (os.environ[f"RELAY_{name}_KEY"] for name in ("API", "ADMIN", "VIEWER"))
+FOLDER = pathlib.Path(sys.argv[1])
+BRIEFLY = bool(os.environ.get("CONSOLE_BRIEFLY"))
+PATIENCE = 30_000
+RUNS = 120
+# Every background request of the browser's own would fail here.
+FLAGS = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+# What a page says of itself: what the policy has kept it from, and what a payload has done.
+WATCH = """
+    window.violations = [];
+    document.addEventListener("securitypolicyviolation", (it) => violations.push(it.violatedDirective + " " + it.blockedURI));
+    window.pwned = (how) => violations.push("executed " + how);
+    window.alert = window.confirm = window.prompt = () => pwned("dialog");
+"""
+
+
+class Receiver(http.server.ThreadingHTTPServer):
+    """Takes every callback."""
+
+    daemon_threads = True
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Callback)
+        self.received: list[dict] = []
+        self.url = f"http://127.0.0.1:{self.server_port}/"
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+
+class Callback(http.server.BaseHTTPRequestHandler):
+    def do_POST(self):
+        self.server.received.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+        self.send_response(204)
+        self.end_headers()
+
+    def log_message(self, *_):
+        """Nobody wants to know."""
+
+
+def call(method: str, path: str, body: dict | None = None, key: str = KEY) -> dict:
+    request = urllib.request.Request(
+        URL + path,
+        method=method,
+        data=None if body is None else json.dumps(body).encode(),
+        headers={"x-api-key": key, "content-type": "application/json"},
+    )
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        return json.loads(answer.read() or "null")
+
+
+def start(agent: str, message: str = "Hello", **more) -> str:
+    return call("POST", "/v1/executions", {"agent_name": agent, "input_message": message, **more})["execution_id"]
+
+
+def wait_for(run: str, *statuses: str) -> dict:
+    deadline = time.monotonic() + 60
+    while (seen := call("GET", f"/v1/executions/{run}"))["status"] not in statuses:
+        assert time.monotonic() < deadline, f"{run} is {seen['status']}, and not {statuses}"
+        time.sleep(0.2)
+    return seen
+
+
+class Visitor:
+    """A tab of its own, and all that went wrong in it."""
+
+    def __init__(self, browser: Browser, key: str | None, **more):
+        self.context = browser.new_context(permissions=["clipboard-read", "clipboard-write"], **more)
+        self.page: Page = self.context.new_page()
+        self.page.set_default_timeout(PATIENCE)
+        self.page.add_init_script(WATCH)
+        self.errors: list[str] = []
+        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.page.on("dialog", lambda dialog: (self.errors.append(f"dialog {dialog.message}"), dialog.dismiss()))
+        if key:
+            self.page.goto(f"{URL}/console")
+            self.sign_in(key)
+
+    def sign_in(self, key: str):
+        self.page.get_by_label("API key").fill(key)
+        self.page.get_by_role("button", name="Sign in").click()
+
+    def go(self, view: str):
+        self.page.goto(f"{URL}/console#/{view}")
+
+    def look(self, name: str):
+        """Keeps what is to be seen, and holds it against the rules of accessibility."""
+        self.page.wait_for_timeout(300)
+        self.page.screenshot(path=FOLDER / f"{name}.png", full_page=True)
+        found = Axe().run(self.page).response["violations"]
+        bad = [f"{it['id']}: {it['nodes'][0]['html']}" for it in found if it["impact"] in ("serious", "critical")]
+        assert not bad, f"{name}: {bad}"
+
+    def leave(self):
+        self.errors += self.page.evaluate("window.violations")
+        self.context.close()
+        assert not self.errors, self.errors
+
+
+def signing_in(browser: Browser):
+    visitor = Visitor(browser, None)
+    page = visitor.page
+    page.goto(f"{URL}/console")
+    visitor.look("sign-in")
+    visitor.sign_in("relay_nobodys")
+    expect(page.get_by_role("alert")).to_contain_text("key")
+    visitor.sign_in(KEY)
+    expect(page.get_by_role("link", name="Runs")).to_have_attribute("aria-current", "page")
+    # It stays over a reload, and not over a sign-out.
+    page.reload()
+    expect(page.get_by_role("button", name="Sign out")).to_be_visible()
+    page.get_by_role("button", name="Sign out").click()
+    expect(page.get_by_label("API key")).to_be_visible()
+    assert page.evaluate("sessionStorage.length + localStorage.length + document.cookie.length") == 0
+    # A key that is taken no more leads back, with the reason.
+    visitor.sign_in(KEY)
+    expect(page.get_by_role("button", name="Sign out")).to_be_visible()
+    page.evaluate("sessionStorage.setItem(sessionStorage.key(0), 'relay_revoked')")
+    visitor.go("agents")
+    expect(page.get_by_role("alert")).to_be_visible()
+    expect(page.get_by_label("API key")).to_be_visible()
+    visitor.leave()
+
+
+def a_newcomers_walk(browser: Browser):
+    """Why did `fail` fail? What does `approval` ask? Send a callback again. Counts the clicks."""
+    receiver = Receiver()
+    failed, asking = start("fail", callback_url=receiver.url), start("approval", "Send the report.")
+    wait_for(failed, "failed")
+    wait_for(asking, "input_required")
+    while not receiver.received:
+        time.sleep(0.1)
+    visitor = Visitor(browser, KEY)
+    page = visitor.page
+    clicks = 0
+
+    def click(what):
+        nonlocal clicks
+        clicks += 1
+        what.click()
+
+    click(page.get_by_label("Went wrong").get_by_role("link", name="fail").first)
+    expect(page.get_by_role("region", name="Error")).to_contain_text("Example")
+    visitor.look("run-failed")
+    delivery = page.get_by_role("region", name="Deliveries")
+    click(delivery.locator("summary"))
+    click(delivery.get_by_role("button", name="Deliver again"))
+    expect(delivery.locator("summary")).to_contain_text("2 attempts", timeout=PATIENCE)
+    assert len(receiver.received) == 2
+    click(page.get_by_role("link", name="Questions"))
+    card = page.locator("form.card").filter(has_text="Send the report.")
+    visitor.look("questions")
+    click(card.get_by_label("Yes"))
+    click(card.get_by_role("button", name="Answer"))
+    expect(page.get_by_role("status").filter(has_text="Answered")).to_be_visible()
+    assert wait_for(asking, "completed")
+    print(f"    {clicks} clicks", flush=True)
+    visitor.leave()
+
+
+def starting_and_stopping(browser: Browser):
+    visitor = Visitor(browser, KEY)
+    page = visitor.page
+    visitor.go("agents")
+    expect(page.get_by_role("link", name="echo")).to_be_visible()
+    visitor.look("agents")
+    page.get_by_role("link", name="echo").click()
+    page.get_by_label("Message").fill("From a browser")
+    page.get_by_label("wait_seconds").fill("9999")
+    page.get_by_role("button", name="Start").click()
+    # The API's refusal stands beside its field.
+    expect(page.get_by_label("wait_seconds")).to_have_attribute("aria-invalid", "true")
+    page.get_by_label("wait_seconds").fill("0")
+    visitor.look("agent")
+    page.get_by_role("button", name="Start").click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("completed")
+    expect(page.get_by_role("region", name="Result")).to_contain_text("From a browser")
+    page.get_by_role("button", name="Copy as curl").click()
+    assert "rerun" in page.evaluate("navigator.clipboard.readText()")
+    before = page.url
+    page.get_by_role("button", name="Rerun").click()
+    page.wait_for_url(lambda url: url != before)
+    expect(page.get_by_role("heading", level=1)).to_contain_text("completed")
+
+    slow = start("slow")
+    wait_for(slow, "running")
+    visitor.go(f"runs/{slow}")
+    visitor.look("run-running")
+    page.get_by_role("button", name="Cancel").click()
+    page.get_by_role("dialog").get_by_role("button", name="Cancel the run").click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("cancelled")
+    visitor.leave()
+
+
+def subscriptions_and_batches(browser: Browser):
+    receiver = Receiver()
+    visitor = Visitor(browser, KEY)
+    page = visitor.page
+    visitor.go("subscriptions")
+    page.get_by_label("URL of the receiver").fill(receiver.url)
+    page.get_by_role("button", name="Create").click()
+    card = page.get_by_role("region", name=receiver.url)
+    expect(card).to_contain_text("whsec_")
+    card.get_by_role("button", name="Test").click()
+    expect(card).to_contain_text("healthy", timeout=PATIENCE)
+    assert receiver.received[0]["type"] == "subscription.test"
+    visitor.look("subscriptions")
+    card.get_by_role("button", name="Delete").click()
+    page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    expect(card).to_have_count(0)
+
+    items = [{"agent_name": "echo", "input_message": str(n)} for n in range(3)]
+    items += [{"agent_name": "nobody", "input_message": "x"}]
+    batch = call("POST", "/v1/batches", {"items": items})["batch_id"]
+    visitor.go(f"batches/{batch}")
+    expect(page.get_by_role("heading", level=1)).to_contain_text("completed", timeout=PATIENCE)
+    expect(page.get_by_role("table", name="Items")).to_contain_text("refused")
+    visitor.look("batch")
+    visitor.leave()
+
+
+def rights(browser: Browser):
+    """Buttons only for what the key may do, and an administrator sees everybody's."""
+    done, asking = start("echo", parameters={"wait_seconds": 0}), start("approval")
+    wait_for(done, "completed")
+    wait_for(asking, "input_required")
+    visitor = Visitor(browser, VIEWER)
+    page = visitor.page
+    expect(page.get_by_role("button", name="Sign out")).to_be_visible()
+    visitor.go(f"runs/{done}")
+    expect(page.get_by_role("region", name="Result")).to_be_visible()
+    for name in ("Rerun", "Cancel", "Redrive"):
+        expect(page.get_by_role("button", name=name, exact=True)).to_have_count(0)
+    visitor.go("questions")
+    expect(page.get_by_text("execute:approval").first).to_be_visible()
+    expect(page.get_by_role("button", name="Answer", exact=True)).to_have_count(0)
+    visitor.leave()
+
+    call("POST", f"/v1/executions/{asking}/input", {"answer": {"approved": False}})
+    admin = Visitor(browser, ADMIN)
+    admin.go("runs?user=local")
+    expect(admin.page.get_by_role("table", name="Runs")).to_contain_text("echo")
+    admin.leave()
+
+
+def answering_by_a_link(browser: Browser):
+    run = start("linked", "Pay the invoice?")
+    wait_for(run, "input_required")
+    link = call("GET", f"/v1/executions/{run}/answer-links")["answer_links"][0]["url"]
+    token = link.split("#")[1]
+    visitor = Visitor(browser, None)
+    page = visitor.page
+    page.goto(f"{URL}/answer#{token[:-2]}")
+    expect(page.get_by_role("alert")).to_contain_text("not found")
+    page.goto(f"{URL}/answer#{token}")
+    expect(page.get_by_text("Pay the invoice?")).to_be_visible()
+    visitor.look("answer")
+    page.get_by_role("button", name="Answer", exact=True).click()
+    expect(page.get_by_text("Choose one.")).to_be_visible()
+    page.get_by_label("Yes").check()
+    page.get_by_label("comment").fill("Fine.")
+    page.get_by_label("Your name").fill("Ana")
+    page.get_by_role("button", name="Answer", exact=True).click()
+    expect(page.get_by_text("Answered. Thank you.")).to_be_visible()
+    wait_for(run, "completed")
+    results = call("GET", f"/v1/executions/{run}/results?include_metadata=true")
+    assert results["result"] == "Approved: Fine.", results
+    assert results["metadata"]["answered_by"][0]["name"] == "Ana", results
+    page.reload()
+    expect(page.get_by_text("Nobody waits")).to_be_visible()
+    assert page.evaluate("sessionStorage.length + localStorage.length") == 0
+    visitor.leave()
+
+
+def many_runs(browser: Browser):
+    for at in range(0, RUNS, 60):
+        items = [{"agent_name": "echo", "input_message": f"{at + n}", "parameters": {"wait_seconds": 0}} for n in range(60)]
+        batch = call("POST", "/v1/batches", {"items": items, "tags": {"of": "many"}})["batch_id"]
+        deadline = time.monotonic() + 120
+        while call("GET", f"/v1/batches/{batch}")["status"] != "completed":
+            assert time.monotonic() < deadline, "the batch does not end"
+            time.sleep(0.5)
+    visitor = Visitor(browser, KEY)
+    page = visitor.page
+    expect(page.get_by_role("button", name="Sign out")).to_be_visible()
+    started = time.monotonic()
+    page.reload()
+    rows = page.get_by_role("table", name="Runs").locator("tbody tr")
+    expect(rows).to_have_count(100)
+    listed = time.monotonic() - started
+    paint = page.evaluate("performance.getEntriesByName('first-contentful-paint')[0]?.startTime")
+    print(f"    first paint after {paint:.0f} ms, 100 runs after {1000 * listed:.0f} ms", flush=True)
+    visitor.look("runs")
+    page.get_by_role("link", name="Older").click()
+    page.wait_for_url("**cursor=**")
+    expect(rows.first).to_be_visible()
+    page.get_by_role("link", name="Newest").click()
+    expect(rows).to_have_count(100)
+    page.get_by_label("Status").select_option("failed")
+    page.wait_for_url("**status=failed**")
+    expect(rows.first).to_contain_text("failed")
+    visitor.leave()
+    for scheme, width in (("dark", 1280), ("light", 360)):
+        visitor = Visitor(browser, KEY, color_scheme=scheme, viewport={"width": width, "height": 800})
+        expect(visitor.page.get_by_role("table", name="Runs").locator("tbody tr")).to_have_count(100)
+        assert visitor.page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "it scrolls sideways"
+        visitor.look(f"runs-{scheme}-{width}")
+        visitor.leave()
+
+
+def hostile_texts(browser: Browser):
+    """Payloads in every field that a caller, agent or receiver writes: nothing runs, and the policy has nothing to report."""
+    ten = [PAYLOADS[at : at + 10] for at in range(0, len(PAYLOADS), 10)]
+    runs = []
+    for texts in ten:
+        message = "\n".join(texts)
+        tags = {f"t{n}": text[:200] for n, text in enumerate(texts[:5]) if text[:200].strip()}
+        runs.append(start("echo", message, tags=tags, parameters={"wait_seconds": 0}))
+    for texts in ten[:4]:
+        runs.append(start("linked", "\n".join(texts)[:1800]))
+    receivers = [f"http://127.0.0.1:9/?{urllib.parse.quote(text)}" for text in PAYLOADS[:5]]
+    made = [call("POST", "/v1/subscriptions", {"url": url})["id"] for url in receivers]
+    for run in runs:
+        wait_for(run, "completed", "input_required")
+    visitor = Visitor(browser, KEY)
+    page = visitor.page
+    expect(page.get_by_role("button", name="Sign out")).to_be_visible()
+    for view in ("runs", "questions", "agents", "subscriptions"):
+        visitor.go(view)
+        page.wait_for_timeout(1_500)
+        assert page.evaluate("violations.length") == 0, page.evaluate("violations")
+    for run, texts in zip(runs, ten):
+        visitor.go(f"runs/{run}")
+        region = page.get_by_role("region", name="Result")
+        expect(region).to_be_visible()
+        assert texts[0][:20] in region.inner_text().replace("\u00a0", " "), texts[0]
+    for payload in PAYLOADS:
+        visitor.go(f"runs/{urllib.parse.quote(payload, safe='')}")
+    page.wait_for_timeout(1_000)
+    links = page.evaluate("[...document.links].map((it) => it.protocol).filter((it) => !/^https?:$/.test(it))")
+    assert not links, links
+    for run in runs[len(ten) :]:
+        token = call("GET", f"/v1/executions/{run}/answer-links")["answer_links"][0]["url"].split("#")[1]
+        page.goto(f"{URL}/answer#{token}")
+        expect(page.locator(".question")).to_be_visible()
+        call("POST", f"/v1/executions/{run}/cancel")
+    for subscription in made:
+        call("DELETE", f"/v1/subscriptions/{subscription}")
+    visitor.leave()
+
+
+BRIEF = [signing_in, a_newcomers_walk, answering_by_a_link]
+ALL = [signing_in, a_newcomers_walk, starting_and_stopping, subscriptions_and_batches, rights, answering_by_a_link,
+       many_runs, hostile_texts]  # fmt: skip
+
+
+def main() -> None:
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    expect.set_options(timeout=PATIENCE)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=os.environ["CHROMIUM"], args=FLAGS)
+        for scenario in BRIEF if BRIEFLY else ALL:
+            started = time.monotonic()
+            print(f"  {scenario.__name__.replace('_', ' ')} ...", flush=True)
+            scenario(browser)
+            print(f"    done in {time.monotonic() - started:.1f} s", flush=True)
+        browser.close()
+
+
+if __name__ == "__main__":
+    main()
