@@ -59,13 +59,13 @@ def up() -> dict[str, str]:
 
 
 def console() -> None:
-    """Opens the console, signed in, where there is a browser, and says where it is."""
+    """Opens the console, where there is a browser, and says where it is and how to sign in."""
     environment = up()
     address = f"{environment['RELAY_URL']}/console"
     print(f"The console is at {address}")
     print(f"Sign in with {environment['RELAY_API_KEY']}, or as an administrator with {environment['RELAY_ADMIN_KEY']}")
-    # The page takes a key from its address on this machine alone.
-    webbrowser.open(f"{address}#key={environment['RELAY_API_KEY']}")
+    # Without the key: an address is kept in a browser's history.
+    webbrowser.open(address)
 
 
 def down() -> None:

@@ -105,7 +105,8 @@ def run(environment: dict[str, str]) -> None:
     # One that fails, and one that asks.
     for agent in ("fail", "approval"):
         call("POST", "/v1/executions", {"agent_name": agent, "input_message": f"Show me {agent}."})
-    print("Two more run, of which one fails and one asks you something. `make console` shows them in a browser.")
+    print("Two more run, of which one fails and one asks you something. `make console` shows them in a browser, at")
+    print(f"  {environment['RELAY_URL']}/console")
 
 
 def show_results(say, agent: str, results: dict) -> None:
