@@ -129,6 +129,8 @@ async fn a_paused_agent_accepts_and_its_runs_start_by_their_priority_once_it_is_
         .await;
         let shown = (run.text("status"), run.text("waits_for"));
         assert_eq!(shown, ("queued".to_owned(), "paused".to_owned()));
+        let told = user.call("monitor_agent", json!({"execution_id": id})).await;
+        assert_eq!(told.body, run.body);
     }
     let listed = user.get("/v1/agents").await.body["agents"].clone();
     let shown = listed.as_array().unwrap().iter().find(|it| it["name"] == agent.as_str()).unwrap();
