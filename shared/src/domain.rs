@@ -20,6 +20,7 @@ pub mod execution;
 pub mod health;
 pub mod id;
 pub mod idempotency_key;
+pub mod input;
 pub mod issuer;
 pub mod json;
 pub mod launch_attempts;

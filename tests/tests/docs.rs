@@ -97,7 +97,7 @@ fn the_page_of_the_api_has_each_route_and_each_error() {
         }
     }
 
-    let aws = |transient| Error::Aws { action: "x", transient, source: "x".into() };
+    let aws = |transient| Error::Service { action: "x", transient, source: "x".into() };
     let errors = [
         Error::Malformed(String::new()),
         Error::Unauthorized,

@@ -123,7 +123,7 @@ async fn the_agent_gets_the_frozen_input() {
 async fn a_conversation_is_normalised_and_metadata_given_on_request() {
     let stack = Stack::connect().await;
     let user = stack.user(EVERYTHING).await;
-    let id = user.start(&json!({"agent_name": "assistant", "input_message": "how many words", "tags": {"a": "b"}})).await;
+    let id = user.start(&json!({"agent_name": "assistant", "input_message": "how many words", "parameters": {"n": 1.0}, "tags": {"a": "b"}})).await;
     user.wait_for(&id, "completed").await;
 
     let answer = user.get(&format!("/v1/executions/{id}/results?include_metadata=true")).await;
@@ -133,6 +133,7 @@ async fn a_conversation_is_normalised_and_metadata_given_on_request() {
     let metadata = &answer.body["metadata"];
     assert_eq!(metadata["user_id"], user.id);
     assert_eq!(metadata["input_message"], "how many words");
+    assert_eq!(metadata["parameters"], json!({"n": 1.0}));
     assert_eq!(metadata["tags"], json!({"a": "b"}));
     assert!(metadata["execution_arn"].as_str().unwrap().ends_with(&id));
     assert_eq!(metadata["raw_output"]["metadata"]["stop_reason"], "end_turn");

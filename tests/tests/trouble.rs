@@ -60,7 +60,9 @@ async fn what_went_wrong_is_listed_for_its_owner_and_for_an_administrator() {
     assert!(!all.iter().any(|(id, _)| *id == well));
     let of_other = format!("{PATH}&owner={}", other.id);
     let of_others = others.clone();
-    assert_eq!(trouble(&admin.get(&of_other).await), [(others, said("failed"))]);
+    let listed = admin.get(&of_other).await;
+    assert_eq!(trouble(&listed), [(others, said("failed"))]);
+    assert_eq!(listed.body["executions"][0]["user_id"], other.id.as_str());
     assert_eq!(user.get(&of_other).await.status, 403);
 
     // In pages, and behind a filter.

@@ -23,6 +23,7 @@ use relay::{
         event_type::EventType,
         health::{Attempted, Health},
         loops::RelayId,
+        outcome::Outcome,
         rights::About,
         schedule::Schedule,
         signature::Signing,
@@ -68,6 +69,28 @@ pub(crate) struct DeliveryWorker {
     disabled: AtomicUsize,
 }
 
+/// What is sent, to whom.
+#[derive(Debug)]
+struct Admitted {
+    callback: Callback,
+    /// Of a subscription's receiver.
+    health: Option<Health>,
+    outcome: Option<Outcome>,
+    signing: Signing,
+}
+
+/// Whether a delivery may leave now.
+#[derive(Debug)]
+enum Admission {
+    Admitted(Box<Admitted>),
+    /// Never, and why.
+    Refused(&'static str),
+    /// Never: it is true no more.
+    Superseded,
+    /// Not before others have left.
+    Full(Full),
+}
+
 impl DeliveryWorker {
     pub(crate) fn from_env(aws: &Aws) -> Result<Self, lambda_runtime::Error> {
         let dynamodb = aws.dynamodb.clone();
@@ -103,7 +126,7 @@ impl DeliveryWorker {
     }
 
     #[tracing::instrument(skip_all, fields(execution.id = %message.execution_id, delivery = message.part))]
-    async fn attempt(&self, message: DeliveryMessage) -> Result<(), Error> {
+    async fn process(&self, message: DeliveryMessage) -> Result<(), Error> {
         let DeliveryMessage { execution_id: id, part } = message;
         // Before the lease, which a secret that cannot be read would hold in vain.
         let master = self.master_secret.read().await?;
@@ -123,42 +146,69 @@ impl DeliveryWorker {
             self.undelivered.fetch_add(1, Ordering::Relaxed);
             return self.abandon(&delivery, "its attempts ended without a result too often").await;
         }
+        match self.admit(&delivery).await? {
+            Admission::Admitted(admitted) => {
+                let (attempt, verdict) = self.attempt(&delivery, &admitted, master).await?;
+                self.record(&delivery, &attempt, verdict, admitted.health).await
+            }
+            Admission::Refused(reason) => self.abandon(&delivery, reason).await,
+            Admission::Superseded => {
+                self.end(&delivery, "a later status replaced this event", Verdict::Dropped).await
+            }
+            Admission::Full(full) => self.put_off(&delivery, full).await,
+        }
+    }
+
+    /// Decides whether a delivery may leave, at the time at which it leaves, whatever was so when it was owed.
+    async fn admit(&self, delivery: &Delivery) -> Result<Admission, Error> {
         let Delivered { callback, health, outcome, signing } =
-            self.executions.find_delivered(&delivery).await?;
+            self.executions.find_delivered(delivery).await?;
         let Some(callback) = callback else {
-            return self.abandon(&delivery, "the subscription is gone").await;
+            return Ok(Admission::Refused("the subscription is gone"));
         };
         if health.is_some_and(|health| health.is_disabled()) {
-            return self.abandon(&delivery, "the subscription is disabled").await;
+            return Ok(Admission::Refused("the subscription is disabled"));
         }
         if outcome.as_ref().is_some_and(|outcome| delivery.is_refuted_by(outcome)) {
-            let reason = "a later status replaced this event";
-            return self.end(&delivery, reason, Verdict::Dropped).await;
+            return Ok(Admission::Superseded);
         }
-        // At the time at which it leaves, whatever was so when it was owed.
         if !self.rights.may_be_told(callback.holder.as_ref(), delivery.about()).await? {
             let reason = "the key that asked for it has ended, or may not view the agent";
-            return self.abandon(&delivery, reason).await;
+            return Ok(Admission::Refused(reason));
         }
-        let now = Timestamp::now();
-        let host = callback.url.host();
         let user = (!delivery.is_counted_with_its_start()).then_some(&delivery.user_id);
+        let (host, now) = (callback.url.host(), Timestamp::now());
         if let Some(full) = self.budget.take(user, host, delivery.stood, now).await? {
-            info!(
-                "no room for {} to {host}: its {}'s budget is used up",
-                delivery.webhook_id,
-                full.whose.as_str()
-            );
-            return self.put_off(&delivery, full, now).await;
+            let (id, whose) = (&delivery.webhook_id, full.whose.as_str());
+            info!("no room for {id} to {host}: its {whose}'s budget is used up");
+            return Ok(Admission::Full(full));
         }
-        let webhook = Webhook::of(&delivery, outcome.as_ref());
-        let body = body(&self.with_link(webhook, &delivery, &callback, master).await?)?;
+        Ok(Admission::Admitted(Box::new(Admitted { callback, health, outcome, signing })))
+    }
 
+    /// Makes the POST, and decides what comes of it.
+    async fn attempt(
+        &self,
+        delivery: &Delivery,
+        Admitted { callback, outcome, signing, .. }: &Admitted,
+        master: &[u8],
+    ) -> Result<(Attempt, Verdict), Error> {
+        let webhook = Webhook::of(delivery, outcome.as_ref());
+        let body = body(&self.with_link(webhook, delivery, callback, master).await?)?;
         let at = Timestamp::now();
         let clock = Instant::now();
-        let cdn_loop = delivery.hops.header(&self.relay_id);
-        let post = post(master, &delivery, &callback, &signing, at, body, cdn_loop);
-        let answer = self.client.post(post).await;
+        let id = &delivery.webhook_id;
+        let answer = self
+            .client
+            .post(Post {
+                callback,
+                webhook_id: id,
+                timestamp: at.seconds(),
+                signature: signing.signatures(master, id, at, &body),
+                body,
+                cdn_loop: delivery.hops.header(&self.relay_id),
+            })
+            .await;
         let duration_ms = u64::try_from(clock.elapsed().as_millis()).unwrap_or(u64::MAX);
 
         let now = Timestamp::now();
@@ -170,7 +220,7 @@ impl DeliveryWorker {
                 now,
             },
         );
-        let verdict = self.verdict(&delivery, &judgement, now);
+        let verdict = self.verdict(delivery, &judgement, now);
         let attempt = Attempt {
             at,
             duration_ms,
@@ -183,27 +233,40 @@ impl DeliveryWorker {
             duration_ms,
             attempt = delivery.attempt_count,
             ?verdict,
-            "attempted {} at {host}",
-            delivery.webhook_id
+            "attempted {id} at {}",
+            callback.url.host()
         );
-        if !self.deliveries.record(&delivery, &attempt, verdict).await? {
+        Ok((attempt, verdict))
+    }
+
+    /// Records an attempt, counts it, and has the next one made.
+    async fn record(
+        &self,
+        delivery: &Delivery,
+        attempt: &Attempt,
+        verdict: Verdict,
+        health: Option<Health>,
+    ) -> Result<(), Error> {
+        if !self.deliveries.record(delivery, attempt, verdict).await? {
             warn!("the lease has ended before the attempt was recorded");
             return Ok(());
         }
         match verdict {
             Verdict::Delivered => {
-                let after_ms = now.millis_since(delivery.occurred_at);
-                telemetry::record(&id, &delivery.agent_name, RunMetric::CalledBack { after_ms });
+                let answered_at = attempt.at.plus(Duration::from_millis(attempt.duration_ms));
+                let after_ms = answered_at.millis_since(delivery.occurred_at);
+                let called_back = RunMetric::CalledBack { after_ms };
+                telemetry::record(&delivery.execution_id, &delivery.agent_name, called_back);
             }
             // Who has asked for a test sees what comes of it.
             Verdict::Undelivered if delivery.event == EventType::Test => {}
             Verdict::Dropped => {}
             Verdict::Undelivered => drop(self.undelivered.fetch_add(1, Ordering::Relaxed)),
             Verdict::Again { next_attempt_at, .. } => {
-                self.enqueue_hint(&delivery, next_attempt_at).await;
+                self.enqueue_hint(delivery, next_attempt_at).await;
             }
         }
-        self.record_health(&delivery, health, attempt.status, verdict).await;
+        self.record_health(delivery, health, attempt.status, verdict).await;
         Ok(())
     }
 
@@ -235,7 +298,7 @@ impl DeliveryWorker {
     }
 
     /// Leaves a delivery for which there is no room now, or ends it if it is kept no longer than that.
-    async fn put_off(&self, delivery: &Delivery, full: Full, now: Timestamp) -> Result<(), Error> {
+    async fn put_off(&self, delivery: &Delivery, full: Full) -> Result<(), Error> {
         let Some(later) = full.until.filter(|until| until.seconds() < delivery.ttl) else {
             self.undelivered.fetch_add(1, Ordering::Relaxed);
             let bound = if full.until.is_some() { "the delivery is kept" } else { "a day" };
@@ -243,7 +306,7 @@ impl DeliveryWorker {
                 format!("the queue for this {} is longer than {bound}", full.whose.as_str());
             return self.abandon(delivery, &reason).await;
         };
-        let due_at = self.due_at(later, now);
+        let due_at = self.due_at(later, Timestamp::now());
         if !self.deliveries.put_off(delivery, full.whose, later, due_at).await? {
             warn!("the lease has ended before the delivery was put off");
             return Ok(());
@@ -319,27 +382,6 @@ impl DeliveryWorker {
     }
 }
 
-/// An attempt, signed.
-fn post<'a>(
-    master: &[u8],
-    delivery: &'a Delivery,
-    callback: &'a Callback,
-    signing: &Signing,
-    at: Timestamp,
-    body: String,
-    cdn_loop: String,
-) -> Post<'a> {
-    let id = &delivery.webhook_id;
-    Post {
-        callback,
-        webhook_id: id,
-        timestamp: at.seconds(),
-        signature: signing.signatures(master, id, at, &body),
-        body,
-        cdn_loop,
-    }
-}
-
 fn body(webhook: &Webhook) -> Result<String, Error> {
     serde_json::to_string(webhook).map_err(|error| Error::corrupt("a callback's body", error))
 }
@@ -350,7 +392,7 @@ pub(crate) async fn handle(
 ) -> Result<SqsBatchResponse, Diagnostic> {
     let mut metrics = Invocation::start("webhook", Some(&context));
     let response =
-        queue::consume(event, |message: DeliveryMessage, _| worker.attempt(message)).await;
+        queue::consume(event, |message: DeliveryMessage, _| worker.process(message)).await;
     metrics.undelivered_callbacks = Some(worker.undelivered.swap(0, Ordering::Relaxed));
     metrics.delayed_callbacks =
         Some(worker.delayed.swap(0, Ordering::Relaxed)).filter(|delayed| *delayed > 0);

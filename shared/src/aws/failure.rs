@@ -16,7 +16,7 @@ impl Error {
         move |error| match error.as_service_error().and_then(ProvideErrorMetadata::code) {
             // It was repeated, and met a transaction each time.
             Some("TransactionConflictException") => Self::Busy(action),
-            _ => Self::Aws { action, transient: is_transient(&error), source: error.into() },
+            _ => Self::Service { action, transient: is_transient(&error), source: error.into() },
         }
     }
 }
@@ -77,7 +77,7 @@ impl From<Error> for Diagnostic {
             Error::Invalid { .. } => "Invalid",
             Error::RateLimited { .. } => "RateLimited",
             Error::Busy(_) => "Busy",
-            Error::Aws { .. } => "Aws",
+            Error::Service { .. } => "Aws",
             Error::Corrupt { .. } => "Corrupt",
         };
         log(&error);

@@ -149,7 +149,7 @@ impl StepFunctions {
                 let response = error.raw_response();
                 let is_answer = response.is_some_and(|it| it.status().is_client_error());
                 match Error::aws("start an execution")(error) {
-                    error @ (Error::Aws { transient: true, .. } | Error::Busy(_)) => {
+                    error @ (Error::Service { transient: true, .. } | Error::Busy(_)) => {
                         Ok(Started::Delayed { error, is_answer })
                     }
                     error => Err(error),

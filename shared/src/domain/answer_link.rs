@@ -124,7 +124,7 @@ impl From<Actor> for Answerer {
     }
 }
 
-/// How a person who answers by a link is called: 1 to 100 characters, none of them a control character.
+/// How a person who answers by a link is called: 1 to 100 characters on one line, in one direction.
 #[derive(Clone, PartialEq, Eq)]
 pub struct AnswererName(String);
 
@@ -137,8 +137,7 @@ impl fmt::Debug for AnswererName {
 impl AnswererName {
     pub fn new(text: &str) -> Result<Self, Error> {
         let text = text.trim();
-        if text.is_empty() || text.chars().count() > MAX_NAME || text.chars().any(char::is_control)
-        {
+        if text.is_empty() || text.chars().count() > MAX_NAME || text.chars().any(changes_lines) {
             return Err(Error::invalid("name", "must be 1 to 100 characters on one line"));
         }
         Ok(Self(text.to_owned()))
@@ -150,6 +149,13 @@ impl AnswererName {
         let actor = Actor { user_id: execution.user_id.clone(), key_id: KEY_ID.to_owned() };
         Answerer { actor, name: Some(self.0) }
     }
+}
+
+/// Whether a character ends a line or a terminal's text, or turns the direction of what follows it
+/// (<https://www.unicode.org/reports/tr9/#Directional_Formatting_Characters>), so that a name could read as
+/// something else.
+fn changes_lines(character: char) -> bool {
+    character.is_control() || matches!(character, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 #[cfg(test)]
@@ -219,7 +225,7 @@ mod tests {
     #[test]
     fn a_name_is_one_line_that_says_something() {
         assert_eq!(AnswererName::new(" Ana Grüße ").unwrap().0, "Ana Grüße");
-        for odd in ["", "  ", "a\nb", "\u{0}", &"x".repeat(101)] {
+        for odd in ["", "  ", "a\nb", "\u{0}", "a\u{2028}b", "a\u{202e}b", &"x".repeat(101)] {
             assert!(AnswererName::new(odd).is_err(), "{odd:?}");
         }
     }

@@ -32,8 +32,9 @@ pub enum Error {
     /// Somebody else was at the same item; again shortly.
     #[error("cannot {0}: the item is in use")]
     Busy(&'static str),
+    /// A service that we need failed, or does not answer.
     #[error("cannot {action}")]
-    Aws {
+    Service {
         action: &'static str,
         /// Whether the same call may succeed later.
         transient: bool,
@@ -85,6 +86,6 @@ impl Error {
     /// Whether the same may succeed later, whatever it was about.
     #[must_use]
     pub const fn may_pass(&self) -> bool {
-        matches!(self, Self::Busy(_) | Self::Aws { transient: true, .. })
+        matches!(self, Self::Busy(_) | Self::Service { transient: true, .. })
     }
 }

@@ -4,7 +4,8 @@ use crate::domain::{
     caller::Caller,
     execution::Execution,
     id::{ExecutionId, UserId},
-    json::{Json, Node},
+    input,
+    json::Json,
     loops::Hops,
 };
 
@@ -65,9 +66,7 @@ impl Work {
     pub fn parameters(&self) -> Json {
         match self {
             Self::New { parameters, .. } => parameters.clone(),
-            Self::Again { input, .. } => Json::parse(input)
-                .and_then(|input| input.node().members().get("parameters").map(Node::to_json))
-                .unwrap_or_else(Json::null),
+            Self::Again { input, .. } => input::parameters(input).unwrap_or_else(Json::null),
         }
     }
 }

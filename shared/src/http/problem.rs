@@ -41,10 +41,10 @@ impl Problem {
             Error::TooLarge { .. } => (413, "too-large", "Too large"),
             Error::Invalid { .. } => (422, "invalid", "Invalid request"),
             Error::RateLimited { .. } => (429, "rate-limited", "Too many requests"),
-            Error::Busy(_) | Error::Aws { transient: true, .. } => {
+            Error::Busy(_) | Error::Service { transient: true, .. } => {
                 (503, "unavailable", "Service unavailable")
             }
-            Error::Aws { transient: false, .. } | Error::Corrupt { .. } => {
+            Error::Service { transient: false, .. } | Error::Corrupt { .. } => {
                 (500, "internal", "Internal error")
             }
         };
@@ -109,8 +109,11 @@ mod tests {
     #[test]
     fn an_internal_message_never_reaches_a_caller() {
         for transient in [true, false] {
-            let error =
-                Error::Aws { action: "read the secret table", transient, source: "inner".into() };
+            let error = Error::Service {
+                action: "read the secret table",
+                transient,
+                source: "inner".into(),
+            };
             let response = respond(&error);
 
             assert_eq!(response.status(), if transient { 503 } else { 500 });

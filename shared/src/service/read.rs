@@ -15,7 +15,8 @@ use crate::{
         error::Error,
         execution::Execution,
         id::{ExecutionId, SubscriptionId},
-        json::{Node, surrogate::mend},
+        input,
+        json::surrogate::mend,
         outcome::normalised,
         question::QuestionView,
         rights::{self, permitted},
@@ -140,10 +141,12 @@ impl Reader {
         if with_metadata {
             let answered = self.executions.answered_by(&execution.execution_id).await?.into_iter();
             let raw = outcome.and_then(|outcome| outcome.output);
+            let given = input.as_deref().map(mend);
             results.metadata = Some(Metadata {
                 execution_arn: execution.execution_arn(),
                 user_id: execution.user_id,
-                input_message: input.as_deref().and_then(input_message),
+                input_message: given.as_deref().and_then(input::message),
+                parameters: given.as_deref().and_then(input::parameters),
                 tags: execution.tags,
                 raw_output: raw.as_deref().map(normalised::raw),
                 started_by: execution.started_by,
@@ -387,32 +390,5 @@ impl Reader {
             .collect();
         AgentView::bound(&mut agents);
         Ok(agents)
-    }
-}
-
-/// The caller's message, out of the frozen input.
-fn input_message(input: &str) -> Option<String> {
-    // Not as a tree, which cannot hold all that parameters may.
-    let input = mend(input);
-    let messages = Node::parse(&input)?.members().get("messages")?.items();
-    messages.first()?.members().get("content")?.text()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_message_is_read_whatever_stands_beside_it() {
-        let deep = format!("{}{}", "[".repeat(1_000), "]".repeat(1_000));
-        for parameters in ["{}", "1e400", r#""\ud83d""#, &deep] {
-            let input = format!(
-                r#"{{"messages":[{{"role":"user","content":"hé"}}],"parameters":{parameters}}}"#
-            );
-            assert_eq!(input_message(&input).as_deref(), Some("hé"), "{parameters:.20}");
-        }
-        for other in ["", "{}", r#"{"messages":[]}"#, r#"{"messages":[{"content":1}]}"#] {
-            assert_eq!(input_message(other), None);
-        }
     }
 }

@@ -40,8 +40,9 @@ impl Gathered {
                 run.trouble.push(kind);
             }
         } else if self.runs.len() < self.limit {
+            let user_id = Some(run.user_id.clone());
             let shown = Monitor::of(run.clone(), Timestamp::now());
-            self.runs.push(Monitor { trouble: vec![kind], ..shown });
+            self.runs.push(Monitor { user_id, trouble: vec![kind], ..shown });
         } else {
             return false;
         }

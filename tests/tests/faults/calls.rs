@@ -53,6 +53,12 @@ impl Call {
         Self { is_owned: false, ..self }
     }
 
+    /// Whether a sweep makes it for many runs at once, so that those wait for the next one when it fails.
+    #[cfg(feature = "all")]
+    pub(crate) fn is_shared(&self) -> bool {
+        self.function == "sweep" && (!self.is_owned || self.operation == "BatchGetItem")
+    }
+
     /// All that this call may suffer.
     #[cfg(feature = "all")]
     pub(crate) fn faults(&self) -> impl Iterator<Item = Fault> {

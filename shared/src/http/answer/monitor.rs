@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::domain::{
     batch_id::BatchId,
     execution::Execution,
-    id::{AgentName, ExecutionId},
+    id::{AgentName, ExecutionId, UserId},
     pool::WaitsFor,
     question::QuestionView,
     status::Status,
@@ -117,6 +117,9 @@ pub struct Monitor {
         skip_serializing_if = "Option::is_none"
     )]
     pub completed_at: Option<Timestamp>,
+    /// Whose run it is. Only in lists with `trouble`, which show an administrator those of all users.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_id: Option<UserId>,
     /// What went wrong. Only in lists with `trouble`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub trouble: Vec<TroubleKind>,
@@ -155,6 +158,7 @@ impl Monitor {
             waits_for: execution.waits_for,
             queue_position: None,
             completed_at: execution.completed_at,
+            user_id: None,
             trouble: Vec::new(),
         }
     }

@@ -62,6 +62,8 @@ pub struct Results {
 pub struct Metadata {
     pub user_id: UserId,
     pub input_message: Option<String>,
+    /// What the agent was given beside the message.
+    pub parameters: Option<Json>,
     pub execution_arn: String,
     pub tags: BTreeMap<String, String>,
     /// The output exactly as the agent returned it.
