@@ -62,7 +62,7 @@ test-openapi: tools $(SCHEMATHESIS)/bin/schemathesis ## Run schemathesis with in
 test-dynamodb: tools $(MOTO)/bin/moto_server ## Run the tests with the tables in moto, whose DynamoDB checks expressions as AWS does.
 	$(RUN) test-dynamodb $(MOTO)/bin/python
 
-test-n8n: tools ## Run the workflows of infra/n8n in the oldest and the newest n8n (N8N_VERSION: in one), each on a fresh stack.
+test-n8n: tools ## Run the workflows of infra/n8n in the oldest and the newest n8n (N8N_VERSION: in one; N8N_SCENARIOS: only these), each on a fresh stack.
 	$(RUN) test-n8n
 
 bench: tools ## Build the release, and measure its size and what it takes (BENCH_ARGS=--check: briefly, and fail if it is too much).

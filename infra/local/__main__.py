@@ -17,6 +17,7 @@ import keeper
 import logs
 import n8n
 import n8n_agents
+import n8n_mail
 import n8n_package
 import openapi_check
 import second_dynamodb
@@ -166,14 +167,16 @@ def check_dynamodb(python: pathlib.Path) -> None:
 def check_n8n() -> None:
     keeper.die_with_parent(signal.SIGTERM)
     versions = n8n.versions()
+    every = n8n_package.SCENARIOS + n8n_agents.SCENARIOS + n8n_mail.SCENARIOS + n8n.SCENARIOS
+    scenarios = n8n.chosen(every)
     folders = {version: n8n.install(version) for version in versions}
     package = n8n_package.build()
     build()
     for version, folder in folders.items():
-        check_n8n_version(version, folder, package)
+        check_n8n_version(version, folder, package, scenarios)
 
 
-def check_n8n_version(version: str, folder: pathlib.Path, package: pathlib.Path) -> None:
+def check_n8n_version(version: str, folder: pathlib.Path, package: pathlib.Path, scenarios: list) -> None:
     print(f"n8n {version}", flush=True)
     engine = Engine(LOCAL / "n8n-stack")
     if engine.keeper() is not None:
@@ -187,7 +190,7 @@ def check_n8n_version(version: str, folder: pathlib.Path, package: pathlib.Path)
         with step("Importing the workflows"):
             author.import_all()
             n8n_package.import_all(author)
-        n8n.run(author, n8n_package.SCENARIOS + n8n_agents.SCENARIOS + n8n.SCENARIOS)
+        n8n.run(author, scenarios)
         print(f"All workflows and nodes do in n8n {version} what they say.")
     finally:
         with step("Stopping n8n and its stack"):

@@ -22,6 +22,8 @@ import urllib.parse
 import urllib.request
 import uuid
 
+import boto3
+
 import keeper
 from engine import KEEPER, answers, reserved_port
 from report import Failure, step
@@ -33,6 +35,9 @@ TOOLS = ROOT / ".local" / "n8n"
 VERSIONS = ["2.8.4", "2.41.1"]
 # What an author replaces in a workflow that was imported.
 ADDRESS = "https://relay.example.com"
+# Agents of the test beside the examples: one asks and may be answered by a link, one describes its parameters.
+LINKED, TYPED = "linked", "typed"
+PARAMETERS = ROOT / "infra" / "local" / "n8n_parameters.json"
 LIMIT_SECONDS = 90
 STARTS_WITHIN_SECONDS = 180
 GOING_ON = ["new", "running", "waiting"]
@@ -44,6 +49,15 @@ def versions() -> list[str]:
     if wanted and wanted not in VERSIONS:
         raise Failure(f"N8N_VERSION is one of {', '.join(VERSIONS)}, not {wanted}.")
     return [wanted] if wanted else VERSIONS
+
+
+def chosen(scenarios: list) -> list:
+    """The scenarios to run: all, or those that N8N_SCENARIOS names."""
+    wanted = os.environ.get("N8N_SCENARIOS", "").replace(",", " ").split()
+    known = {scenario.__name__ for scenario in scenarios}
+    if unknown := set(wanted) - known:
+        raise Failure(f"N8N_SCENARIOS names {', '.join(sorted(unknown))}, but there are {', '.join(sorted(known))}.")
+    return [scenario for scenario in scenarios if not wanted or scenario.__name__ in wanted]
 
 
 def install(version: str) -> pathlib.Path:
@@ -153,7 +167,7 @@ class N8n:
         headers = {"X-N8N-API-KEY": self._api_key}
         return call(urllib.request.build_opener(), method, f"{self.url}/api/v1{path}", body, headers)
 
-    def create_credential(self, name: str, kind: str, data: dict[str, str]) -> str:
+    def create_credential(self, name: str, kind: str, data: dict[str, str | int | bool]) -> str:
         return self.api("POST", "/credentials", {"name": name, "type": kind, "data": data})["id"]
 
     def add(self, workflow: dict) -> str:
@@ -267,6 +281,8 @@ class Author:
         self._relay_url = environment["RELAY_URL"]
         self._relay_key = environment["RELAY_API_KEY"]
         self._secret = secrets.token_hex(16)
+        # Where n8n finds a mail server, while a scenario has one.
+        self.mail_port = reserved_port()
         whsec = self.relay("GET", "/v1/webhook-secret")["secret"]
         self._signing_secret = base64.b64decode(whsec.removeprefix("whsec_"))
         self._workflows: dict[str, str] = {}
@@ -278,6 +294,7 @@ class Author:
             ("Callers of my workflows", "httpHeaderAuth", self.header),
             ("agent-relay signing secret", "crypto", {"hmacSecret": self._signing_secret.decode()}),
             ("People who may approve", "httpBasicAuth", {"user": "boss", "password": self._secret}),
+            ("Mail server", "smtp", self.mail_server),
         ):
             self.n8n.create_credential(name, kind, data)
         for file in sorted((SOURCES / "workflows").glob("*.json")):
@@ -296,6 +313,12 @@ class Author:
     def header(self) -> dict[str, str]:
         """The header that the workflows' webhooks ask for."""
         return {"name": "x-caller", "value": self._secret}
+
+    @property
+    def mail_server(self) -> dict[str, str | int | bool]:
+        """What n8n knows of the mail server, which is on this machine and asks nobody who they are."""
+        nobody = {"user": "", "password": "", "hostName": ""}
+        return nobody | {"host": "127.0.0.1", "port": self.mail_port, "secure": False, "disableStartTls": True}
 
     def read(self, name: str) -> dict:
         """A workflow of the repository, with the stack's address put in."""
@@ -348,6 +371,12 @@ class Author:
         (delivery,) = wait_for("the callback to be recorded", delivered)
         return delivery
 
+    def parameters(self, execution: str) -> dict:
+        """With which parameters an agent was started."""
+        results = self.relay("GET", f"/v1/executions/{execution}/results?include_metadata=true")
+        arn = results["metadata"]["execution_arn"]
+        return json.loads(boto3.client("stepfunctions").describe_execution(executionArn=arn)["input"])["parameters"]
+
     def attempts(self, run: dict) -> list[int | None]:
         """How n8n answered each attempt to call a run back; None where it did not."""
         delivery = self.delivery(outputs(run, "Start the agent")[0]["execution_id"])
@@ -369,6 +398,12 @@ def outputs(run: dict, node: str) -> list[dict]:
 def author_of(n8n: N8n, stack: Stack) -> Author:
     """Somebody with an n8n that was just started, and a key."""
     environment = stack.deploy()
+    machines = json.loads(environment["RELAY_TEST_OUTPUTS"])
+    for agent, machine, more in (
+        (LINKED, "ApprovalMachineArn", ["--answer-links"]),
+        (TYPED, "EchoMachineArn", ["--parameters-schema", PARAMETERS]),
+    ):
+        stack.run_relayctl("agents", "put", agent, "--machine", machines[machine], *more)
     n8n.start()
     n8n.set_up()
     return Author(n8n, environment)

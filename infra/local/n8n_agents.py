@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import n8n_model
 from n8n import Author, check, wait_for
-from n8n_package import AGENT, CREDENTIAL
+from n8n_package import AGENT, CREDENTIAL, WITH_FIELDS, running
 
 LANGCHAIN = "@n8n/n8n-nodes-langchain"
 # Before version 3 the AI Agent calls its tools itself; since then n8n runs them as nodes, which may wait.
@@ -63,10 +63,13 @@ def mcp_question(author: Author) -> None:
 def node_tools(author: Author) -> None:
     """Having an AI Agent start two agents in one turn by the node as its tool"""
     for version in (OLD, NEW):
-        started = tool("Relay", message="Hello")
-        receipts = said(author, f"node-tools-{version}", version, relay("start"), [[started, started]])
+        started = tool("Relay", message="Hello", seconds=1)
+        with_field = relay("start", {"wait_seconds": from_model("seconds", "number")})
+        receipts = said(author, f"node-tools-{version}", version, with_field, [[started, started]])
         ids = {n8n_model.filled("$last.execution_id", [receipt]) for receipt in receipts}
         check(f"agent {version} starts two", len(ids) == 2 and "" not in ids, receipts)
+        given = [author.parameters(wait_for("a start", lambda it=it: running(author, it))) for it in ids]
+        check(f"agent {version} fills in a field", given == [{"wait_seconds": 1}] * 2, given)
 
 
 def node_tool_that_waits(author: Author) -> None:
@@ -129,13 +132,18 @@ def mcp_client(author: Author, version: float = 1.1, kind: str = "httpHeaderAuth
     return node("Relay", f"{LANGCHAIN}.mcpClientTool", version, parameters, {kind: {"id": None, "name": name}})
 
 
-def relay(operation: str) -> dict:
+def relay(operation: str, fields: dict[str, str] | None = None) -> dict:
+    schema = [
+        {"id": name, "displayName": name, "required": False, "defaultMatch": False, "display": True, "type": "number"}
+        for name in fields or {}
+    ]
     parameters = {
         "resource": "execution", "operation": operation, "agentName": "echo", "message": from_model("message"),
+        "agentParameters": {"mappingMode": "defineBelow", "value": fields, "matchingColumns": [], "schema": schema},
         "options": {},
     }  # fmt: skip
     access = {CREDENTIAL: {"id": None, "name": "agent-relay"}}
-    return node("Relay", f"{AGENT}Tool", 1, parameters, access) | {"webhookId": str(uuid.uuid4())}
+    return node("Relay", f"{AGENT}Tool", WITH_FIELDS, parameters, access) | {"webhookId": str(uuid.uuid4())}
 
 
 def http_request(author: Author) -> dict:
@@ -154,9 +162,9 @@ def http_request(author: Author) -> dict:
     return node("Start", "n8n-nodes-base.httpRequestTool", 4.2, parameters, access)
 
 
-def from_model(field: str) -> str:
+def from_model(field: str, kind: str = "string") -> str:
     """A parameter that the model fills in."""
-    return f"={{{{ $fromAI('{field}', '', 'string') }}}}"
+    return f"={{{{ $fromAI('{field}', '', '{kind}') }}}}"
 
 
 def workflow(author: Author, name: str, version: float, tools: dict, address: str) -> dict:

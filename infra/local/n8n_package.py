@@ -8,7 +8,7 @@ import urllib.request
 import uuid
 
 import keeper
-from n8n import Author, N8n, Refused, check, fails, node_of, outputs, refusal, wait_for
+from n8n import TYPED, Author, N8n, Refused, check, fails, node_of, outputs, refusal, wait_for
 from report import Failure, step
 from stack import ROOT
 
@@ -16,6 +16,8 @@ SOURCE = ROOT / "infra" / "n8n" / "nodes"
 BUILT = ROOT / ".local" / "n8n-nodes"
 CREDENTIAL = "agentRelayApi"
 AGENT, TRIGGER = "n8n-nodes-agent-relay.agentRelay", "n8n-nodes-agent-relay.agentRelayTrigger"
+# The version of the node since which it has fields.
+WITH_FIELDS = 1.1
 QUIET = ["--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error"]
 
 
@@ -80,6 +82,8 @@ def many(name: str, parameters: str) -> dict:
     node_of(workflow, "Webhook")["parameters"]["responseMode"] = "onReceived"
     workflow["nodes"] = [node for node in workflow["nodes"] if node["name"] != "Respond"]
     workflow["connections"].pop("Run the agent", None)
+    # As a node that was saved before there were fields has its parameters.
+    node_of(workflow, "Run the agent")["typeVersion"] = 1
     return workflow
 
 
@@ -233,6 +237,63 @@ def choices(author: Author) -> None:
     check("and no wrong one", wrong["status"] == "Error", wrong)
 
 
+def fields(author: Author) -> None:
+    """Giving an agent its parameters by the node's fields"""
+    credential = author.n8n.credential("agent-relay", CREDENTIAL)
+    shown = mapper(author, credential, TYPED)["fields"]
+    told = {it["id"]: (it.get("type"), it["required"]) for it in shown}
+    right = {
+        "topic": ("string", True), "draft": ("boolean", True), "wait_seconds": ("number", False),
+        "depth": ("options", False), "level": ("options", False), "since": ("dateTime", False),
+        "sources": ("array", False), "limits": ("object", False), "anything": (None, False), "note": ("string", False),
+    }  # fmt: skip
+    check("each parameter has its field", told == right, told)
+    levels = next(it["options"] for it in shown if it["id"] == "level")
+    check("a choice keeps its type", [it["value"] for it in levels] == [1, 2, 3], levels)
+    none = mapper(author, credential, "assistant")
+    told = none["fields"] == [] and "Using JSON" in none["emptyFieldsNotice"]
+    check("an agent that describes none has none, and n8n says so", told, none)
+
+    values = {
+        "topic": "={{ $json.body.topic }}", "draft": False, "wait_seconds": "={{ $json.body.seconds }}", "depth": "long",
+        "level": "={{ $json.body.level }}", "since": "2026-01-31T09:00:00+01:00", "sources": '["a", "b"]',
+        "limits": "={{ { words: 100 } }}", "anything": "[1]", "note": "={{ $json.body.nothing }}",
+    }  # fmt: skip
+    filled = {"mappingMode": "defineBelow", "value": values, "matchingColumns": [], "schema": shown}
+    parameters = {"agentName": TYPED, "message": "Hello", "options": {}, "agentParameters": filled}
+    author.add("fields", caller("fields", "startAndWait", parameters))
+    answer = author.call("fields", {"topic": 4711, "seconds": "0", "level": "2"})
+    check("the agent runs", (answer["status"], answer["result"]) == ("completed", "Hello"), answer)
+    given = author.parameters(answer["execution_id"])
+    right = {
+        "topic": "4711", "draft": False, "wait_seconds": 0, "depth": "long", "level": 2,
+        "since": "2026-01-31T08:00:00.000Z", "sources": ["a", "b"], "limits": {"words": 100}, "anything": [1],
+    }  # fmt: skip
+    check("it is given each as its type, and what is empty not at all", given == right, given)
+
+    given = {"topic": "JSON", "draft": True, "wait_seconds": 0}
+    parameters |= {"specifyParameters": "json", "parametersJson": json.dumps(given)}
+    author.add("json", caller("json", "start", parameters))
+    started = author.call("json", {})["execution_id"]
+    found = wait_for("the agent's start", lambda: running(author, started))
+    check("JSON is given as it is", author.parameters(found) == given, found)
+
+
+def mapper(author: Author, credential: dict[str, str], agent: str) -> dict:
+    """The fields that a node shows for an agent."""
+    return author.n8n.page("POST", "/dynamic-node-parameters/resource-mapper-fields", {
+        "path": "parameters.agentParameters", "methodName": "getParameters",
+        "currentNodeParameters": {"resource": "execution", "operation": "start", "agentName": agent},
+        "nodeTypeAndVersion": {"name": AGENT, "version": WITH_FIELDS}, "credentials": {CREDENTIAL: credential},
+    })  # fmt: skip
+
+
+def running(author: Author, execution: str) -> str | None:
+    """The execution, once Step Functions has it."""
+    status = author.relay("GET", f"/v1/executions/{execution}")["status"]
+    return execution if status in ("running", "completed") else None
+
+
 def offered(author: Author, credential: dict[str, str], node: str, method: str) -> set[str]:
     """The agents that a node lets its user choose from."""
     found = author.n8n.page("POST", "/dynamic-node-parameters/options", {
@@ -300,4 +361,4 @@ def insert(workflow: dict, before: str, node: dict) -> None:
     workflow["connections"][before] = {"main": [[{"node": node["name"], "type": "main", "index": 0}]]}
 
 
-SCENARIOS = [start_and_wait, many_items, batch_and_restart, loop, operations, choices, trigger]
+SCENARIOS = [start_and_wait, many_items, batch_and_restart, loop, operations, choices, fields, trigger]

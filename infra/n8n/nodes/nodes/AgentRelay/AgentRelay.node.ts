@@ -17,6 +17,7 @@ import {
 } from 'n8n-workflow';
 
 import { ask, getAgents } from '../shared/api';
+import { getParameters } from './fields';
 import * as operations from './operations';
 import { properties } from './properties';
 
@@ -31,7 +32,8 @@ export class AgentRelay implements INodeType {
 			dark: 'file:../../icons/agentRelay.dark.svg',
 		},
 		group: ['transform'],
-		version: 1,
+		version: [1, 1.1],
+		defaultVersion: 1.1,
 		subtitle: '={{ $parameter["operation"] + ": " + $parameter["resource"] }}',
 		description: 'Run AI agents, and get a callback when they have ended',
 		defaults: { name: 'Agent Relay' },
@@ -52,7 +54,7 @@ export class AgentRelay implements INodeType {
 		properties,
 	};
 
-	methods = { loadOptions: { getAgents } };
+	methods = { loadOptions: { getAgents }, resourceMapping: { getParameters } };
 
 	/**
 	 * n8n registers no webhook that only resumes an execution, so it never calls these, and they have

@@ -1,7 +1,7 @@
 import type { IDataObject, IExecuteFunctions, IWebhookFunctions } from 'n8n-workflow';
-import { jsonParse, NodeOperationError } from 'n8n-workflow';
 
 import { ask } from '../shared/api';
+import { json, mapped, time } from './values';
 
 /** The tag by which a node that waits knows its own execution again. */
 export const WAITER = 'n8n_waiter';
@@ -18,14 +18,12 @@ export async function start(
 	item: number,
 	waiter?: string,
 ): Promise<IDataObject> {
-	const { delaySeconds, idempotencyKey, parameters, priority, tags, timeoutSeconds } =
-		context.getNodeParameter('options', item, {});
-	const body: IDataObject = {
-		agent_name: context.getNodeParameter('agentName', item),
-		input_message: context.getNodeParameter('message', item),
-		parameters: json(context, item, 'Parameters', parameters ?? {}),
-		tags: json(context, item, 'Tags', tags ?? {}),
-	};
+	const { delaySeconds, idempotencyKey, priority, timeoutSeconds } = context.getNodeParameter(
+		'options',
+		item,
+		{},
+	);
+	const body = input(context, item);
 	if (delaySeconds) body.delay_seconds = delaySeconds;
 	if (priority) body.priority = priority;
 	if (timeoutSeconds) body.timeout_seconds = timeoutSeconds;
@@ -51,17 +49,8 @@ export async function startBatch(
 		0,
 		{},
 	);
-	const start = (item: number) => {
-		const { parameters, tags } = context.getNodeParameter('options', item, {});
-		return {
-			agent_name: context.getNodeParameter('agentName', item),
-			input_message: context.getNodeParameter('message', item),
-			parameters: json(context, item, 'Parameters', parameters ?? {}),
-			tags: json(context, item, 'Tags', tags ?? {}),
-		};
-	};
 	const body: IDataObject = {
-		items: Array.from({ length: items }, (_, item) => start(item)),
+		items: Array.from({ length: items }, (_, item) => input(context, item)),
 		tags: { [WAITER]: waiter },
 		callback_url: context.evaluateExpression('{{ $execution.resumeUrl }}', 0),
 	};
@@ -73,6 +62,29 @@ export async function startBatch(
 		headers: { 'idempotency-key': String(idempotencyKey || waiter) },
 	});
 	return accepted.items as IDataObject[];
+}
+
+/** What one item gives its agent. */
+function input(context: IExecuteFunctions, item: number): IDataObject {
+	const { tags } = context.getNodeParameter('options', item, {});
+	return {
+		agent_name: context.getNodeParameter('agentName', item),
+		input_message: context.getNodeParameter('message', item),
+		parameters: parameters(context, item),
+		tags: json(context, item, 'Tags', tags ?? {}),
+	};
+}
+
+/** The agent's parameters: a node of version 1 has them as an option, a later one as fields or as JSON. */
+function parameters(context: IExecuteFunctions, item: number): IDataObject {
+	if (context.getNode().typeVersion < 1.1) {
+		const options = context.getNodeParameter('options', item, {});
+		return json(context, item, 'Parameters', options.parameters ?? {});
+	}
+	if (context.getNodeParameter('specifyParameters', item, 'fields') === 'fields') {
+		return mapped(context, item, 'agentParameters');
+	}
+	return json(context, item, 'Parameters', context.getNodeParameter('parametersJson', item, '{}'));
 }
 
 /** What came of each item of a batch, in their order. */
@@ -157,26 +169,4 @@ export async function getAgents(context: IExecuteFunctions): Promise<IDataObject
 function execution(context: IExecuteFunctions, item: number): string {
 	const id = context.getNodeParameter('executionId', item) as string;
 	return `/v1/executions/${encodeURIComponent(id)}`;
-}
-
-/** A time as the API takes it. One without a zone is of the workflow's. */
-function time(context: IExecuteFunctions, item: number, field: string, value: unknown): string {
-	const text = value instanceof Date ? value.toISOString() : String(value).trim().replace(' ', 'T');
-	const isTime = /^\d{4}-\d\d-\d\d(T[\d:.]+(Z|[+-]\d\d:?\d\d)?)?$/.test(text);
-	const expression = `{{ DateTime.fromISO('${text}').toUTC().toISO() }}`;
-	const known = isTime ? context.evaluateExpression(expression, item) : null;
-	if (typeof known !== 'string') {
-		throw new NodeOperationError(context.getNode(), `${field} is no time`, { itemIndex: item });
-	}
-	return known;
-}
-
-/** What a field of JSON holds, be it text or an expression's value. */
-function json(context: IExecuteFunctions, item: number, field: string, value: unknown) {
-	if (typeof value !== 'string') return value as IDataObject;
-	try {
-		return jsonParse<IDataObject>(value);
-	} catch {
-		throw new NodeOperationError(context.getNode(), `${field} is no JSON`, { itemIndex: item });
-	}
 }

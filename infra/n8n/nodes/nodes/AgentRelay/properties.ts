@@ -5,6 +5,14 @@ const STARTS = ['start', 'startAndWait'];
 /** Shown for these operations on executions. */
 const on = (...operation: string[]) => ({ show: { resource: ['execution'], operation } });
 
+/** Since this version a node has the agent's parameters as fields. Before, they are JSON among its options. */
+const WITH_FIELDS = { _cnd: { gte: 1.1 } };
+
+/** Shown for starts whose parameters are given so. */
+const withFields = (how: string) => ({
+	show: { ...on(...STARTS).show, '@version': [WITH_FIELDS], specifyParameters: [how] },
+});
+
 const resource: INodeProperties = {
 	displayName: 'Resource',
 	name: 'resource',
@@ -116,6 +124,65 @@ const ofStarts: INodeProperties[] = [
 		description: 'What to say to the agent',
 	},
 	{
+		displayName: 'Specify Parameters',
+		name: 'specifyParameters',
+		type: 'options',
+		noDataExpression: true,
+		options: [
+			{
+				name: 'Using Fields Below',
+				value: 'fields',
+				description: 'One field for each parameter that the agent describes',
+			},
+			{
+				name: 'Using JSON',
+				value: 'json',
+				description: 'All parameters as one JSON object',
+			},
+		],
+		default: 'fields',
+		displayOptions: { show: { ...on(...STARTS).show, '@version': [WITH_FIELDS] } },
+		description: 'How to give the agent its parameters',
+	},
+	{
+		displayName:
+			'The agent is chosen by an expression. Its parameters are shown as fields as soon as n8n knows what the expression comes to, which is after a run of the node before this one. With agents that differ in their parameters, choose <b>Using JSON</b>.',
+		name: 'agentByExpression',
+		type: 'notice',
+		default: '',
+		// n8n shows what depends on an expression, whatever it comes to. No agent has this name.
+		displayOptions: { show: { ...withFields('fields').show, agentName: ['='] } },
+	},
+	{
+		displayName: 'Parameters',
+		name: 'agentParameters',
+		type: 'resourceMapper',
+		noDataExpression: true,
+		default: { mappingMode: 'defineBelow', value: null },
+		typeOptions: {
+			loadOptionsDependsOn: ['agentName'],
+			resourceMapper: {
+				resourceMapperMethod: 'getParameters',
+				mode: 'add',
+				valuesLabel: 'Parameters',
+				fieldWords: { singular: 'parameter', plural: 'parameters' },
+				// Optional ones are added by hand: n8n would send each switch as `false` otherwise.
+				addAllFields: false,
+				multiKeyMatch: false,
+				supportAutoMap: false,
+			},
+		},
+		displayOptions: { ...withFields('fields'), hide: { agentName: [''] } },
+	},
+	{
+		displayName: 'Parameters (JSON)',
+		name: 'parametersJson',
+		type: 'json',
+		default: '{}',
+		displayOptions: withFields('json'),
+		description: 'Settings that the agent understands, as a JSON object',
+	},
+	{
 		displayName: 'Options',
 		name: 'options',
 		type: 'collection',
@@ -144,6 +211,7 @@ const ofStarts: INodeProperties[] = [
 				name: 'parameters',
 				type: 'json',
 				default: '{}',
+				displayOptions: { show: { '@version': [1] } },
 				description: 'Settings that the agent understands, as a JSON object',
 			},
 			{
