@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use e2e::Stack;
-use reqwest::{Client, Method, Response, header};
+use reqwest::{Client, Method, Response, header, redirect::Policy};
 
 /// What a visitor loads, uncompressed.
 const MAX_BYTES: usize = 100 * 1024;
@@ -42,6 +42,7 @@ async fn the_page_and_its_files_come_with_their_policy_and_nothing_else_is_there
         let kind = match path.rsplit_once('.') {
             Some((_, "css")) => "text/css",
             Some((_, "js")) => "text/javascript",
+            Some((_, "json")) => "application/json",
             _ => "text/html",
         };
         assert!(header("content-type").starts_with(kind), "{path}");
@@ -69,4 +70,22 @@ async fn the_page_and_its_files_come_with_their_policy_and_nothing_else_is_there
     }
     let posted = stack.request(Method::POST, "/console", &[], "").await;
     assert_eq!(posted.status, 404);
+    // No issuer is named to this stack's console.
+    assert!(seen.contains("login.json"), "{seen:?}");
+    assert_eq!(get(&stack, "/console/login.json", "").await.text().await.unwrap(), "null");
+}
+
+#[tokio::test]
+async fn a_slash_behind_a_page_leads_to_the_page() {
+    let stack = Stack::connect().await;
+    let client = Client::builder().redirect(Policy::none()).build().unwrap();
+    for page in ["console", "answer"] {
+        let answer = client.get(format!("{}/{page}/", stack.url)).send().await.unwrap();
+        assert_eq!(answer.status(), 308, "{page}");
+        assert_eq!(answer.headers()["location"], format!("../{page}"));
+        assert!(answer.headers().contains_key("content-security-policy"));
+        let followed = get(&stack, &format!("/{page}/"), "").await;
+        assert_eq!(followed.status(), 200, "{page}");
+        assert!(followed.url().path().ends_with(&format!("/{page}")), "{}", followed.url());
+    }
 }

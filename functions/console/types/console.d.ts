@@ -10,9 +10,13 @@ declare global {
   type Delivery = Schemas["DeliveryView"];
   type Attempt = Schemas["AttemptView"];
   type Metadata = Schemas["Metadata"] | null | undefined;
+  /** Whoever answered by a link has given a name. */
+  type Actor = { user_id: string; key_id: string; name?: string | null } | null | undefined;
   type Batch = Schemas["BatchView"];
   type Subscription = Schemas["SubscriptionView"];
   type Action = "execute" | "view" | "cancel" | "manage";
+  /** Where visitors can sign in without a key, as `login.json` has it. */
+  type Issuer = { client_id: string; authorize_url: string; token_url: string };
   type Me = { user_id: string; permissions: string[]; is_admin: boolean; expires_at: string | null };
 
   type Problem = import("../web/api.js").Problem;
@@ -23,10 +27,10 @@ declare global {
   type Given = Record<string, string>;
   /** What a request answers: read, and as text, which has each digit. */
   type Answer = { data: any; text: string };
-  /** `body` is JSON. */
-  type RequestOptions = { key?: string | null; method?: string; body?: string; headers?: Given; signal?: AbortSignal };
-  /** Answers after how many seconds it is to be repeated; undefined is never. */
-  type Task = () => Promise<number | undefined>;
+  /** `body` is JSON, unless the headers say otherwise. `key` may be a token, or blank: then none is sent. */
+  type RequestOptions = { key?: string; method?: string; body?: string; headers?: Given; signal?: AbortSignal };
+  /** Answers after how many seconds it is to be repeated, if it is. */
+  type Task = () => Promise<number | void>;
 
   /** What a view is opened with. */
   interface Page {

@@ -1,7 +1,6 @@
-// @ts-check
 /** The agents: what each is, what it costs, and a form that starts it. */
 
-import { html, nothing } from "./lit-html.js";
+import { html } from "./lit-html.js";
 import { get, may, starter } from "./api.js";
 import { duration } from "./format.js";
 import { entries, object, pretty, within } from "./json.js";
@@ -24,28 +23,31 @@ function withAgents(page, view) {
 	let list = "";
 	page.poll(async () => {
 		list = within((await get("v1/agents", page.signal)).text, "agents") ?? "[]";
-		return undefined;
 	});
-	return () => html`${page.state(list)} ${list ? view(list) : nothing}`;
+	return () => html`${page.state(list)} ${list ? view(list) : ""}`;
 }
 
-const average = (/** @type {Agent} */ agent) => (agent.average_execution_time === null ? "–" : duration(agent.average_execution_time * 1_000));
-const cost = (/** @type {Agent} */ agent) => (agent.cost_estimate === null ? "–" : `$${Number(agent.cost_estimate.toPrecision(2))}`);
-const paused = (/** @type {Agent} */ agent) => (agent.paused ? badge("paused") : nothing);
-/** @param {Agent} agent */
-const limits = ({ max_concurrent: all, max_concurrent_per_user: own }) =>
-	[all != null && `${all} at once`, own != null && `${own} per user`].filter(Boolean).join(", ") || "–";
+/** What both views show of an agent. @param {Agent} agent */
+const shown = ({ average_execution_time: seconds, cost_estimate: dollars, max_concurrent: all, max_concurrent_per_user: own, paused }) => ({
+	average: seconds === null ? "–" : duration(seconds * 1_000),
+	cost: dollars === null ? "–" : `$${Number(dollars.toPrecision(2))}`,
+	limits: [all != null && `${all} at once`, own != null && `${own} per user`].filter(Boolean).join(", ") || "–",
+	state: paused ? badge("paused") : "",
+});
 
 /** @type {Opener} */
 export function agentsView(page) {
-	const row = (/** @type {Agent} */ agent) => html`<tr>
-		<th scope="row"><a class="row" href=${href(["agents", agent.name])}>${agent.name}</a> ${paused(agent)}</th>
-		<td class="message">${agent.description}</td>
-		<td>${agent.version}</td>
-		<td class="number">${average(agent)}</td>
-		<td class="number">${cost(agent)}</td>
-		<td>${limits(agent)}</td>
-	</tr>`;
+	const row = (/** @type {Agent} */ agent) => {
+		const { average, cost, limits, state } = shown(agent);
+		return html`<tr>
+			<th scope="row"><a class="row" href=${href(["agents", agent.name])}>${agent.name}</a> ${state}</th>
+			<td class="message">${agent.description}</td>
+			<td>${agent.version}</td>
+			<td class="number">${average}</td>
+			<td class="number">${cost}</td>
+			<td>${limits}</td>
+		</tr>`;
+	};
 	const draw = withAgents(page, (list) =>
 		list === "[]"
 			? emptyState("There are no agents that you may view.", html`An operator registers agents with <code>relayctl agents put</code>.`)
@@ -62,6 +64,7 @@ export function agentView(page) {
 		const text = entries(list).find(([, it]) => JSON.parse(it).name === page.id)?.[1];
 		if (!text) return emptyState("There is no such agent.", html`Or it is not active, or you may not view it. See <a href="#/agents">all agents</a>.`);
 		const agent = /** @type {Agent} */ (JSON.parse(text));
+		const { average, cost, limits, state } = shown(agent);
 		const schema = within(text, "parameters_schema");
 		form ??= startForm(agent.name, schema);
 		return html`
@@ -70,16 +73,16 @@ export function agentView(page) {
 				<div>${may("execute", agent.name) ? form() : html`<p class="hint">Your key cannot start this agent: it needs <code>execute:${agent.name}</code>.</p>`}</div>
 				<aside aria-label="About the agent">
 					${facts([
-						["State", agent.paused && html`${paused(agent)} Starts wait until it is resumed.`],
+						["State", agent.paused && html`${state} Starts wait until it is resumed.`],
 						["Version", agent.version],
-						["Average time", average(agent)],
-						["Cost per run", cost(agent)],
-						["Limits", limits(agent)],
+						["Average time", average],
+						["Cost per run", cost],
+						["Limits", limits],
 						["Model", [agent.llm_provider, agent.llm_model].filter(Boolean).join(" ")],
 						["Tools", agent.tools.length && agent.tools.map(tag)],
 						["Runs", html`<a href=${href(["runs"], { agent: agent.name })}>Show its runs</a>`],
 					])}
-					${schema ? html`<details class="section"><summary>Schema of the parameters</summary>${block(pretty(schema), "Schema")}</details>` : nothing}
+					${schema ? html`<details class="section"><summary>Schema of the parameters</summary>${block(pretty(schema), "Schema")}</details>` : ""}
 				</aside>
 			</div>`;
 	});
@@ -99,9 +102,9 @@ function startForm(name, schema) {
 		location.hash = href(["runs", execution_id]);
 	});
 	return () => draw(html`
-		${message.render()} ${schema ? parameters.render() : nothing}
+		${message.render()} ${schema ? parameters.render() : ""}
 		<details ?open=${more.hasErrors() || (!schema && parameters.hasErrors())}>
 			<summary>More</summary>
-			${schema ? nothing : parameters.render()} ${more.render()}
+			${schema ? "" : parameters.render()} ${more.render()}
 		</details>`);
 }

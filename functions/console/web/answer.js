@@ -1,7 +1,6 @@
-// @ts-check
 /** The page of an answer link: one question, and its form. The token in the address says which, and that its visitor may answer. */
 
-import { html, nothing, render } from "./lit-html.js";
+import { html, render } from "./lit-html.js";
 import { linked, post } from "./api.js";
 import { object, within } from "./json.js";
 import { schemaForm, submitForm } from "./schema-form.js";
@@ -25,7 +24,7 @@ function questionView(token, text) {
 		await post("v1/answers", object({ token: JSON.stringify(token), answer: value, name: by }));
 		view = () => emptyState("Answered. Thank you.", `${question.agent_name} goes on. You can close this page.`);
 	});
-	const until = question.expires_at ? html`, and waits until ${time(question.expires_at, true)}` : nothing;
+	const until = question.expires_at ? html`, and waits until ${time(question.expires_at, true)}` : "";
 	return () => draw(html`
 		<p class="hint">${question.agent_name} asked ${time(question.asked_at)}${until}</p>
 		<p class="question">${question.question}</p>

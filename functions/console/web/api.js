@@ -1,5 +1,4 @@
-// @ts-check
-/** The requests to /v1: with the key of this tab, and with problem+json where one fails. */
+/** The requests to /v1: with the key or token of this tab, and with problem+json where one fails. */
 
 /** A request that failed. `status` is 0 if there was no answer, `retryAfter` is in seconds. */
 export class Problem extends Error {
@@ -24,29 +23,25 @@ export class Problem extends Error {
 
 const STORED = "agent-relay.key";
 
-/** The visitor, whose key is kept in the session of this tab alone. */
+/** The visitor, whose key or token is kept in the session of this tab alone. */
 export const session = {
-	/** `null` if the API does not say who that is. @type {Me | null} */
+	/** Unknown before the API has said it. @type {Me | null} */
 	me: null,
 	/** Is called when the API takes the key no more. @type {(reason: string) => void} */
 	onRefused: () => {},
 
 	get key() {
-		return sessionStorage.getItem(STORED);
+		return sessionStorage.getItem(STORED) ?? "";
+	},
+	set key(key) {
+		sessionStorage.setItem(STORED, key);
 	},
 
-	/** Asks the API who this is, and keeps the key if it is valid. @param {string} key @param {AbortSignal} [signal] */
-	async signIn(key, signal) {
+	/** Asks the API who this is. @param {AbortSignal} signal */
+	async signIn(signal) {
 		// A header takes nothing else.
-		if (!/^[\x21-\x7e]+$/.test(key)) throw new Problem(401, "no key has such characters");
-		try {
-			session.me = (await send("v1/me", { key, signal })).data;
-		} catch (error) {
-			if (Problem.of(error).status !== 404) throw error;
-			await send("v1/agents", { key, signal });
-			session.me = null;
-		}
-		sessionStorage.setItem(STORED, key);
+		if (!/^[\x21-\x7e]+$/.test(session.key)) throw new Problem(401, "no key has such characters");
+		session.me = (await send("v1/me", { signal })).data;
 	},
 
 	signOut() {
@@ -56,22 +51,20 @@ export const session = {
 };
 
 /** Whether the key grants an action for an agent, or for all of them (`*`). @param {Action} action @param {string} agent */
-export function may(action, agent) {
-	const grants = session.me?.permissions.map((grant) => grant.split(":")) ?? [["*", "*"]];
-	return grants.some(([granted, on, ...more]) => !more.length && (granted === "*" || granted === action) && (on === "*" || on === agent));
-}
+export const may = (action, agent) =>
+	["*", action].some((granted) => session.me?.permissions.some((it) => it === `${granted}:*` || it === `${granted}:${agent}`));
 
 /** @param {string} to @param {RequestOptions} options @returns {Promise<Answer>} */
-async function send(to, { key = session.key, body, headers, ...options }) {
-	const type = { "content-type": "application/json" };
-	const init = { ...options, body, cache: /** @type {const} */ ("no-store"), headers: { "x-api-key": key ?? "", ...(body && type), ...headers } };
+export async function send(to, { key = session.key, body, headers, ...options }) {
+	const url = new URL(to, location.href);
+	const own = { ...(key && { authorization: `Bearer ${key}` }), ...(body && { "content-type": "application/json" }) };
 	let [response, text] = [new Response(), ""];
 	try {
-		response = await fetch(new URL(to, location.href), init);
+		response = await fetch(url, { ...options, body, cache: "no-store", headers: { ...own, ...headers } });
 		text = await response.text();
 	} catch (error) {
 		if (options.signal?.aborted) throw error;
-		throw new Problem(0, "the API cannot be reached");
+		throw new Problem(0, `${url.host} cannot be reached`);
 	}
 	let data;
 	try {
@@ -80,8 +73,9 @@ async function send(to, { key = session.key, body, headers, ...options }) {
 		if (response.ok) throw new Problem(502, "the answer is no JSON");
 	}
 	if (response.ok) return { data, text };
-	const detail = data?.detail ?? data?.message ?? `the API has answered ${response.status}`;
-	throw new Problem(response.status, String(detail), data?.field ?? undefined, Number(response.headers.get("retry-after")) || undefined);
+	// The last two are an issuer's (RFC 6749, section 5.2).
+	const detail = data?.detail ?? data?.message ?? data?.error_description ?? data?.error;
+	throw new Problem(response.status, String(detail ?? `${url.host} has answered ${response.status}`), data?.field ?? undefined, Number(response.headers.get("retry-after")) || undefined);
 }
 
 /** @type {typeof send} */
@@ -121,60 +115,50 @@ export function starter() {
 	};
 }
 
-/** A page of runs. @param {Record<string, string | null>} parameters @param {AbortSignal} signal @returns {Promise<{ runs: Run[], next?: string }>} */
+/** A query, without what is blank. @param {Given} given */
+export const queryOf = (given) => String(new URLSearchParams(Object.entries(given).filter(([, value]) => value)));
+
+/** A page of runs. @param {Given} parameters @param {AbortSignal} signal @returns {Promise<{ runs: Run[], next?: string }>} */
 export async function list(parameters, signal) {
-	const given = /** @type {[string, string][]} */ (Object.entries(parameters).filter(([, value]) => value));
-	const { data } = await get(`v1/executions?${new URLSearchParams(given)}`, signal);
+	const { data } = await get(`v1/executions?${queryOf(parameters)}`, signal);
 	return { runs: data.executions, next: data.next_cursor };
 }
 
 const LONGEST_PAUSE = 60;
 
 /**
- * Repeats a task while the page is visible, less often while it fails, until `signal` ends it.
+ * Repeats a task while the page is visible, less often while it fails, until `signal` ends it. It never runs twice at once.
  * @param {Task} task @param {AbortSignal} signal
  * @param {(problem?: Problem, pause?: number) => void} report is told of each success and failure
  * @returns {() => void} repeats it at once
  */
 export function poll(task, signal, report) {
-	let wake = () => {};
+	let [failures, timer] = [0, 0];
 	let [isRunning, isAskedFor] = [false, false];
-
-	/** Until so many seconds have passed and the page is seen, or at once if it is asked for. */
-	const sleep = (/** @type {number} */ seconds) =>
-		/** @type {Promise<void>} */ (new Promise((resolve) => {
-			wake = resolve;
-			const seen = () => (document.hidden ? document.addEventListener("visibilitychange", seen, { once: true, signal }) : resolve());
-			setTimeout(seen, seconds * 1_000);
-		}));
+	const whenSeen = () => (document.hidden ? document.addEventListener("visibilitychange", whenSeen, { once: true, signal }) : run());
 
 	async function run() {
+		clearTimeout(timer);
+		isAskedFor = isRunning;
+		if (isRunning || signal.aborted) return;
 		isRunning = true;
-		for (let failures = 0; !signal.aborted; ) {
-			isAskedFor = false;
-			let pause;
-			try {
-				pause = await task();
-				failures = 0;
-				if (!signal.aborted) report();
-			} catch (error) {
-				if (signal.aborted) break;
-				const problem = Problem.of(error);
-				if (problem.isTransient) pause = Math.max(problem.retryAfter ?? 0, Math.min(LONGEST_PAUSE, 2 ** ++failures));
-				report(problem, pause);
-			}
-			if (isAskedFor) continue;
-			if (pause === undefined) break;
-			await sleep(pause);
+		/** @type {number | undefined} */
+		let pause;
+		try {
+			pause = (await task()) ?? undefined;
+			failures = 0;
+			if (!signal.aborted) report();
+		} catch (error) {
+			if (signal.aborted) return;
+			const problem = Problem.of(error);
+			if (problem.isTransient) pause = Math.max(problem.retryAfter ?? 0, Math.min(LONGEST_PAUSE, 2 ** ++failures));
+			report(problem, pause);
 		}
 		isRunning = false;
+		if (isAskedFor) void run();
+		else if (pause !== undefined) timer = setTimeout(whenSeen, pause * 1_000);
 	}
 
-	signal.addEventListener("abort", () => wake());
 	void run();
-	return () => {
-		isAskedFor = true;
-		if (isRunning) wake();
-		else void run();
-	};
+	return () => void run();
 }

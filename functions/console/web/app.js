@@ -1,10 +1,10 @@
-// @ts-check
 /** The page: who is signed in, which view the address names, and the frame around it. */
 
 import { html, nothing, render } from "./lit-html.js";
 import { agentView, agentsView } from "./agents.js";
-import { Problem, poll, session } from "./api.js";
+import { Problem, get, poll, session } from "./api.js";
 import { batchView } from "./batch.js";
+import { begin, finish } from "./login.js";
 import { questionsView } from "./questions.js";
 import { runView } from "./run.js";
 import { runsView } from "./runs.js";
@@ -25,11 +25,15 @@ let main = document.createElement("div");
 let [name, path] = ["", ""];
 /** Why the visitor has to sign in, or waits. */
 let reason = "";
+/** Where one can sign in without a key, once that is known. @type {Issuer | null} */
+let issuer = null;
+/** Until it is known whether somebody comes back from there. */
+let isReturning = true;
 
 function draw() {
 	screen.isDue = false;
 	if (view) render(view(), main);
-	render(session.key ? frame() : signIn(), app);
+	render(session.key ? frame() : isReturning ? loading : signIn(), app);
 	document.title = `${app.querySelector("h1")?.textContent?.replace(/\s+/g, " ").trim() ?? "Console"} · agent-relay`;
 }
 
@@ -41,7 +45,7 @@ const frame = () => html`
 		</nav>
 		${form(html`<input name="id" aria-label="Open a run or batch by its id" placeholder="Run or batch id" spellcheck="false" autocomplete="off">`, jump, "jump")}
 		<div class="who">
-			${session.me ? html`<span title=${session.me.permissions.join(" ")}>${session.me.user_id}</span>` : nothing}
+			${session.me ? html`<span title=${session.me.permissions.join(" ")}>${session.me.user_id}</span>` : ""}
 			${button("Sign out", () => leave(""))}
 		</div>
 	</header>
@@ -50,29 +54,27 @@ const frame = () => html`
 
 const signIn = () => html`<main class="alone">${form(html`
 	<h1>agent-relay</h1>
+	${issuer ? html`<p>${button(`Sign in with ${new URL(issuer.authorize_url).host}`, begin.bind(null, issuer), "", "primary")}</p>` : ""}
 	<label for="key">API key</label>
 	<input id="key" name="key" type="password" autocomplete="off" spellcheck="false" required autofocus>
 	${problemBox(reason)}
 	<button class="primary">Sign in</button>
-	<p class="hint">The key stays in this tab. An operator creates keys with <code>relayctl keys create</code>.</p>`, enter, "card")}</main>`;
+	<p class="hint">The key stays in this tab. An operator creates keys with <code>relayctl keys create</code>.</p>`, tryKey, "card")}</main>`;
 
 /** @param {Given} given */
-async function enter({ key }) {
-	reason = "";
-	try {
-		await session.signIn(key);
-		open();
-	} catch (error) {
-		reason = told(error);
-		update();
-	}
+function tryKey({ key }) {
+	[session.key, reason] = [key, ""];
+	enter();
 }
 
 /** @param {string} why */
 function leave(why) {
 	opened.abort();
+	opened = new AbortController();
+	const { signal } = opened;
 	session.signOut();
 	[view, path, reason] = [null, "", why];
+	poll(async () => void (issuer = (await get("console/login.json", signal)).data), signal, update);
 	update();
 }
 
@@ -83,9 +85,9 @@ function jump({ id }) {
 
 /** Opens the view that the address names. */
 function open() {
+	if (!session.me) return;
 	opened.abort();
 	opened = new AbortController();
-	if (!session.key) return update();
 	const before = path;
 	const [, first, second, search] = /^#\/([^/?]*)\/?([^?]*)\??(.*)$/.exec(location.hash) ?? ["", "", "", ""];
 	name = first || "runs";
@@ -105,32 +107,46 @@ function open() {
 /** @param {string} id @param {URLSearchParams} query @param {AbortSignal} signal @returns {Page} */
 function pageOf(id, query, signal) {
 	let failure = "";
-	const repeat = (/** @type {Task} */ task) =>
-		poll(task, signal, (problem, pause) => {
-			failure = problem ? told(problem, pause) : "";
-			update();
-		});
-	return { id, query, signal, poll: repeat, state: (isLoaded) => (failure ? problemBox(failure) : isLoaded ? nothing : loading) };
+	return {
+		id, query, signal,
+		state: (isLoaded) => (failure ? problemBox(failure) : isLoaded ? "" : loading),
+		poll: (task) =>
+			poll(task, signal, (problem, pause) => {
+				failure = problem ? told(problem, pause) : "";
+				update();
+			}),
+	};
 }
 
 const notFound = () => html`<h1>Not found</h1>${emptyState("There is no such page.", html`Go to the <a href="#/runs">runs</a>.`)}`;
 
-session.onRefused = (why) => leave(`${told(new Problem(401, why))} Sign in again.`);
+session.onRefused = (why) => {
+	if (!session.me) return;
+	const isOver = Date.parse(session.me.expires_at ?? "") <= Date.now();
+	leave(`${isOver ? "Your sign-in has expired." : told(new Problem(401, why))} Sign in again.`);
+};
 addEventListener("hashchange", open);
 screen.draw = draw;
 
-const { key } = session;
-if (key) {
+/** Goes on with the key or token of this tab, once the API has said whose it is. */
+function enter() {
+	isReturning = false;
+	if (!session.key) return leave(reason);
 	const { signal } = opened;
-	const enterAgain = async () => {
-		await session.signIn(key, signal);
+	const signIn = async () => {
+		await session.signIn(signal);
 		open();
-		return undefined;
 	};
-	poll(enterAgain, signal, (problem, pause) => {
+	poll(signIn, signal, (problem, pause) => {
 		if (problem && pause === undefined) leave(told(problem));
 		else if (problem) reason = told(problem, pause);
 		update();
 	});
+	update();
 }
+
 update();
+finish()
+	.then((token) => (session.key = token ?? session.key))
+	.catch((error) => (reason = told(error)))
+	.then(enter);

@@ -1,7 +1,6 @@
-// @ts-check
 /** A batch: how its runs stand, and each of its items. */
 
-import { html, nothing, svg } from "./lit-html.js";
+import { html, svg } from "./lit-html.js";
 import { Problem, get, list, may, path, post } from "./api.js";
 import { plural } from "./format.js";
 import { STATUSES, badge, button, confirmed, facts, head, href, runLink, table, time, told } from "./ui.js";
@@ -23,34 +22,32 @@ export function batchView(page) {
 		return data.status === "completed" ? undefined : REFRESH;
 	});
 
-	const cancel = async () => {
-		if (!(await confirmed("Cancel all runs of this batch that have not ended?", "Cancel them"))) return false;
+	const cancel = confirmed("Cancel all runs of this batch that have not ended?", "Cancel them", async () => {
 		const { data } = await post(path("batches", id, "cancel"));
 		refresh();
 		return data.runs;
-	};
-
-	const item = (/** @type {Schemas["BatchItem"]} */ it, /** @type {number} */ at) => {
-		const run = "error" in it ? undefined : runs.get(it.execution_id);
-		const status = "error" in it ? "refused" : run?.status;
-		const message = "error" in it ? told(new Problem(it.error.status, it.error.detail, it.error.field ?? undefined)) : run?.message;
-		return html`<tr>
-			<td class="number">${at + 1}</td>
-			<td>${status ? badge(status) : "–"}</td>
-			<td>${run ? runLink(run) : "error" in it ? "–" : html`<code>${it.execution_id}</code>`}</td>
-			<td class="message">${message ?? "It is no longer kept."}</td>
-		</tr>`;
-	};
+	});
 
 	return () => {
 		if (!batch) return html`<h1>Batch</h1>${page.state(false)}`;
 		const mayCancel = batch.status === "running" && [...runs.values()].every((run) => may("cancel", run.agent_name));
 		const buttons = html`
-			${mayCancel ? button("Cancel", cancel, (count) => `${plural(count, "run")} to be cancelled.`, "danger") : nothing}
+			${mayCancel ? button("Cancel", cancel, (count) => `${plural(count, "run")} to be cancelled.`, "danger") : ""}
 			<a class="button" href=${href(["runs"], { batch: id })}>Show as runs</a>`;
+		const items = batch.items?.map((it, at) => {
+			const run = "error" in it ? undefined : runs.get(it.execution_id);
+			const status = "error" in it ? "refused" : run?.status;
+			const message = "error" in it ? told(new Problem(it.error.status, it.error.detail, it.error.field ?? undefined)) : run?.message;
+			return html`<tr>
+				<td class="number">${at + 1}</td>
+				<td>${status ? badge(status) : "–"}</td>
+				<td>${run ? runLink(run) : "error" in it ? "–" : html`<code>${it.execution_id}</code>`}</td>
+				<td class="message">${message ?? "It is no longer kept."}</td>
+			</tr>`;
+		});
 		return html`${head("Batch", batch.status, id, buttons)} ${page.state(true)} ${countsBar(batch)}
 			${facts([["Items", batch.size], ["Created", time(batch.created_at)], ["Completed", batch.completed_at && time(batch.completed_at)]])}
-			${table("Items", ["#Item", "Status", "Run", "Message"], batch.items?.map(item), "wide")}`;
+			${table("Items", ["#Item", "Status", "Run", "Message"], items, "wide")}`;
 	};
 }
 

@@ -1,7 +1,6 @@
-// @ts-check
 /** Two charts of a list of runs: how many there were and failed, and how long they took. Their captions say it in words. */
 
-import { html, nothing, svg } from "./lit-html.js";
+import { html, svg } from "./lit-html.js";
 import { DAY, HOUR, MINUTE, clock, duration, plural } from "./format.js";
 
 /** @type {[number, string][]} */
@@ -38,7 +37,7 @@ function bucketsOf(runs) {
 
 /** Charts of these runs; nothing if they are too few. @param {Run[]} runs */
 export function charts(runs) {
-	if (runs.length < 3) return nothing;
+	if (runs.length < 3) return "";
 	const { buckets, start, end, name } = bucketsOf(runs);
 	const ended = runs.filter((run) => run.started_at && run.completed_at);
 	const failed = runs.filter(hasFailed).length;
@@ -65,14 +64,14 @@ function bars(buckets) {
 	const y = (/** @type {number} */ count) => HEIGHT - 1 - (count / most) * (HEIGHT - 1 - TOP);
 	const bar = (/** @type {number} */ at, /** @type {number} */ from, /** @type {number} */ to, /** @type {string} */ kind) =>
 		svg`<rect class=${kind} x="${(at + 0.1) * width}%" width="${0.8 * width}%" y=${y(to)} height=${y(from) - y(to)} />`;
-	return [line(TOP, most), line(HEIGHT - 1, nothing), buckets.map(({ all, failed }, at) => [bar(at, 0, failed, "bad"), bar(at, failed, all, "")])];
+	return [line(TOP, most), line(HEIGHT - 1, ""), buckets.map(({ all, failed }, at) => [bar(at, 0, failed, "bad"), bar(at, failed, all, "")])];
 }
 
 /** A dot for each run that has ended, on a logarithmic scale. @param {Run[]} runs @param {number[]} times @param {number} start @param {number} end */
 function dots(runs, times, start, end) {
 	const [low, high] = [Math.min(...times), Math.max(...times)];
 	const y = (/** @type {number} */ ms) => HEIGHT - 4 - (Math.log(ms / low) / Math.log(high / low) || 0) * (HEIGHT - 4 - TOP);
-	const lines = runs.length ? [low, high].map((ms) => line(y(ms), duration(ms))) : nothing;
+	const lines = runs.length ? [low, high].map((ms) => line(y(ms), duration(ms))) : "";
 	return [lines, runs.map((run, at) => svg`<circle class=${hasFailed(run) ? "bad" : ""} r="2.5" cy=${y(times[at])}
 		cx="${6 + (93 * (created(run) - start)) / (end - start)}%" />`)];
 }

@@ -1,7 +1,6 @@
-// @ts-check
 /** The callbacks of a run, and what became of each attempt. */
 
-import { html, nothing } from "./lit-html.js";
+import { html } from "./lit-html.js";
 import { path, post } from "./api.js";
 import { duration, plural } from "./format.js";
 import { badge, button, emptyState, table, time } from "./ui.js";
@@ -22,21 +21,21 @@ function deliveryView(id, delivery, refresh) {
 		await post(path("executions", id, "deliveries", delivery.id, "redeliver"));
 		refresh();
 	};
-	const row = (/** @type {Attempt} */ { at, status, duration_ms, detail }) => html`<tr>
+	const rows = attempts.map(({ at, status, duration_ms, detail }) => html`<tr>
 		<td>${time(at, true)}</td>
 		<td class=${status && status < 300 ? "good" : "bad"}>${status ?? "none"}</td>
 		<td class="number">${duration(duration_ms)}</td>
 		<td class="detail">${detail}</td>
-	</tr>`;
+	</tr>`);
 	return html`<details class="delivery" ?open=${state === "undelivered"}>
 		<summary>
 			${badge(state)} <b>${delivery.type}</b> to ${delivery.target === "callback" ? "the callback" : delivery.target}
-			<small>${plural(count, "attempt")}${next ? html`, next ${time(next)}` : nothing}</small>
+			<small>${plural(count, "attempt")}${next ? html`, next ${time(next)}` : ""}</small>
 		</summary>
-		${attempts.length ? table("Attempts", ["Time", "Answer", "#Took", "Detail"], attempts.map(row)) : html`<p class="hint">There was no attempt yet.</p>`}
+		${attempts.length ? table("Attempts", ["Time", "Answer", "#Took", "Detail"], rows) : html`<p class="hint">There was no attempt yet.</p>`}
 		<p class="hint">
 			webhook-id <code>${delivery.id}</code>${delays ? `, put off ${plural(delays, "time")} by a limit` : ""}${actor ? `, sent again for ${actor.user_id}` : ""}
 		</p>
-		${state === "pending" ? nothing : button("Deliver again", again, "It is sent again.")}
+		${state === "pending" ? "" : button("Deliver again", again, "It is sent again.")}
 	</details>`;
 }

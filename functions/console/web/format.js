@@ -1,4 +1,3 @@
-// @ts-check
 /** Times, durations and commands, as people read and shells take them. */
 
 const SECOND = 1_000;
@@ -47,9 +46,9 @@ export const plural = (count, noun) => `${count} ${noun}${count === 1 ? "" : "s"
 /** A word for a POSIX shell. @param {string} text */
 const quote = (text) => `'${text.replaceAll("'", `'\\''`)}'`;
 
-/** The curl command of a POST, which reads the key from `$AGENT_RELAY_KEY`. @param {string} path @param {string} [body] */
+/** The curl command of a POST, which reads the key or token from `$AGENT_RELAY_KEY`. @param {string} path @param {string} [body] */
 export function curl(path, body) {
-	const lines = [`curl -sS -X POST ${quote(String(new URL(path, location.href)))}`, `-H "x-api-key: $AGENT_RELAY_KEY"`];
+	const lines = [`curl -sS -X POST ${quote(String(new URL(path, location.href)))}`, `-H "authorization: Bearer $AGENT_RELAY_KEY"`];
 	if (body) lines.push("-H 'content-type: application/json'", `-d ${quote(body)}`);
 	return lines.join(" \\\n  ");
 }

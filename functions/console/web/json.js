@@ -1,66 +1,33 @@
-// @ts-check
 /**
  * JSON as text, so that numbers keep each digit: `JSON.parse` would round those beyond 2^53. It has been read before, so
  * it is valid. Nothing here calls itself, since a value may be nested as deep as it likes.
  */
 
-const SPACE = /\s*/y;
-const WORD = /[^\s"{}[\],:]+|./y;
+const TOKEN = /"[^"\\]*(?:\\.[^"\\]*)*"|[^\s"{}[\],:]+|\S/g;
 
-/** Where the next match of a sticky pattern ends. @param {RegExp} pattern @param {string} text @param {number} at */
-function endOf(pattern, text, at) {
-	pattern.lastIndex = at;
-	pattern.test(text);
-	return pattern.lastIndex;
-}
-
-/** @param {string} text @param {number} at */
-function tokenEnd(text, at) {
-	if (text[at] !== '"') return endOf(WORD, text, at);
-	let end = at + 1;
-	while (end < text.length && text[end] !== '"') end += text[end] === "\\" ? 2 : 1;
-	return end + 1;
-}
-
-const opens = (/** @type {string} */ token) => token === "{" || token === "[";
+const opens = (/** @type {string | undefined} */ token) => token === "{" || token === "[";
 const closes = (/** @type {string} */ token) => token === "}" || token === "]";
 
 /** @param {string} text */
-export function tokens(text) {
-	const found = [];
-	for (let at = endOf(SPACE, text, 0), end; at < text.length; at = endOf(SPACE, text, end)) {
-		end = tokenEnd(text, at);
-		found.push(text.slice(at, end));
-	}
-	return found;
-}
+const tokens = (text) => text.match(TOKEN) ?? [];
 
-/**
- * The texts of what an array or an object holds, each with its index or name; none of anything else.
- * @param {string | undefined} text
- */
+/** The texts of what an array or an object holds, each with its index or name; none of anything else. @param {string | undefined} text */
 export function entries(text = "") {
 	const found = /** @type {[string, string][]} */ ([]);
-	let at = endOf(SPACE, text, 0);
-	const isObject = text[at] === "{";
-	if (!isObject && text[at] !== "[") return found;
-	at = endOf(SPACE, text, at + 1);
-	while (at < text.length && !closes(text[at])) {
-		let key = String(found.length);
-		if (isObject) {
-			const end = tokenEnd(text, at);
-			key = JSON.parse(text.slice(at, end));
-			at = endOf(SPACE, text, endOf(SPACE, text, end) + 1);
+	const all = tokens(text);
+	let [depth, key, value] = [0, "", ""];
+	for (const token of opens(all[0]) ? all.slice(1) : []) {
+		const isOuter = depth === 0;
+		if (isOuter && (token === "," || closes(token))) {
+			if (value) found.push([all[0] === "{" ? key : String(found.length), value]);
+			value = "";
+		} else if (isOuter && token === ":") {
+			key = JSON.parse(value);
+			value = "";
+		} else {
+			depth += opens(token) ? 1 : closes(token) ? -1 : 0;
+			value += token;
 		}
-		const start = at;
-		let [depth, end] = [0, at];
-		do {
-			depth += opens(text[at]) ? 1 : closes(text[at]) ? -1 : 0;
-			end = tokenEnd(text, at);
-			at = endOf(SPACE, text, end);
-		} while (depth > 0 && at < text.length);
-		found.push([key, text.slice(start, end)]);
-		if (text[at] === ",") at = endOf(SPACE, text, at + 1);
 	}
 	return found;
 }
@@ -87,10 +54,12 @@ export function pretty(text) {
 	const newLine = () => `\n${"  ".repeat(Math.min(depth, DEEPEST_INDENT))}`;
 	for (let at = 0; at < all.length; at++) {
 		const token = all[at];
-		const flat = opens(token) ? flatFrom(all, at) : undefined;
-		if (flat) {
-			out += flat.text;
-			at = flat.end;
+		const near = opens(token) ? all.slice(at, at + WIDTH) : [];
+		const end = near.findIndex((it, index) => index > 0 && (opens(it) || closes(it)));
+		const flat = near.slice(0, end + 1).map((it) => (it === "," || it === ":" ? `${it} ` : it)).join("");
+		if (closes(near[end]) && flat.length <= WIDTH) {
+			out += flat;
+			at += end;
 		} else if (opens(token)) {
 			depth++;
 			out += token + newLine();
@@ -100,15 +69,4 @@ export function pretty(text) {
 		} else out += token === "," ? token + newLine() : token === ":" ? ": " : token;
 	}
 	return out;
-}
-
-/** What opens here on one line, if it holds nothing nested and fits. @param {string[]} all @param {number} start */
-function flatFrom(all, start) {
-	let text = all[start];
-	for (let end = start + 1; end < all.length && text.length <= WIDTH && !opens(all[end]); end++) {
-		const token = all[end];
-		if (closes(token)) return { text: text + token, end };
-		text += token === "," || token === ":" ? `${token} ` : token;
-	}
-	return undefined;
 }

@@ -1,7 +1,6 @@
-// @ts-check
 /** What agents ask: a form for each open question, and the list of all of them. */
 
-import { html, nothing, render } from "./lit-html.js";
+import { html, render } from "./lit-html.js";
 import { get, list, may, path, post, session } from "./api.js";
 import { entries, object, within } from "./json.js";
 import { schemaForm, submitForm } from "./schema-form.js";
@@ -12,23 +11,23 @@ const AT_ONCE = 5;
 
 /** Cards of open questions. Each keeps what is typed into it, wherever it stands. @param {() => void} answered is called after each answer */
 export function questionCards(answered) {
-	/** @type {Map<string, { element: HTMLElement, draw: ReturnType<typeof questionCard> }>} */
+	/** @type {Map<string, ReturnType<typeof questionCard>>} */
 	const cards = new Map();
 
 	/** @param {Run} run @param {string} text of the run, with each digit @param {boolean} [hasLink] names the run */
 	return (run, text, hasLink = false) =>
 		entries(within(text, "questions")).map(([, question]) => {
 			const id = `${run.execution_id} ${within(question, "id")}`;
-			const card = cards.get(id) ?? { element: document.createElement("div"), draw: questionCard(run, question, answered) };
+			const card = cards.get(id) ?? questionCard(run, question, answered);
 			cards.set(id, card);
-			render(card.draw(hasLink), card.element);
-			return card.element;
+			return card(hasLink);
 		});
 }
 
 /** @param {Run} run @param {string} text @param {() => void} answered */
 function questionCard(run, text, answered) {
 	const question = /** @type {Question} */ (JSON.parse(text));
+	const element = document.createElement("div");
 	const answer = schemaForm(within(text, "schema") ?? "true", "answer", "Answer");
 	let isAnswered = false;
 	const draw = submitForm([answer], "Answer", async ([value]) => {
@@ -40,14 +39,15 @@ function questionCard(run, text, answered) {
 	});
 
 	return (/** @type {boolean} */ hasLink) => {
-		if (isAnswered) return nothing;
-		const until = question.expires_at ? html`, and waits until ${time(question.expires_at, true)}` : nothing;
+		const until = question.expires_at ? html`, and waits until ${time(question.expires_at, true)}` : "";
 		const asked = html`
 			<p class="hint">${hasLink ? runLink(run) : run.agent_name} asked ${time(question.asked_at)}${until}</p>
 			<p class="question">${question.question}</p>`;
-		return may("execute", run.agent_name)
+		const card = may("execute", run.agent_name)
 			? draw(html`${asked} ${answer.render()}`)
 			: html`<div class="card">${asked}<p class="hint">Your key cannot answer: it needs <code>execute:${run.agent_name}</code>.</p></div>`;
+		render(isAnswered ? "" : card, element);
+		return element;
 	};
 }
 
@@ -61,32 +61,27 @@ export function questionsView(page) {
 
 	const refresh = page.poll(async () => {
 		const { runs, next } = await list({ status: "input_required", owner: user, limit: "50" }, signal);
-		/** @type {NonNullable<typeof asking>} */
-		const found = new Map();
-		for (let at = 0; at < runs.length; at += AT_ONCE) {
-			await Promise.all(runs.slice(at, at + AT_ONCE).map(async (run) => {
-				const known = asking?.get(run.execution_id);
-				const text = known?.run.updated_at === run.updated_at ? known.text : (await get(path("executions", run.execution_id), signal)).text;
-				found.set(run.execution_id, { run, text });
-			}));
-		}
 		// Those that are shown keep their places, and the oldest of the others come first.
-		const order = new Set([...(asking?.keys() ?? []), ...runs.map((run) => run.execution_id).reverse()]);
-		asking = new Map();
-		for (const id of order) {
-			const one = found.get(id);
-			if (one) asking.set(id, one);
+		const now = new Map([...(asking ?? [])].filter(([id]) => runs.some((run) => run.execution_id === id)));
+		const oldest = runs.toReversed();
+		for (let at = 0; at < oldest.length; at += AT_ONCE) {
+			const some = oldest.slice(at, at + AT_ONCE).map(async (run) => {
+				const known = now.get(run.execution_id);
+				const isSame = known?.run.updated_at === run.updated_at;
+				return { run, text: isSame ? known.text : (await get(path("executions", run.execution_id), signal)).text };
+			});
+			for (const one of await Promise.all(some)) now.set(one.run.execution_id, one);
 		}
+		asking = now;
 		isCut = Boolean(next);
 		return REFRESH;
 	});
 	const cards = questionCards(refresh);
-	const show = (/** @type {Given} */ given) => void (location.hash = href(["questions"], given));
 
 	return () => html`<h1>Questions</h1>
-		${session.me?.is_admin ? form(html`${input("User", "user", user, "yourself")}<button class="small">Show</button>`, show) : nothing}
+		${session.me?.is_admin ? form(html`${input("User", "user", user, "yourself")}<button class="small">Show</button>`, (given) => void (location.hash = href(["questions"], given))) : ""}
 		${page.state(asking)}
 		<div class="cards">${[...(asking?.values() ?? [])].flatMap(({ run, text }) => cards(run, text, true))}</div>
-		${asking?.size === 0 ? emptyState("No agent waits for an answer.", "New questions appear here, and on the pages of their runs.") : nothing}
-		${isCut ? html`<p class="hint">There are more. They appear as these are answered.</p>` : nothing}`;
+		${asking?.size === 0 ? emptyState("No agent waits for an answer.", "New questions appear here, and on the pages of their runs.") : ""}
+		${isCut ? html`<p class="hint">There are more. They appear as these are answered.</p>` : ""}`;
 }

@@ -1,7 +1,6 @@
-// @ts-check
 /** One run: where it stands, what it made, and what can be done about it. */
 
-import { html, nothing } from "./lit-html.js";
+import { html } from "./lit-html.js";
 import { get, may, path, post, starter } from "./api.js";
 import { deliveriesList } from "./deliveries.js";
 import { MINUTE, awsConsole, curl } from "./format.js";
@@ -51,11 +50,10 @@ export function runView(page) {
 		return isFresh ? REFRESH : deliveries.some(({ state }) => state === "pending") ? SELDOM : undefined;
 	}
 
-	const cancel = async () => {
-		if (!(await confirmed("Cancel this run? What it has done so far is not undone.", "Cancel the run"))) return false;
+	const cancel = confirmed("Cancel this run? What it has done so far is not undone.", "Cancel the run", async () => {
 		await post(own("cancel"));
-		return refresh();
-	};
+		refresh();
+	});
 	const redrive = async () => {
 		await post(own("redrive"));
 		refresh();
@@ -69,9 +67,9 @@ export function runView(page) {
 		const canRedrive = hasEnded(it) && it.status !== "completed" && !it.redrive_requested_at;
 		const mayExecute = may("execute", it.agent_name);
 		const buttons = html`
-			${may("cancel", it.agent_name) && !hasEnded(it) ? button("Cancel", cancel, "The run is being cancelled.", "danger") : nothing}
-			${mayExecute && canRedrive ? button("Redrive", redrive, "It is to continue from where it failed.", "", "Continue from the state that failed") : nothing}
-			${mayExecute ? button("Rerun", rerun, "Started again, as a new run.", "", "Start a new run with the same input") : nothing}
+			${may("cancel", it.agent_name) && !hasEnded(it) ? button("Cancel", cancel, "The run is being cancelled.", "danger") : ""}
+			${mayExecute && canRedrive ? button("Redrive", redrive, "It is to continue from where it failed.", "", "Continue from the state that failed") : ""}
+			${mayExecute ? button("Rerun", rerun, "Started again, as a new run.", "", "Start a new run with the same input") : ""}
 			${copyButton(curl(own("rerun")), "Copy as curl", "")}`;
 		return html`${head(it.agent_name, it.status, id, buttons)}<p class="lead"><span role="status">${it.message}</span> ${progress(it)}</p>`;
 	};
@@ -84,15 +82,15 @@ export function runView(page) {
 			["Tokens", tokens && (tokens.startsWith("{") ? entries(tokens).map(([key, value]) => html`${key} <b>${value}</b> `) : tokens)],
 		]);
 		return html`
-			${error ? section("Error", html`<p><code>${error.code}</code></p>${error.cause ? block(error.cause, "Cause") : nothing}`, "failed") : nothing}
-			${result || run?.status === "completed" ? section("Result", resultBlock(result ?? "null")) : nothing}
-			${tools?.length || tokens ? section("Usage", usage) : nothing}
-			${raw ? html`<details class="section"><summary>Raw output</summary>${rawBlock(raw)}</details>` : nothing}`;
+			${error ? section("Error", html`<p><code>${error.code}</code></p>${error.cause ? block(error.cause, "Cause") : ""}`, "failed") : ""}
+			${result || run?.status === "completed" ? section("Result", resultBlock(result ?? "null")) : ""}
+			${tools?.length || tokens ? section("Usage", usage) : ""}
+			${raw ? html`<details class="section"><summary>Raw output</summary>${rawBlock(raw)}</details>` : ""}`;
 	};
 
 	const input = ({ message, parameters } = texts) => [
-		message ? section("Input", inputBlock(message)) : nothing,
-		parameters ? section("Parameters", parametersBlock(parameters)) : nothing,
+		message ? section("Input", inputBlock(message)) : "",
+		parameters ? section("Parameters", parametersBlock(parameters)) : "",
 	];
 
 	const details = (/** @type {Run} */ it) => {
@@ -116,9 +114,9 @@ export function runView(page) {
 					${header(run)} ${page.state(true)}
 					<div class="columns">
 						<div>
-							${run.questions?.length ? section("Questions", cards(run, runText)) : nothing}
+							${run.questions?.length ? section("Questions", cards(run, runText)) : ""}
 							${outcome()} ${input()}
-							${section("Deliveries", [deliveriesList(id, deliveries, refresh), deliveries.length < MOST_DELIVERIES ? nothing : html`<p class="hint">Others are not shown.</p>`])}
+							${section("Deliveries", [deliveriesList(id, deliveries, refresh), deliveries.length < MOST_DELIVERIES ? "" : html`<p class="hint">Others are not shown.</p>`])}
 						</div>
 						<aside aria-label="Course of the run">
 							${section("Timeline", timeline(run, results?.metadata, deliveries))} ${section("Details", details(run))}

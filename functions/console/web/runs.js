@@ -1,7 +1,6 @@
-// @ts-check
 /** The list of runs: first what went wrong, then all, newest first, as the filters in the address say. */
 
-import { html, nothing } from "./lit-html.js";
+import { html } from "./lit-html.js";
 import { get, list, poll, session } from "./api.js";
 import { charts } from "./chart.js";
 import { DAY, HOUR, curl, duration, fromLocal, toLocal } from "./format.js";
@@ -13,17 +12,17 @@ const TROUBLE_SHOWN = 5;
 /** @type {Record<string, number>} */
 const SPANS = { "Last hour": HOUR, "Last day": DAY, "Last week": 7 * DAY };
 const BETWEEN = "Between…";
-const FILTERS = ["status", "agent", "tag", "batch", "since", "after", "before", "trouble"];
+const BOUNDS = [["After", "after"], ["Before", "before"]];
 
 const isRead = () => document.querySelector(".runs:hover, .runs:focus-within") !== null;
 
 /** What the filters ask of the API. @param {URLSearchParams} query */
 function parametersOf(query) {
-	const span = SPANS[query.get("since") ?? ""];
+	const { status, agent, tag, batch, user, trouble, cursor, since, after, before } = Object.fromEntries(query);
+	const span = SPANS[since];
 	return {
-		status: query.get("status"), agent_name: query.get("agent"), tag: query.get("tag"), batch_id: query.get("batch"),
-		owner: query.get("user"), trouble: query.get("trouble"), cursor: query.get("cursor"), limit: "100",
-		created_after: span ? new Date(Date.now() - span).toISOString() : query.get("after"), created_before: query.get("before"),
+		status, tag, trouble, cursor, agent_name: agent, batch_id: batch, owner: user, limit: "100",
+		created_after: span ? new Date(Date.now() - span).toISOString() : after, created_before: before,
 	};
 }
 
@@ -32,8 +31,7 @@ export function runsView(page) {
 	const { query, signal } = page;
 	const owner = query.get("user") ?? "";
 	const isFirstPage = !query.has("cursor");
-	const isFiltered = FILTERS.some((name) => query.has(name));
-	const hasTrouble = isFirstPage && !isFiltered;
+	const hasTrouble = [...query.keys()].every((name) => name === "user");
 	/** The `newer` list would move what the reader points at. */
 	let [runs, newer, trouble] = /** @type {(Run[] | undefined)[]} */ ([]);
 	/** @type {string | undefined} */
@@ -56,7 +54,6 @@ export function runsView(page) {
 	}
 	poll(async () => {
 		agents = (await get("v1/agents", signal)).data.agents.map((/** @type {Agent} */ agent) => agent.name);
-		return undefined;
 	}, signal, update);
 
 	/** @param {Run[]} found */
@@ -75,16 +72,16 @@ export function runsView(page) {
 		trouble?.length
 			? section("Went wrong", html`
 					<ul class="plain">
-						${trouble.slice(0, TROUBLE_SHOWN).map((run) => html`<li>${run.trouble?.map(badge)} ${runLink(run)} <span class="message">${run.message}</span> ${time(run.updated_at)}</li>`)}
+						${trouble.slice(0, TROUBLE_SHOWN).map((run) => html`<li>${run.trouble?.map(badge)} ${runLink(run)} ${run.user_id} <span class="message">${run.message}</span> ${time(run.updated_at)}</li>`)}
 					</ul>
-					${trouble.length > TROUBLE_SHOWN ? html`<a href=${href(["runs"], { trouble: "true", user: owner })}>Show all</a>` : nothing}`, "failed")
-			: html`<p class="well">${trouble ? "Nothing went wrong lately." : nothing}</p>`;
+					${trouble.length > TROUBLE_SHOWN ? html`<a href=${href(["runs"], { trouble: "true", user: owner })}>Show all</a>` : ""}`, "failed")
+			: html`<p class="well">${trouble ? "Nothing went wrong lately." : ""}</p>`;
 
 	const runsTable = (/** @type {Run[]} */ shown) => {
 		const hasUser = shown.some((run) => run.user_id);
 		const count = newer?.filter((run) => !shown.some((it) => it.execution_id === run.execution_id)).length;
 		return html`
-			<div class="newer" role="status">${newer ? button(count ? `Show ${count} new` : "Update the list", showNewer) : nothing}</div>
+			<div class="newer" role="status">${newer ? button(count ? `Show ${count} new` : "Update the list", showNewer) : ""}</div>
 			${table("Runs, newest first", ["Status", "Run", "Message", "Tags", ...(hasUser ? ["User"] : []), "Created", "#Run time"], shown.map((run) => row(run, hasUser)), "runs wide")}`;
 	};
 
@@ -97,13 +94,13 @@ export function runsView(page) {
 
 	return () => html`
 		<h1 class="hidden">Runs</h1>
-		${hasTrouble ? troubleSection() : nothing}
+		${hasTrouble ? troubleSection() : ""}
 		${filterForm(query, agents)}
 		${page.state(runs)}
-		${runs?.length ? [charts(runs), runsTable(runs)] : runs ? nobody() : nothing}
+		${runs?.length ? [charts(runs), runsTable(runs)] : runs ? nobody() : ""}
 		<nav class="buttons" aria-label="Pages">
-			${isFirstPage ? nothing : html`<a class="button" href=${changed(query, { cursor: "" })}>Newest</a>`}
-			${next ? html`<a class="button" href=${changed(query, { cursor: next })}>Older</a>` : nothing}
+			${isFirstPage ? "" : html`<a class="button" href=${changed(query, { cursor: "" })}>Newest</a>`}
+			${next ? html`<a class="button" href=${changed(query, { cursor: next })}>Older</a>` : ""}
 		</nav>`;
 }
 
@@ -111,9 +108,9 @@ export function runsView(page) {
 const row = (run, hasUser) => html`<tr>
 	<td>${badge(run.status)}</td>
 	<th scope="row">${runLink(run)}</th>
-	<td class="message">${run.message} ${progress(run)} ${run.trouble?.includes("undelivered") ? badge("undelivered") : nothing}</td>
+	<td class="message">${run.message} ${progress(run)} ${run.trouble?.includes("undelivered") ? badge("undelivered") : ""}</td>
 	<td class="tags">${tagList(run.tags)}</td>
-	${hasUser ? html`<td>${run.user_id}</td>` : nothing}
+	${hasUser ? html`<td>${run.user_id}</td>` : ""}
 	<td>${time(run.created_at)}</td>
 	<td class="number">${runTime(run)}</td>
 </tr>`;
@@ -131,7 +128,6 @@ const changed = (query, changes) => href(["runs"], { ...Object.fromEntries(query
 function filterForm(query, agents) {
 	const value = (/** @type {string} */ name) => query.get(name) ?? "";
 	const since = query.has("after") || query.has("before") ? BETWEEN : value("since");
-	const between = (/** @type {string} */ label, /** @type {string} */ name) => input(label, name, toLocal(value(name)), "", "datetime-local");
 	/** @param {string} label @param {string} name @param {string} chosen @param {string[]} options */
 	const choice = (label, name, chosen, options) => html`<label>${label} <select name=${name}>
 		<option value="">Any</option>
@@ -140,11 +136,11 @@ function filterForm(query, agents) {
 	const fields = html`
 		${choice("Status", "status", value("status"), STATUSES)} ${choice("Agent", "agent", value("agent"), agents)}
 		${choice("Created", "since", since, [...Object.keys(SPANS), BETWEEN])}
-		${since === BETWEEN ? [between("After", "after"), between("Before", "before")] : nothing}
+		${since === BETWEEN ? BOUNDS.map(([label, name]) => input(label, name, toLocal(value(name)), "", "datetime-local")) : ""}
 		${input("Tag", "tag", value("tag"), "key=value")} ${input("Batch", "batch", value("batch"), "mcp-batch-…")}
-		${session.me?.is_admin === false ? nothing : input("User", "user", value("user"), "yourself")}
+		${session.me?.is_admin ? input("User", "user", value("user"), "yourself") : ""}
 		<label class="check"><input type="checkbox" name="trouble" value="true" .checked=${value("trouble") === "true"}> Went wrong</label>
-		${[...query].length ? html`<a class="button small" href="#/runs">Clear</a>` : nothing}
+		${[...query].length ? html`<a class="button small" href="#/runs">Clear</a>` : ""}
 		<button class="hidden" tabindex="-1">Apply</button>`;
 	return form(fields, ({ after = "", before = "", trouble = "", ...given }) => {
 		const isBetween = given.since === BETWEEN;

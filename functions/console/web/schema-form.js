@@ -1,4 +1,3 @@
-// @ts-check
 /** A form for a JSON Schema. What its fields cannot say, or only with difficulty, can be written as JSON instead. */
 
 import { html, nothing } from "./lit-html.js";
@@ -28,7 +27,7 @@ export function schemaForm(schema, path, label, isRequired = true) {
 		render: () => html`
 			${current().kind === "group" ? current().fields.map(fieldView) : fieldView(current())}
 			${form.kind === "json" || !label
-				? nothing
+				? ""
 				: html`<p><button type="button" class="link" @click=${toggle}>${asJson ? "Discard this, and use the form" : "Write it as JSON"}</button></p>`}`,
 
 		/** What the form says, as JSON; undefined if it says nothing or something wrong. */
@@ -93,9 +92,9 @@ export function pairs(lines, separator) {
 /** @param {Field} field @returns {unknown} */
 function fieldView(field) {
 	const { id, kind, value } = field;
-	const optional = field.isRequired ? nothing : html`<span class="hint">optional</span>`;
-	const hint = field.hint ? html`<p class="hint" id="${id}-hint">${field.hint}</p>` : nothing;
-	const error = field.error ? html`<p class="error" id="${id}-error">${field.error}</p>` : nothing;
+	const optional = field.isRequired ? "" : html`<span class="hint">optional</span>`;
+	const hint = field.hint ? html`<p class="hint" id="${id}-hint">${field.hint}</p>` : "";
+	const error = field.error ? html`<p class="error" id="${id}-error">${field.error}</p>` : "";
 	const described = [field.hint && `${id}-hint`, field.error && `${id}-error`].filter(Boolean).join(" ") || nothing;
 	const invalid = field.error ? "true" : nothing;
 	const change = (/** @type {string} */ next) => {

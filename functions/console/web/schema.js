@@ -1,11 +1,10 @@
-// @ts-check
 /**
  * The fields that a JSON Schema asks for, and the value that they make. What fields cannot show exactly is one field for
  * JSON. Schemas and values are texts, so that numbers keep each digit.
  */
 
 import { fromLocal, toLocal } from "./format.js";
-import { entries, object, pretty, tokens, within } from "./json.js";
+import { entries, object, pretty, within } from "./json.js";
 
 const NOTES = "$schema $id $comment $defs definitions title description default examples deprecated type enum";
 /** What a field respects, or leaves to the API. @type {Record<string, string>} */
@@ -100,7 +99,7 @@ function optionsOf(text) {
 
 /** How a value is written into a field. @param {Field} field @param {string} text */
 function written({ kind, type, options }, text) {
-	const index = (/** @type {string} */ value) => options.findIndex((it) => tokens(it.text).join("") === tokens(value).join(""));
+	const index = (/** @type {string} */ value) => options.findIndex((it) => it.text === value);
 	const items = entries(text).map(([, value]) => value);
 	if (kind === "choice" || kind === "yes-no") return index(text) < 0 ? "" : String(index(text));
 	if (kind === "checks") return items.map(index).filter((at) => at >= 0).join(" ");

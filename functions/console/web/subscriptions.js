@@ -1,7 +1,6 @@
-// @ts-check
 /** The subscriptions: where the events of all runs are sent, and whether the receivers work. */
 
-import { html, nothing } from "./lit-html.js";
+import { html } from "./lit-html.js";
 import { get, may, path, post, remove } from "./api.js";
 import { plural } from "./format.js";
 import { entries, object } from "./json.js";
@@ -47,38 +46,31 @@ export function subscriptionsView(page) {
 	}
 	let create = newForm();
 
-	/** @param {Subscription} it */
-	async function showSecret({ id }) {
-		secrets.set(id, (await get(path("subscriptions", id, "secret"), signal)).data.secret);
-		update();
-	}
-
-	/** @param {Subscription} it @returns {Promise<unknown>} */
-	async function removeOne({ id, url }) {
-		if (!(await confirmed(`Delete the subscription of ${url}? Pending events are not sent.`, "Delete"))) return false;
-		await remove(path("subscriptions", id));
-		return refresh();
-	}
-
-	/** Sends again what was given up since it began to fail. @param {Subscription} it */
-	async function recover({ id, failing_since, disabled_at, last_success_at, created_at }) {
-		const since = JSON.stringify(failing_since ?? disabled_at ?? last_success_at ?? created_at);
-		let [count, cursor] = [0, /** @type {string | undefined} */ (undefined)];
-		do {
-			const { data } = await post(path("subscriptions", id, "recover"), object({ since, cursor: cursor && JSON.stringify(cursor) }));
-			count += data.recovered;
-			cursor = data.next_cursor;
-		} while (cursor);
-		return `${plural(count, "event")} sent again.`;
-	}
-
-	/** @param {Subscription} it @param {string} verb */
-	const request = (it, verb) => async () => {
-		await post(path("subscriptions", it.id, verb));
-		refresh();
-	};
-
 	const card = (/** @type {Subscription} */ it) => {
+		const own = (/** @type {string[]} */ ...verb) => path("subscriptions", it.id, ...verb);
+		const request = (/** @type {string} */ verb) => async () => {
+			await post(own(verb));
+			refresh();
+		};
+		const showSecret = async () => {
+			secrets.set(it.id, (await get(own("secret"), signal)).data.secret);
+			update();
+		};
+		/** Sends again what was given up since it began to fail. */
+		const recover = async () => {
+			const since = JSON.stringify(it.failing_since ?? it.disabled_at ?? it.last_success_at ?? it.created_at);
+			let [count, cursor] = [0, /** @type {string | undefined} */ (undefined)];
+			do {
+				const { data } = await post(own("recover"), object({ since, cursor: cursor && JSON.stringify(cursor) }));
+				count += data.recovered;
+				cursor = data.next_cursor;
+			} while (cursor);
+			return `${plural(count, "event")} sent again.`;
+		};
+		const removal = confirmed(`Delete the subscription of ${it.url}? Pending events are not sent.`, "Delete", async () => {
+			await remove(own());
+			refresh();
+		});
 		const secret = secrets.get(it.id);
 		const mayManage = may("manage", "*");
 		const why = it.disabled_reason === "gone" ? "the receiver answered 410" : "there was no success for five days";
@@ -90,27 +82,27 @@ export function subscriptionsView(page) {
 				["Last success", it.last_success_at ? time(it.last_success_at) : "none yet"],
 				["Events", it.events.join(", ")],
 				["Agent", it.agent_name ?? "all"],
-				["Created", html`${time(it.created_at)} ${it.key_id ? html`by key <code>${it.key_id}</code>` : nothing}`],
+				["Created", html`${time(it.created_at)} ${it.key_id ? html`by key <code>${it.key_id}</code>` : ""}`],
 				["Ends", it.expires_at && time(it.expires_at)],
 				["Id", html`<code>${it.id}</code>`],
 				["Secret", secret && html`<code>${secret}</code> ${copyButton(secret)}`],
 			])}
 			<div class="buttons">
 				${it.disabled_at
-					? mayManage ? button("Enable", request(it, "enable"), "It gets events again.") : nothing
+					? mayManage ? button("Enable", request("enable"), "It gets events again.") : ""
 					: [
-							button("Test", request(it, "test"), "A test is sent."),
-							mayManage ? button("Recover", () => recover(it), String, "small", "Send again what was given up") : nothing,
+							button("Test", request("test"), "A test is sent."),
+							mayManage ? button("Recover", recover, String, "small", "Send again what was given up") : "",
 						]}
-				${secret ? nothing : button("Show secret", () => showSecret(it))}
-				${button("Delete", () => removeOne(it), "It is deleted.", "small danger")}
+				${secret ? "" : button("Show secret", showSecret)}
+				${button("Delete", removal, "It is deleted.", "small danger")}
 			</div>
 		</section>`;
 	};
 
 	return () => html`<h1>Subscriptions</h1>
 		${page.state(list)}
-		${list?.length === 0 ? emptyState("There are no subscriptions.", "A subscription sends the events of all your runs to a URL. Create one below.") : nothing}
+		${list?.length === 0 ? emptyState("There are no subscriptions.", "A subscription sends the events of all your runs to a URL. Create one below.") : ""}
 		<div class="cards">${list?.map(card)}</div>
 		<details class="section" ?open=${list?.length === 0}><summary>New subscription</summary>${create()}</details>`;
 }

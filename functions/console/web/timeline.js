@@ -1,7 +1,6 @@
-// @ts-check
 /** What happened to a run, in order: accepted, queued, started, asked, ended, and each attempt of its callbacks. */
 
-import { html, nothing } from "./lit-html.js";
+import { html } from "./lit-html.js";
 import { duration } from "./format.js";
 import { hasEnded, time } from "./ui.js";
 
@@ -25,7 +24,7 @@ export function timeline(run, metadata, deliveries) {
 		</svg>
 		<p class="legend"><span class="badge queued">queue ${duration(queued)}</span> <span class="badge running">run ${run.started_at ? duration(ran) : "–"}</span></p>
 		<ol class="timeline">
-			${moments.map(({ at, kind = "", text, note }) => html`<li class=${kind}>${text} ${at ? time(at, true) : nothing} ${note ? html`<small>${note}</small>` : nothing}</li>`)}
+			${moments.map(({ at, kind = "", text, note }) => html`<li class=${kind}>${text} ${at ? time(at, true) : ""} ${note ? html`<small>${note}</small>` : ""}</li>`)}
 		</ol>`;
 }
 
@@ -37,12 +36,9 @@ const momentOf = ({ type, target }, { at, status, duration_ms }) => ({
 	note: `${status ?? "no answer"}, ${duration(duration_ms)}`,
 });
 
-/** Whoever answered by a link has given a name. @param {{ user_id: string, name?: string | null }} actor */
-const nameOf = (actor) => actor.name ?? actor.user_id;
-
 /** @param {Run} run @param {Metadata} metadata @param {number} queued @param {number} ran @returns {Moment[]} */
 function momentsOf(run, metadata, queued, ran) {
-	const by = (/** @type {NonNullable<Metadata>["started_by"]} */ actor) => actor && html`by ${nameOf(actor)}, key <code>${actor.key_id}</code>`;
+	const by = (/** @type {Actor} */ actor) => actor && html`by ${actor.name ?? actor.user_id}, key <code>${actor.key_id}</code>`;
 	const before = run.queue_position == null ? "" : `, with about ${run.queue_position} before it`;
 	const moments = [
 		{ at: run.created_at, text: "Accepted", note: by(metadata?.started_by) },

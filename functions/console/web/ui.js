@@ -1,8 +1,7 @@
-// @ts-check
 /** The pieces that the views share: badges, times, tables, forms, buttons that act, dialogs and notices. */
 
 import { html, nothing, render } from "./lit-html.js";
-import { Problem } from "./api.js";
+import { Problem, queryOf } from "./api.js";
 import { clock, relative } from "./format.js";
 import { pretty } from "./json.js";
 
@@ -23,7 +22,7 @@ export const hasEnded = (run) => ENDS.includes(run.status);
 
 /** The address of a view. @param {string[]} segments @param {Given} [query] without blank ones */
 export function href(segments, query = {}) {
-	const tail = new URLSearchParams(Object.entries(query).filter(([, value]) => value)).toString();
+	const tail = queryOf(query);
 	return `#/${segments.map(encodeURIComponent).join("/")}${tail && `?${tail}`}`;
 }
 
@@ -42,7 +41,7 @@ export const runLink = (run) =>
 export const progress = (run) =>
 	run.status === "running" && run.progress !== null
 		? html`<span class="progress"><progress max="100" value=${run.progress} aria-label="Progress"></progress> ${run.progress} %</span>`
-		: nothing;
+		: "";
 
 /** @param {string} name */
 export const tag = (name) => html`<span class="tag">${name}</span> `;
@@ -67,7 +66,7 @@ export const facts = (list) => html`<dl class="facts">
 export const section = (title, content, kind = "") => html`<section class=${kind} aria-label=${title}><h2>${title}</h2>${content}</section>`;
 
 /** A text that can be copied. @param {string} text @param {string} name @param {string} [shown] less than all of it @param {unknown} [more] */
-export const block = (text, name, shown = text, more = nothing) =>
+export const block = (text, name, shown = text, more = "") =>
 	html`<div class="block"><pre tabindex="0" role="group" aria-label=${name}>${shown}</pre>${copyButton(text)}${more}</div>`;
 
 export const loading = html`<p class="hint">Loading…</p>`;
@@ -80,13 +79,13 @@ export function told(error, pause) {
 }
 
 /** @param {string} text */
-export const problemBox = (text) => (text ? html`<p class="problem" role="alert">${text}</p>` : nothing);
+export const problemBox = (text) => (text ? html`<p class="problem" role="alert">${text}</p>` : "");
 
 /** @param {string} title @param {unknown} text what to do @param {string} [command] */
 export const emptyState = (title, text, command) => html`<div class="empty">
 	<p><b>${title}</b></p>
 	<p>${text}</p>
-	${command ? block(command, "Command") : nothing}
+	${command ? block(command, "Command") : ""}
 </div>`;
 
 /**
@@ -145,8 +144,11 @@ export function notify(text, isBad) {
 	if (!isBad) setTimeout(close, 6_000);
 }
 
-/** Asks first. @param {string} question @param {string} verb @returns {Promise<boolean>} */
-export function confirmed(question, verb) {
+/** What a button does if a dialog is answered with `verb`. @param {string} question @param {string} verb @param {() => any} action */
+export const confirmed = (question, verb, action) => async () => (await asked(question, verb)) && action();
+
+/** @param {string} question @param {string} verb @returns {Promise<boolean>} */
+function asked(question, verb) {
 	const dialog = document.createElement("dialog");
 	dialog.ariaLabel = question;
 	return new Promise((resolve) => {
