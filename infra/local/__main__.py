@@ -144,7 +144,9 @@ def check_console(python: pathlib.Path) -> None:
         raise Failure("Another `make test-console` runs in this directory.")
     engine.start(outlives_us=False)
     try:
-        console_check.run(Stack(engine, "agent-relay-console", {}), python.absolute(), chromium)
+        issuer = f"http://127.0.0.1:{reserved_port()}"
+        stack = Stack(engine, "agent-relay-console", console_check.parameters(issuer))
+        console_check.run(stack, python.absolute(), chromium, issuer)
         logs.check("agent-relay-console")
     finally:
         with step("Stopping the stack"):

@@ -10,7 +10,10 @@ from report import Failure, step
 from stack import ROOT, Stack
 
 CHECK = ROOT / "tests" / "console" / "check.py"
-PICTURES = ROOT / ".local" / "console" / "pictures"
+SCREENSHOTS = ROOT / ".local" / "console" / "screenshots"
+# As tests/console/issuer.py names them.
+CLIENT = "console-of-the-tests"
+AUDIENCE = "agent-relay-console"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
@@ -28,12 +31,24 @@ def browser() -> str:
     return found
 
 
-def run(stack: Stack, python: pathlib.Path, chromium: str) -> None:
+def parameters(issuer: str) -> dict[str, str]:
+    """Of a stack at whose console one can sign in at this issuer."""
+    return {
+        "OAuthIssuers": f"test={issuer}",
+        "OAuthAudiences": AUDIENCE,
+        "ConsoleOAuthClientId": CLIENT,
+        "ConsoleOAuthAuthorizeUrl": f"{issuer}/authorize?scope=openid%20execute:*%20view:*&audience={AUDIENCE}",
+        "ConsoleOAuthTokenUrl": f"{issuer}/token",
+    }
+
+
+def run(stack: Stack, python: pathlib.Path, chromium: str, issuer: str) -> None:
     environment = stack.deploy()
     outputs = json.loads(environment["RELAY_TEST_OUTPUTS"])
     stack.run_relayctl("agents", "put", "linked", "--machine", outputs["ApprovalMachineArn"], "--answer-links")
     environment["RELAY_VIEWER_KEY"] = stack.create_key("local", "--permission", "view:*")
+    environment["RELAY_TEST_ISSUER"] = issuer
     environment["CHROMIUM"] = chromium
     with step("Visiting the console"):
-        if keeper.run([python, CHECK, PICTURES], env=os.environ | environment, cwd=ROOT):
-            raise Failure(f"The console does not do what it should. Pictures are in {PICTURES.relative_to(ROOT)}.")
+        if keeper.run([python, CHECK, SCREENSHOTS], env=os.environ | environment, cwd=ROOT):
+            raise Failure(f"The console does not do what it should. Screenshots are in {SCREENSHOTS.relative_to(ROOT)}.")

@@ -3,13 +3,15 @@
     check.py FOLDER
 
 It needs RELAY_URL, and the keys RELAY_API_KEY, RELAY_ADMIN_KEY and RELAY_VIEWER_KEY; the agent `linked` asks, and allows
-answer links. Screenshots are put into FOLDER. With CONSOLE_BRIEFLY=1 it looks at what most visitors do, and no more.
+answer links; the console knows the issuer RELAY_TEST_ISSUER, which the check is itself. Screenshots of each view, light, dark
+and some on a phone, are put into FOLDER. With CONSOLE_BRIEFLY=1 it looks at what most visitors do, and no more.
 """
 
 import http.server
 import json
 import os
 import pathlib
+import shutil
 import sys
 import threading
 import time
@@ -19,12 +21,16 @@ import urllib.request
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from issuer import AUDIENCE, LEEWAY, Issuer
 from payloads import PAYLOADS
 
 URL = os.environ["RELAY_URL"]
 KEY, ADMIN, VIEWER = (os.environ[f"RELAY_{name}_KEY"] for name in ("API", "ADMIN", "VIEWER"))
+ISSUER = os.environ["RELAY_TEST_ISSUER"]
 FOLDER = pathlib.Path(sys.argv[1])
 BRIEFLY = bool(os.environ.get("CONSOLE_BRIEFLY"))
+SCHEMES = ["light"] if BRIEFLY else ["light", "dark"]
+DESK, PHONE = {"width": 1280, "height": 800}, {"width": 360, "height": 800}
 PATIENCE = 30_000
 RUNS = 120
 # Every background request of the browser's own would fail here.
@@ -89,8 +95,8 @@ def wait_for(run: str, *statuses: str) -> dict:
 class Visitor:
     """A tab of its own, and all that went wrong in it."""
 
-    def __init__(self, browser: Browser, key: str | None, **more):
-        self.context = browser.new_context(permissions=["clipboard-read", "clipboard-write"], **more)
+    def __init__(self, browser: Browser, key: str | None):
+        self.context = browser.new_context(permissions=["clipboard-read", "clipboard-write"], viewport=DESK)
         self.page: Page = self.context.new_page()
         self.page.set_default_timeout(PATIENCE)
         self.errors: list[str] = []
@@ -104,13 +110,24 @@ class Visitor:
 
     def sign_in(self, key: str):
         self.page.get_by_label("API key").fill(key)
-        self.page.get_by_role("button", name="Sign in").click()
+        self.page.get_by_role("button", name="Sign in", exact=True).click()
 
     def go(self, view: str):
         self.page.goto(f"{URL}/console#/{view}")
 
-    def look(self, name: str):
+    def look(self, name: str, on_phone: bool = False):
         """Keeps what is to be seen, and holds it against the rules of accessibility."""
+        for scheme in SCHEMES:
+            self.page.emulate_media(color_scheme=scheme)
+            self._keep(f"{name}-{scheme}")
+        self.page.emulate_media(color_scheme="light")
+        if on_phone:
+            self.page.set_viewport_size(PHONE)
+            self._keep(f"{name}-phone")
+            assert self.page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{name} scrolls sideways"
+            self.page.set_viewport_size(DESK)
+
+    def _keep(self, name: str):
         self.page.wait_for_timeout(300)
         self.page.screenshot(path=FOLDER / f"{name}.png", full_page=True)
         found = Axe().run(self.page).response["violations"]
@@ -126,6 +143,7 @@ def signing_in(browser: Browser):
     visitor = Visitor(browser, None)
     page = visitor.page
     page.goto(f"{URL}/console")
+    expect(page.get_by_role("button", name="Sign in with")).to_be_visible()
     visitor.look("sign-in")
     visitor.sign_in("relay_nobodys")
     expect(page.get_by_role("alert")).to_contain_text("key")
@@ -145,6 +163,84 @@ def signing_in(browser: Browser):
     expect(page.get_by_role("alert")).to_be_visible()
     expect(page.get_by_label("API key")).to_be_visible()
     visitor.leave()
+
+
+def signing_in_at_an_issuer(browser: Browser):
+    issuer = Issuer(ISSUER)
+    visitor = Visitor(browser, None)
+    page = visitor.page
+    sent: list[dict[str, str]] = []
+    page.on("request", lambda request: sent.append(request.headers) if "/v1/" in request.url else None)
+    begin = page.get_by_role("button", name=f"Sign in with {ISSUER.split('//')[1]}")
+    reason = page.get_by_role("alert")
+    here = f"{URL}/console"
+
+    def comes_in(view: str):
+        """What was wanted is seen, and the address has nothing of the issuer's left."""
+        expect(page.locator(".who")).to_contain_text("test|ana")
+        assert page.url == f"{here}#/{view}", page.url
+        assert page.evaluate("Object.keys(sessionStorage)") == ["agent-relay.key"]
+
+    def stays_out(why: str, view: str):
+        expect(reason).to_contain_text(why)
+        expect(begin).to_be_visible()
+        assert page.url == f"{here}#/{view}", page.url
+        assert page.evaluate("sessionStorage.length + localStorage.length + document.cookie.length") == 0
+
+    visitor.go("agents/echo")
+    begin.click()
+    comes_in("agents/echo")
+    asked = issuer.asked[0]
+    assert asked["scope"] == "openid execute:* view:*" and asked["audience"] == AUDIENCE, asked
+    assert asked["redirect_uri"] == here, asked
+    page.reload()
+    comes_in("agents/echo")
+    # The token may what its scope says, and is in no command.
+    page.get_by_label("Message").fill("By a token")
+    page.get_by_label("wait_seconds").fill("0")
+    page.get_by_role("button", name="Start").click()
+    expect(page.get_by_role("region", name="Result")).to_contain_text("By a token")
+    page.get_by_role("button", name="Copy as curl").click()
+    expect(page.get_by_role("status").filter(has_text="Copied")).to_be_visible()
+    command = page.evaluate("navigator.clipboard.readText()")
+    token = page.evaluate("sessionStorage.getItem('agent-relay.key')")
+    assert "Bearer $AGENT_RELAY_KEY" in command and token not in command, command
+    assert sent and all(it.get("authorization") == f"Bearer {token}" and "x-api-key" not in it for it in sent), sent
+    page.get_by_role("button", name="Sign out").click()
+    expect(begin).to_be_visible()
+
+    visitor.go("agents")
+    issuer.refusal = {"error": "access_denied", "error_description": "Ana has said <b>no</b>"}
+    begin.click()
+    stays_out("Ana has said <b>no</b>", "agents")
+    issuer.refusal, issuer.state = {}, "of somebody else"
+    begin.click()
+    stays_out("not begun in this tab", "agents")
+    issuer.state, issuer.forgets = None, True
+    begin.click()
+    stays_out("The code is not known", "agents")
+    issuer.forgets = False
+    # Nobody is signed in, or out, by a link.
+    page.goto(f"{here}?code=another&state=another#/agents")
+    stays_out("not begun in this tab", "agents")
+    visitor.sign_in(KEY)
+    expect(page.get_by_role("link", name="echo")).to_be_visible()
+    page.goto(f"{here}?error=access_denied&error_description=Call+us&state=another#/agents")
+    expect(page.get_by_role("link", name="echo")).to_be_visible()
+    assert page.url == f"{here}#/agents" and not page.get_by_text("Call us").count(), page.url
+    page.get_by_role("button", name="Sign out").click()
+
+    # One that ends leads back to where it began, with the reason.
+    visitor.go("runs?status=completed")
+    issuer.lifetime = 15 - LEEWAY
+    begin.click()
+    comes_in("runs?status=completed")
+    stays_out("has expired", "runs?status=completed")
+    issuer.lifetime = 600
+    begin.click()
+    comes_in("runs?status=completed")
+    visitor.leave()
+    issuer.shutdown()
 
 
 def a_newcomers_walk(browser: Browser):
@@ -200,6 +296,7 @@ def starting_and_stopping(browser: Browser):
     page.get_by_role("button", name="Start").click()
     expect(page.get_by_role("heading", level=1)).to_contain_text("completed")
     expect(page.get_by_role("region", name="Result")).to_contain_text("From a browser")
+    visitor.look("run-completed", on_phone=True)
     page.get_by_role("button", name="Copy as curl").click()
     assert "rerun" in page.evaluate("navigator.clipboard.readText()")
     before = page.url
@@ -214,6 +311,14 @@ def starting_and_stopping(browser: Browser):
     page.get_by_role("button", name="Cancel").click()
     page.get_by_role("dialog").get_by_role("button", name="Cancel the run").click()
     expect(page.get_by_role("heading", level=1)).to_contain_text("cancelled")
+    visitor.look("run-cancelled")
+
+    asking = start("approval", "May it go on?")
+    wait_for(asking, "input_required")
+    visitor.go(f"runs/{asking}")
+    expect(page.get_by_role("region", name="Questions")).to_contain_text("May it go on?")
+    visitor.look("run-asking")
+    call("POST", f"/v1/executions/{asking}/cancel")
     visitor.leave()
 
 
@@ -315,7 +420,7 @@ def many_runs(browser: Browser):
     listed = time.monotonic() - started
     paint = page.evaluate("performance.getEntriesByName('first-contentful-paint')[0]?.startTime")
     print(f"    first paint after {paint:.0f} ms, 100 runs after {1000 * listed:.0f} ms", flush=True)
-    visitor.look("runs")
+    visitor.look("runs", on_phone=True)
     page.get_by_role("link", name="Older").click()
     page.wait_for_url("**cursor=**")
     expect(rows.first).to_be_visible()
@@ -325,12 +430,6 @@ def many_runs(browser: Browser):
     page.wait_for_url("**status=failed**")
     expect(rows.first).to_contain_text("failed")
     visitor.leave()
-    for scheme, width in (("dark", 1280), ("light", 360)):
-        visitor = Visitor(browser, KEY, color_scheme=scheme, viewport={"width": width, "height": 800})
-        expect(visitor.page.get_by_role("table", name="Runs").locator("tbody tr")).to_have_count(100)
-        assert visitor.page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "it scrolls sideways"
-        visitor.look(f"runs-{scheme}-{width}")
-        visitor.leave()
 
 
 def hostile_texts(browser: Browser):
@@ -375,12 +474,13 @@ def hostile_texts(browser: Browser):
 
 
 BRIEF = [signing_in, a_newcomers_walk, answering_by_a_link]
-ALL = [signing_in, a_newcomers_walk, starting_and_stopping, subscriptions_and_batches, rights, answering_by_a_link,
+ALL = [signing_in, signing_in_at_an_issuer, a_newcomers_walk, starting_and_stopping, subscriptions_and_batches, rights, answering_by_a_link,
        many_runs, hostile_texts]  # fmt: skip
 
 
 def main() -> None:
-    FOLDER.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(FOLDER, ignore_errors=True)
+    FOLDER.mkdir(parents=True)
     expect.set_options(timeout=PATIENCE)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=os.environ["CHROMIUM"], args=FLAGS)
