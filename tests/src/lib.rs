@@ -131,6 +131,16 @@ impl Stack {
         name
     }
 
+    /// Creates a state machine, with the role of an example. Returns its ARN.
+    pub async fn create_machine(&self, definition: impl Into<String>) -> String {
+        let example = self.step_functions.describe_state_machine();
+        let example = example.state_machine_arn(self.output("ApprovalMachineArn")).send().await;
+        let create = self.step_functions.create_state_machine();
+        let create = create.name(format!("machine-{}", Ulid::generate())).definition(definition);
+        let created = create.role_arn(example.unwrap().role_arn).send().await;
+        created.unwrap().state_machine_arn
+    }
+
     /// Stores a row as it is.
     pub async fn put(&self, table_output: &str, row: Value) {
         let item: HashMap<String, AttributeValue> = relay::store::item::to_item(&row).unwrap();

@@ -461,23 +461,7 @@ async fn two_questions(stack: &Stack) -> String {
             "End": true,
         }},
     });
-    let name = format!("two-questions-{}", Ulid::generate());
-    let machine = stack
-        .step_functions
-        .describe_state_machine()
-        .state_machine_arn(stack.output("ApprovalMachineArn"))
-        .send()
-        .await
-        .unwrap();
-    let created = stack
-        .step_functions
-        .create_state_machine()
-        .name(name)
-        .definition(definition.to_string())
-        .role_arn(machine.role_arn)
-        .send()
-        .await
-        .unwrap();
-    let machine = json!({"state_machine_arn": created.state_machine_arn});
+    let machine = stack.create_machine(definition.to_string()).await;
+    let machine = json!({"state_machine_arn": machine});
     stack.agent("ApprovalMachineArn", machine).await
 }

@@ -73,15 +73,12 @@ async fn digits_levels_and_half_a_character_reach_results_and_callbacks() {
 }
 
 /// What a run of this machine gives that ends with this output.
-async fn of_a_machine(user: &User, role: &str, output: &Value) -> Value {
+async fn of_a_machine(user: &User, output: &Value) -> Value {
     let stack = &user.stack;
-    let name = format!("answers-{}", ulid::Ulid::generate());
     let definition = json!({
         "StartAt": "Answer", "States": {"Answer": {"Type": "Pass", "Result": output, "End": true}},
     });
-    let create = stack.step_functions.create_state_machine().name(&name).role_arn(role);
-    let created = create.definition(definition.to_string()).send().await.unwrap();
-    let row = json!({"state_machine_arn": created.state_machine_arn});
+    let row = json!({"state_machine_arn": stack.create_machine(definition.to_string()).await});
     let agent = stack.agent("EchoMachineArn", row).await;
     let run = user.start(&json!({"agent_name": agent, "input_message": "x"})).await;
     user.wait_for(&run, "completed").await;
@@ -93,10 +90,6 @@ async fn of_a_machine(user: &User, role: &str, output: &Value) -> Value {
 async fn a_machine_may_answer_in_the_words_of_its_model() {
     let stack = Stack::connect().await;
     let user = stack.user(EVERYTHING).await;
-    let example = stack.output("ApprovalMachineArn");
-    let example = stack.step_functions.describe_state_machine().state_machine_arn(example);
-    let role = example.send().await.unwrap().role_arn;
-
     for (output, expected) in [
         (
             json!({"messages": [
@@ -119,7 +112,7 @@ async fn a_machine_may_answer_in_the_words_of_its_model() {
             json!([{"statusCode": 500, "error": "Task timed out", "status": "error"}, [], null]),
         ),
     ] {
-        assert_eq!(of_a_machine(&user, &role, &output).await, expected);
+        assert_eq!(of_a_machine(&user, &output).await, expected);
     }
 }
 

@@ -405,6 +405,42 @@ async fn owe(stack: &Stack, batch: &str) {
         .unwrap();
 }
 
+#[tokio::test]
+async fn a_page_of_large_results_is_as_long_as_an_answer_may_be() {
+    const COUNT: usize = 20;
+
+    let stack = Stack::connect().await;
+    let user = stack.user(EVERYTHING).await;
+    // Nearly the largest, and much of it takes twice as much in the answer of a function.
+    let output = vec![json!({"a": "b"}); 25_000];
+    let definition = json!({
+        "StartAt": "Answer", "States": {"Answer": {"Type": "Pass", "Result": output, "End": true}},
+    });
+    let machine = stack.create_machine(definition.to_string()).await;
+    let agent = stack.agent("EchoMachineArn", json!({"state_machine_arn": machine})).await;
+    let body = json!({"agent_name": agent, "items": items(COUNT)});
+    let batch = post(&user, &[], &body).await.text("batch_id");
+    completed(&user, &batch).await;
+
+    let (mut pages, mut places, mut query) = (0, Vec::new(), String::new());
+    loop {
+        let page = user.get(&format!("/v1/batches/{batch}/results{query}")).await;
+        let bytes = json!(page.body.to_string()).to_string().len();
+        assert!(bytes < 6_000_000, "{bytes}");
+        for item in page.body["results"].as_array().unwrap() {
+            assert_eq!(item["result"].as_array().unwrap().len(), output.len());
+            places.push(item["index"].as_u64().unwrap());
+        }
+        pages += 1;
+        match page.body["next_cursor"].as_str() {
+            Some(cursor) => query = format!("?cursor={cursor}"),
+            None => break,
+        }
+    }
+    assert_eq!(places, (0..COUNT as u64).collect::<Vec<_>>());
+    assert_eq!(pages, 2);
+}
+
 /// Twenty at once, of a hundred each. Their requests are made a few at a time, as many as a gateway serves here.
 #[cfg(feature = "all")]
 #[tokio::test]

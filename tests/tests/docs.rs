@@ -49,19 +49,13 @@ async fn the_python_of_the_page_lets_a_callback_in_and_nothing_else() {
 async fn the_machines_of_the_page_report_and_ask() {
     let stack = Stack::connect().await;
     let user = stack.user(&["execute:*", "view:*"]).await;
-    let example = stack.output("ApprovalMachineArn");
-    let example = stack.step_functions.describe_state_machine().state_machine_arn(example);
-    let role = example.send().await.unwrap().role_arn;
     let mut runs = Vec::new();
     for machine in Page::read("docs/agents.md").code("json") {
         if !machine.contains("StartAt") {
             continue;
         }
-        let name = format!("page-{}", ulid::Ulid::generate());
         let definition = machine.replace("${EventBusName}", stack.output("EventBusName"));
-        let create = stack.step_functions.create_state_machine().name(&name).role_arn(&role);
-        let created = create.definition(definition).send().await.unwrap();
-        let row = json!({"state_machine_arn": created.state_machine_arn});
+        let row = json!({"state_machine_arn": stack.create_machine(definition).await});
         let agent = stack.agent("EchoMachineArn", row).await;
         runs.push(user.start(&json!({"agent_name": agent, "input_message": "x"})).await);
     }

@@ -15,9 +15,6 @@ async fn post(user: &User, id: &str, what: &str) -> Answer {
 
 /// A machine that fails until it is redriven, when its first state is not run again.
 async fn failing_at_first(stack: &Stack) -> String {
-    let example = stack.output("ApprovalMachineArn");
-    let example = stack.step_functions.describe_state_machine().state_machine_arn(example);
-    let role = example.send().await.unwrap().role_arn;
     let definition = json!({
         "QueryLanguage": "JSONata",
         "StartAt": "Prepare",
@@ -30,9 +27,7 @@ async fn failing_at_first(stack: &Stack) -> String {
             },
         },
     });
-    let name = format!("failing-{}", ulid::Ulid::generate());
-    let create = stack.step_functions.create_state_machine().name(name).role_arn(role);
-    create.definition(definition.to_string()).send().await.unwrap().state_machine_arn
+    stack.create_machine(definition.to_string()).await
 }
 
 /// A run that fails until it is redriven, of an agent with these limits.

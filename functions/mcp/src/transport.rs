@@ -15,7 +15,10 @@ use relay::{
         json::{Json, Node, document, surrogate},
         loops::Home,
     },
-    http::{gateway, problem},
+    http::{
+        gateway, problem,
+        reply::{MAX_BODY, size_within},
+    },
 };
 use rmcp::{
     ServerHandler,
@@ -37,10 +40,6 @@ const MAX_BYTES: usize = relay::domain::json::MAX_BYTES + 16 * 1024;
 /// The largest batch; the revision that knows batches sets no limit. Its messages share the bytes of
 /// one body.
 const MAX_BATCH: usize = 20;
-
-/// What the answers of a batch may be together, as text within the function's answer, which may have
-/// 6 MB.
-const MAX_ANSWERS: usize = 5 * 1024 * 1024;
 
 const VERSION_HEADER: &str = "mcp-protocol-version";
 const BOTH_TYPES: &str = "application/json, text/event-stream";
@@ -182,18 +181,18 @@ impl<H: ServerHandler + Clone> Transport<H> {
         let mut answers: BTreeMap<_, _> = join_all(starts).await.into_iter().collect();
         let mut bytes = 0;
         for (at, answer) in &mut answers {
-            bytes += within(answer);
-            if bytes > MAX_ANSWERS {
+            bytes += size_within(answer);
+            if bytes > MAX_BODY {
                 *answer = left_out(&messages, *at);
             }
         }
         for (at, message) in others {
             let mut answer = String::new();
-            if bytes <= MAX_ANSWERS {
+            if bytes <= MAX_BODY {
                 answer = self.one(parts.clone(), message).await.into_body();
-                bytes += within(&answer);
+                bytes += size_within(&answer);
             }
-            if bytes > MAX_ANSWERS {
+            if bytes > MAX_BODY {
                 answer = left_out(&messages, at);
             }
             answers.insert(at, answer);
@@ -290,12 +289,6 @@ fn is_start(message: &Json) -> bool {
     let params = members.get("params").map(Node::members);
     let tool = params.and_then(|params| params.get("name").and_then(Node::text));
     tool.as_deref() == Some("start_agent")
-}
-
-/// How many bytes a text takes within JSON.
-fn within(text: &str) -> usize {
-    let escaped = text.bytes().filter(|byte| matches!(byte, b'"' | b'\\' | b'\n' | b'\t' | b'\r'));
-    text.len() + escaped.count()
 }
 
 /// The answer to a message of a batch whose answers are too large; a notification has none.

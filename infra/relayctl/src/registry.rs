@@ -439,6 +439,14 @@ mod tests {
             (format!(r#"{{"Item": {typed}}}"#), 1),
             (format!("{{\"Item\": {line}}}\n{{\"Item\": {line}}}\n"), 2),
             (format!(r#"[{{"PutRequest": {{"Item": {typed}}}}}]"#), 1),
+            (format!(r#"{{"registry": [{{"PutRequest": {{"Item": {typed}}}}}]}}"#), 1),
+            (format!(r#"{{"Responses": {{"registry": [{typed}]}}, "UnprocessedKeys": {{}}}}"#), 1),
+            (
+                format!(
+                    r#"{{"Records": [{{"dynamodb": {{"Keys": {{}}, "NewImage": {typed}}}}}]}}"#
+                ),
+                1,
+            ),
             (format!(r#"{{"Metadata": {{}}, "Keys": {{}}, "NewImage": {typed}}}"#), 1),
             (format!("\u{feff}{typed}"), 1),
             (r#"{"Items": [], "Count": 0}"#.to_owned(), 0),

@@ -7,14 +7,15 @@ use std::{
 };
 
 use anyhow::{Context as _, anyhow, bail};
-use relay::domain::json::{Json, Node, surrogate};
+use relay::domain::json::{Json, Members, Node, surrogate};
 use serde_json::{Deserializer, value::RawValue};
 
 use crate::registry::Found;
 
-/// What a file may have its rows in: each in an object by this name, as in an export to S3, or all
-/// in a list, as in the answer to a scan and in that of `agents list --json`.
-const WRAPPERS: [&str; 5] = ["Item", "Items", "NewImage", "PutRequest", "agents"];
+/// What a file may have its rows in: each in an object by this name, as in an export to S3 or in a stream, or
+/// all in a list, as in the answer to a scan and in that of `agents list --json`.
+const WRAPPERS: [&str; 8] =
+    ["Item", "Items", "NewImage", "PutRequest", "Records", "Responses", "agents", "dynamodb"];
 
 /// More than those have about each other.
 const MAX_WRAPPED: usize = 5;
@@ -183,6 +184,9 @@ impl<'a> File<'a> {
             if let Some(within) = within.filter(|it| it.is_list() || it.is_object()) {
                 return self.add(within, wrapped - 1);
             }
+            if is_by_tables(&members) {
+                return members.iter().for_each(|(_, rows)| self.add(rows, wrapped - 1));
+            }
         }
         let start = self.place(node);
         let row = self.row(node, start);
@@ -204,6 +208,16 @@ impl<'a> File<'a> {
     fn place(&self, node: Node<'_>) -> usize {
         (node.as_str().as_ptr() as usize).saturating_sub(self.text.as_ptr() as usize)
     }
+}
+
+/// Whether an object has lists of objects alone, as a batch that is written or read has one for each table.
+fn is_by_tables(members: &Members<'_>) -> bool {
+    let is_table = |list: Node<'_>| {
+        let items = list.items();
+        !items.is_empty() && items.iter().all(|item| item.is_object())
+    };
+    members.names().next().is_some()
+        && members.iter().all(|(_, list)| list.is_list() && is_table(list))
 }
 
 /// The lines of a file, by where they start.

@@ -165,16 +165,26 @@ pub fn idempotency_key(headers: &HeaderMap) -> Result<Option<IdempotencyKey>, Er
     for value in headers.get_all("idempotency-key") {
         // What is no ASCII is refused by the same rule as a key that is too long.
         let text = String::from_utf8_lossy(value.as_bytes());
-        let text = key_of(text.trim()).into_owned();
-        if key.as_ref().is_some_and(|first| *first != text) {
-            return Err(Error::invalid(
-                IdempotencyKey::FIELD,
-                "is sent more than once with different values",
-            ));
+        for line in lines_of(text.trim()) {
+            let text = key_of(line).into_owned();
+            if key.as_ref().is_some_and(|first| *first != text) {
+                return Err(Error::invalid(
+                    IdempotencyKey::FIELD,
+                    "is sent more than once with different values",
+                ));
+            }
+            key = Some(text);
         }
-        key = Some(text);
     }
     key.map(|text| IdempotencyKey::parse(&text)).transpose()
+}
+
+/// The lines of a header that stand in one, as a proxy may have put them together (RFC 9110 §5.3). A comma is
+/// part of a key that has no quotes.
+fn lines_of(text: &str) -> Vec<&str> {
+    let lines: Vec<_> = split(text, ',').map(str::trim).collect();
+    let is_quoted = |line: &&str| matches!(key_of(line), Cow::Owned(_));
+    if lines.iter().all(is_quoted) { lines } else { vec![text] }
 }
 
 /// The key that a header says: as the draft has it, a string in quotes, with parameters behind it that
@@ -450,6 +460,7 @@ mod tests {
             &["\"K\" ;a"],
             &["\"K\";"],
             &["\"K\";a=1", "K", "\"K\";a=2"],
+            &["\"K\", \"K\";a=1"],
         ] {
             assert_eq!(item(same).unwrap(), plain, "{same:?}");
         }
@@ -464,14 +475,20 @@ mod tests {
             &["\"K\\\""],
             &["\"K;a\""],
             &["\" K\""],
+            &["K, K"],
+            &["\"K\", L"],
         ] {
             assert_ne!(item(other).unwrap(), plain, "{other:?}");
         }
         assert_eq!(item(&["\"a\\\"b\""]).unwrap(), item(&["a\"b"]).unwrap());
         assert_eq!(item(&["\"a\\\\b\";c"]).unwrap(), item(&["a\\b"]).unwrap());
-        for refused in
-            [&["K", "L"][..], &["order-4711", "0f6c-random"], &["K", "K", "L"], &["K", ""]]
-        {
+        for refused in [
+            &["K", "L"][..],
+            &["order-4711", "0f6c-random"],
+            &["K", "K", "L"],
+            &["K", ""],
+            &["\"K\",\"L\""],
+        ] {
             let said = item(refused).unwrap_err().to_string();
             assert!(
                 said.ends_with("is sent more than once with different values"),

@@ -6,6 +6,17 @@ use lambda_http::{
 };
 use serde::Serialize;
 
+/// What a body may have, in bytes as [`size_within`] counts them: the answer of a function, which has it as a
+/// text, may have 6 MB (<https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html>).
+pub const MAX_BODY: usize = 5 * 1024 * 1024;
+
+/// How many bytes a text takes within JSON.
+#[must_use]
+pub fn size_within(text: &str) -> usize {
+    let escaped = text.bytes().filter(|byte| matches!(byte, b'"' | b'\\' | b'\n' | b'\t' | b'\r'));
+    text.len() + escaped.count()
+}
+
 /// A JSON answer.
 #[must_use]
 pub fn reply(status: u16, body: &impl Serialize) -> Response<String> {

@@ -1,5 +1,7 @@
 //! Reading batches.
 
+use std::pin::pin;
+
 use futures_util::{StreamExt, stream};
 use serde::{Deserialize, Serialize};
 
@@ -11,6 +13,7 @@ use crate::{
         error::Error,
         execution::Execution,
         id::ExecutionId,
+        json::Json,
         time::Timestamp,
     },
     http::{
@@ -20,12 +23,13 @@ use crate::{
             results::Results,
         },
         body::ListRequest,
+        reply::{MAX_BODY, size_within},
     },
     service::paging::{decode_cursor, encode_cursor},
     store::{batch::Consistency, executions::Executions},
 };
 
-/// As many results as one answer has: with 256 KB each they are within what Lambda answers with, 6 MB.
+/// As many results as one answer has, or fewer where they are large.
 pub const MAX_RESULTS: usize = 20;
 
 /// How many results are read at the same time.
@@ -83,25 +87,31 @@ pub(super) async fn results(
     let start = cursor.map(decode_cursor::<AfterIndex>).transpose()?.map_or(0, |it| it.index);
     let batch = permitted(executions, caller, Action::View, id).await?;
     let items = batch.items.unwrap_or_default();
-    let end = items.len().min(start.saturating_add(limit));
-    let is_last = end == items.len();
+    let count = items.len();
     let page = items.into_iter().enumerate().skip(start).take(limit);
-    let results: Vec<Result<ItemResults, Error>> = stream::iter(page)
-        .map(async |(index, item): (usize, BatchItem)| {
-            let results = match item {
-                BatchItem::Error(refusal) => refused(refusal),
-                BatchItem::ExecutionId(id) => outcome(executions, &id).await?,
-            };
-            Ok(ItemResults { index, results })
-        })
-        .buffered(AT_ONCE)
-        .collect()
-        .await;
-    let next = (!is_last).then_some(AfterIndex { index: end });
-    Ok(BatchResults {
-        results: results.into_iter().collect::<Result<_, Error>>()?,
-        next_cursor: next.as_ref().map(encode_cursor).transpose()?,
-    })
+    let mut read = pin!(
+        stream::iter(page)
+            .map(async |(index, item): (usize, BatchItem)| {
+                let results = match item {
+                    BatchItem::Error(refusal) => refused(refusal),
+                    BatchItem::ExecutionId(id) => outcome(executions, &id).await?,
+                };
+                Ok(ItemResults { index, results })
+            })
+            .buffered(AT_ONCE)
+    );
+    let (mut results, mut bytes) = (Vec::new(), 0);
+    while let Some(item) = read.next().await {
+        let item: ItemResults = item?;
+        bytes += size_within(Json::of(&item).as_str());
+        if bytes > MAX_BODY && !results.is_empty() {
+            break;
+        }
+        results.push(item);
+    }
+    let index = start + results.len();
+    let next = (!results.is_empty() && index < count).then_some(AfterIndex { index });
+    Ok(BatchResults { results, next_cursor: next.as_ref().map(encode_cursor).transpose()? })
 }
 
 async fn outcome(executions: &Executions, id: &ExecutionId) -> Result<ItemOutcome, Error> {

@@ -59,6 +59,31 @@ async fn what_follows_a_write_whose_reply_is_lost_happens_at_once() {
     .await;
 }
 
+#[tokio::test]
+async fn a_run_whose_key_may_not_be_used_is_stopped_without_a_reason() {
+    alone(async |stack| {
+        let user = stack.user(&["execute:*", "view:*", "cancel:*"]).await;
+        let body = json!({
+            "agent_name": "echo", "input_message": "x", "parameters": {"wait_seconds": 3600},
+        });
+        let id = user.start(&body).await;
+        user.wait_for(&id, "running").await;
+        let denied = json!({
+            "service": "stepfunctions", "operation": "StopExecution",
+            "headers": {"user-agent": "app/launch"},
+            "body": format!("ends_with(executionArn, '{id}') && (error || cause)"),
+            "error": {"code": "KmsAccessDeniedException", "status": 400},
+        });
+        let denied = Proxy::connect().add(&[denied]).await[0];
+
+        let path = format!("/v1/executions/{id}/cancel");
+        assert_eq!(user.send(Method::POST, &path, &[], "").await.status, 202);
+        user.wait_for(&id, "cancelled").await;
+        assert_eq!(Proxy::connect().fired().await[&denied], 1);
+    })
+    .await;
+}
+
 fn find(function: &str, name: &str) -> Call {
     let runs = RUNS.iter().map(|(call, _)| *call);
     let mut all = runs.chain(REQUESTS.iter().map(|(call, _)| *call));

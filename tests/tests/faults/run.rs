@@ -520,9 +520,7 @@ async fn asking_machine(stack: &Stack) -> &'static str {
         asks.insert("Next".to_owned(), "Work".into());
         let work = json!({"Type": "Wait", "Seconds": SECONDS, "End": true});
         states.insert("Work".to_owned(), work);
-        let create = client.create_state_machine().name(format!("asking-{}", std::process::id()));
-        let create = create.definition(definition.to_string()).role_arn(theirs.role_arn);
-        create.send().await.unwrap().state_machine_arn
+        stack.create_machine(definition.to_string()).await
     });
     made.await
 }
@@ -532,17 +530,12 @@ async fn failing_machine(stack: &Stack) -> &'static str {
     static MACHINE: OnceCell<String> = OnceCell::const_new();
 
     let made = MACHINE.get_or_init(async || {
-        let (client, arn) = (&stack.step_functions, stack.output("ApprovalMachineArn"));
-        let describe = client.describe_state_machine().state_machine_arn(arn);
-        let role = describe.send().await.unwrap().role_arn;
         let is_redriven = "$states.context.Execution.RedriveCount >= 1";
         let output = format!("{{% {is_redriven} ? {{'result': 'x'}} : $error('not yet') %}}");
         let answer = json!({"Type": "Pass", "Output": output, "End": true});
         let definition =
             json!({"QueryLanguage": "JSONata", "StartAt": "Answer", "States": {"Answer": answer}});
-        let create = client.create_state_machine().name(format!("failing-{}", std::process::id()));
-        let create = create.definition(definition.to_string()).role_arn(role);
-        create.send().await.unwrap().state_machine_arn
+        stack.create_machine(definition.to_string()).await
     });
     made.await
 }
