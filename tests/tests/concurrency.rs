@@ -74,7 +74,7 @@ async fn within_limits(count: usize) {
         let fields = json!({"parameters": {"wait_seconds": 1}});
         (number % 3, start(user, &agent, &fields).await)
     });
-    let started: Vec<_> = stream::iter(started).buffer_unordered(8).collect().await;
+    let started: Vec<_> = stream::iter(started).buffer_unordered(4).collect().await;
     for (user, id) in &started {
         users[*user].wait_for(id, "completed").await;
     }

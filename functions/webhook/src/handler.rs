@@ -16,6 +16,7 @@ use relay::{
         telemetry::{self, Invocation, RunMetric},
     },
     domain::{
+        answer_link::AnswerLink,
         attempt::Attempt,
         callback::Callback,
         delivery::Delivery,
@@ -226,7 +227,8 @@ impl DeliveryWorker {
             duration_ms,
             status: answer.ok().map(|answer| answer.status),
             may_have_arrived: judgement.may_have_arrived,
-            detail: judgement.detail,
+            // Who may read of deliveries need not be allowed to answer.
+            detail: AnswerLink::blanked(&judgement.detail, &delivery.execution_id),
         };
         info!(
             http.status = attempt.status,

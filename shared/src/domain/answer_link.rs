@@ -1,5 +1,5 @@
-//! A link by which whoever has it reads one question of an agent and answers it: nothing else, and nothing once it is
-//! answered. Its token stands behind the `#` of the link, which browsers send to nobody.
+//! A link by which whoever has it reads one question of an agent and answers it: nothing else, and after its answer it
+//! shows that. Its token stands behind the `#` of the link, which browsers send to nobody.
 
 use std::{fmt, time::Duration};
 
@@ -78,6 +78,21 @@ impl AnswerLink {
         Ok(link)
     }
 
+    /// A text without the tokens of this run's links that are in it: a receiver may answer with what it got.
+    #[must_use]
+    pub fn blanked(text: &str, id: &ExecutionId) -> String {
+        let start = format!("{id}.");
+        let in_token = |it: char| it.is_ascii_alphanumeric() || matches!(it, '.' | '-' | '_');
+        let mut parts = text.split(&start);
+        let mut blanked = parts.next().unwrap_or_default().to_owned();
+        for part in parts {
+            let rest = part.trim_start_matches(in_token);
+            let token = if rest.len() == part.len() { "" } else { "…" };
+            blanked.extend([&start, token, rest]);
+        }
+        blanked
+    }
+
     fn parse(token: &str, master: &[u8]) -> Option<Self> {
         if token.len() > MAX_TOKEN {
             return None;
@@ -137,8 +152,11 @@ impl fmt::Debug for AnswererName {
 impl AnswererName {
     pub fn new(text: &str) -> Result<Self, Error> {
         let text = text.trim();
-        if text.is_empty() || text.chars().count() > MAX_NAME || text.chars().any(changes_lines) {
+        if text.chars().count() > MAX_NAME || text.chars().any(changes_lines) {
             return Err(Error::invalid("name", "must be 1 to 100 characters on one line"));
+        }
+        if !text.chars().any(is_seen) {
+            return Err(Error::invalid("name", "must have a letter or digit"));
         }
         Ok(Self(text.to_owned()))
     }
@@ -149,6 +167,12 @@ impl AnswererName {
         let actor = Actor { user_id: execution.user_id.clone(), key_id: KEY_ID.to_owned() };
         Answerer { actor, name: Some(self.0) }
     }
+}
+
+/// Whether a character is a letter or digit, and no filler, which shows nothing.
+fn is_seen(character: char) -> bool {
+    let is_filler = matches!(character, '\u{115f}' | '\u{1160}' | '\u{3164}' | '\u{ffa0}');
+    character.is_alphanumeric() && !is_filler
 }
 
 /// Whether a character ends a line or a terminal's text, or turns the direction of what follows it
@@ -223,9 +247,35 @@ mod tests {
     }
 
     #[test]
+    fn a_text_keeps_no_token() {
+        let url = link().url("https://a.example", b"master");
+        let blank = "https://a.example/answer#mcp-approval-1.…";
+        for (text, expected) in [
+            (format!("bad: {url}"), format!("bad: {blank}")),
+            (format!("\"{url}\" or {url}, no"), format!("\"{blank}\" or {blank}, no")),
+            (url[..url.len() - 5].to_owned(), blank.to_owned()),
+            ("no run mcp-approval-1.".to_owned(), "no run mcp-approval-1.".to_owned()),
+            ("mcp-approval-1 is unknown".to_owned(), "mcp-approval-1 is unknown".to_owned()),
+        ] {
+            assert_eq!(AnswerLink::blanked(&text, &link().execution_id), expected);
+        }
+    }
+
+    #[test]
     fn a_name_is_one_line_that_says_something() {
         assert_eq!(AnswererName::new(" Ana Grüße ").unwrap().0, "Ana Grüße");
-        for odd in ["", "  ", "a\nb", "\u{0}", "a\u{2028}b", "a\u{202e}b", &"x".repeat(101)] {
+        for odd in [
+            "",
+            "  ",
+            "a\nb",
+            "\u{0}",
+            "a\u{2028}b",
+            "a\u{202e}b",
+            "\u{200b}",
+            "\u{3164}",
+            "\u{2800}.",
+            &"x".repeat(101),
+        ] {
             assert!(AnswererName::new(odd).is_err(), "{odd:?}");
         }
     }
