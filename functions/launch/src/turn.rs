@@ -1,6 +1,6 @@
 //! Runs that take slots: each is claimed with them when its turn comes, and waits in a line until then.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use relay::{
     aws::queue::LaunchMessage,
@@ -8,16 +8,12 @@ use relay::{
         concurrency::limits,
         error::Error,
         execution::Execution,
-        id::{ExecutionId, UserId},
-        pool::{Limit, Pool, Turn, free, turn},
+        id::{AgentName, ExecutionId, UserId},
+        pool::{Limit, Pool, Standing, Turn, free, turn},
         status::Rank,
         time::Timestamp,
     },
-    store::{
-        batch::Consistency,
-        slots::{SlotClaim, Waiter},
-        write::Step,
-    },
+    store::{slots::SlotClaim, write::Step},
 };
 use tracing::info;
 
@@ -30,13 +26,60 @@ const TRIES: usize = 5;
 const WOKEN_AT_ONCE: u32 = 10;
 const SEEN: i32 = 100;
 
+/// How many rows of a line are read at once.
+const READ_AT_ONCE: usize = 10;
+
 /// What became of a run whose turn it may be.
 enum Tried {
     Launched,
     /// It stands in the line of this limit.
     Waits(Limit),
+    /// It has gone from its line to that of this limit, which comes earlier.
+    GoesUp(Limit),
+    /// It stands where it stood.
+    Stays,
     /// It is nobody's turn any more: it was claimed, or has ended.
     Gone,
+}
+
+/// Those of a line that the same limits hold up.
+#[derive(PartialEq, Eq, Hash)]
+struct Alike {
+    agent: AgentName,
+    user: UserId,
+    user_max_concurrent: Option<u32>,
+}
+
+impl Alike {
+    fn of(run: &Execution) -> Self {
+        Self {
+            agent: run.agent_name.clone(),
+            user: run.user_id.clone(),
+            user_max_concurrent: run.user_max_concurrent,
+        }
+    }
+}
+
+/// What is known along a line.
+#[derive(Default)]
+struct Walk {
+    launched: u32,
+    moved: u32,
+    gone_up: usize,
+    /// Those who go down to the line of this limit, or stay where they stand.
+    known: HashMap<Alike, Option<Limit>>,
+    /// The lines that are to be looked after further.
+    further: Vec<Pool>,
+    failed: Option<Error>,
+}
+
+impl Walk {
+    fn moved_to(&mut self, line: &Pool) {
+        self.moved += 1;
+        if !self.further.contains(line) {
+            self.further.push(line.clone());
+        }
+    }
 }
 
 impl Launcher {
@@ -48,9 +91,9 @@ impl Launcher {
     ) -> Result<(), Error> {
         let id = run.execution_id.clone();
         match self.attempt(run, None, trace).await? {
-            Tried::Launched | Tried::Gone => Ok(()),
+            Tried::Launched | Tried::Stays | Tried::Gone => Ok(()),
             // What it waits for may have become free before it stood there to be seen.
-            Tried::Waits(Limit { pool, most, .. }) => {
+            Tried::Waits(Limit { pool, most, .. }) | Tried::GoesUp(Limit { pool, most, .. }) => {
                 let taken = self.settle.executions.taken(&pool).await?;
                 if free(most, &taken).is_empty() {
                     return Ok(());
@@ -77,57 +120,75 @@ impl Launcher {
     /// Launches the first of a line, while there is room; gives the lines that are to be looked after further.
     async fn wake_line(&self, line: &Pool) -> Result<Vec<Pool>, Error> {
         let executions = &self.settle.executions;
-        let mut further = Vec::new();
-        let (mut launched, mut moved, mut failed) = (0, 0, None);
         let waiters = executions.first_in_line(line, SEEN).await?;
         let are_all = i32::try_from(waiters.len()).is_ok_and(|count| count < SEEN);
-        for Waiter { execution_id: id, .. } in waiters {
-            // The index may be behind.
-            let Some(run) = executions.find(&id, Consistency::Strong).await? else { continue };
-            if run.line.as_ref() != Some(line) {
-                continue;
-            }
-            if !run.takes_slots(Timestamp::now()) {
-                if run.position().rank == Rank::Queued
-                    && let Err(error) = self.end_unclaimed(&run).await
-                {
-                    failed = Some(error);
+        let mut walk = Walk::default();
+        'walk: for waiters in waiters.chunks(READ_AT_ONCE) {
+            let ids: Vec<_> = waiters.iter().map(|waiter| waiter.execution_id.clone()).collect();
+            let runs = executions.find_all_fresh(&ids).await?.into_iter();
+            let mut runs: HashMap<_, _> = runs.map(|run| (run.execution_id.clone(), run)).collect();
+            for id in ids {
+                // The index may be behind.
+                let Some(run) = runs.remove(&id).filter(|it| it.line.as_ref() == Some(line)) else {
+                    continue;
+                };
+                if !self.wake_one(run, line, &mut walk).await {
+                    break 'walk;
                 }
-                continue;
-            }
-            match self.attempt(run, Some(line), None).await {
-                Ok(Tried::Launched) => launched += 1,
-                Ok(Tried::Gone) => {}
-                // There is no room for any of them.
-                Ok(Tried::Waits(Limit { pool, .. })) if pool == *line => {
-                    return failed.map_or(Ok(further), Err);
-                }
-                Ok(Tried::Waits(Limit { pool, .. })) => {
-                    moved += 1;
-                    if !further.contains(&pool) {
-                        further.push(pool);
-                    }
-                }
-                // One that cannot be launched is in nobody's way.
-                Err(error) => failed = Some(error),
-            }
-            if launched == WOKEN_AT_ONCE {
-                break;
             }
         }
         // Where none of them went, the index is behind, and `sweep` looks again.
-        if launched == WOKEN_AT_ONCE || (!are_all && launched + moved > 0) {
-            further.push(line.clone());
+        if walk.launched == WOKEN_AT_ONCE || (!are_all && walk.launched + walk.moved > 0) {
+            walk.further.push(line.clone());
         }
-        failed.map_or(Ok(further), Err)
+        walk.failed.map_or(Ok(walk.further), Err)
     }
 
-    /// Claims a run with its slots and launches it, if there is room; else it waits. It is the first of
-    /// the line `of`, where it comes from one.
+    /// Has one of a line go on, if it can; false if none of those behind it can.
+    async fn wake_one(&self, run: Execution, line: &Pool, walk: &mut Walk) -> bool {
+        if !run.takes_slots(Timestamp::now()) {
+            if run.position().rank == Rank::Queued
+                && let Err(error) = self.end_unclaimed(&run).await
+            {
+                walk.failed = Some(error);
+            }
+            return true;
+        }
+        let alike = Alike::of(&run);
+        let tried = match walk.known.get(&alike) {
+            Some(Some(limit)) => self.stand_in_line(&run, limit).await,
+            Some(None) => return true,
+            None => {
+                let standing = Standing { line, gone_up: walk.gone_up };
+                self.attempt(run, Some(standing), None).await
+            }
+        };
+        match tried {
+            Ok(Tried::Launched) => walk.launched += 1,
+            Ok(Tried::Gone) => {}
+            Ok(Tried::Stays) => drop(walk.known.insert(alike, None)),
+            // There is no room for any of them.
+            Ok(Tried::Waits(limit)) if limit.pool == *line => return false,
+            Ok(Tried::Waits(limit)) => {
+                walk.moved_to(&limit.pool);
+                walk.known.insert(alike, Some(limit));
+            }
+            Ok(Tried::GoesUp(limit)) => {
+                walk.moved_to(&limit.pool);
+                walk.gone_up += 1;
+            }
+            // One that cannot be launched is in nobody's way.
+            Err(error) => walk.failed = Some(error),
+        }
+        walk.launched < WOKEN_AT_ONCE
+    }
+
+    /// Claims a run with its slots and launches it, if there is room; else it waits. It is the first that is left
+    /// of its line, where it comes from one.
     async fn attempt(
         &self,
         run: Execution,
-        of: Option<&Pool>,
+        from: Option<Standing<'_>>,
         trace: Option<String>,
     ) -> Result<Tried, Error> {
         let executions = &self.settle.executions;
@@ -136,13 +197,14 @@ impl Launcher {
         let limits = limits(&run, agent.as_ref());
         let mut last = limits.first();
         for _ in 0..TRIES {
-            let views = executions.views(&run, &limits, of).await?;
-            let slots = match turn(&limits, &views, id.spread().into()) {
+            let views = executions.views(&run, &limits, from.map(|it| it.line)).await?;
+            let slots = match turn(&limits, &views, from, id.spread().into()) {
                 Turn::Take(slots) => slots,
                 Turn::Wait(limit) => {
                     last = Some(limit);
                     break;
                 }
+                Turn::Stay => return Ok(Tried::Stays),
             };
             // Nothing limits it, and there is no line for it to leave.
             if slots.is_empty() && run.line.is_none() && run.facts().is_to_be_redriven() {
@@ -168,7 +230,15 @@ impl Launcher {
             }
         }
         match last {
-            Some(limit) => self.stand_in_line(&run, limit).await,
+            Some(limit) => {
+                let waits = self.stand_in_line(&run, limit).await?;
+                let is_own = |limit: &Limit| from.is_some_and(|it| *it.line == limit.pool);
+                let mut behind = limits.iter().skip_while(|it| *it != limit).skip(1);
+                Ok(match waits {
+                    Tried::Waits(limit) if behind.any(is_own) => Tried::GoesUp(limit),
+                    waits => waits,
+                })
+            }
             // It takes no slot any more, and is claimed by a later message.
             None => Err(Error::Busy("claim an execution")),
         }

@@ -89,29 +89,55 @@ pub struct View {
     pub is_behind: bool,
 }
 
+/// Where a run stands whose turn it may be.
+#[derive(Debug, Clone, Copy)]
+pub struct Standing<'a> {
+    /// The line in which it stands, and of which it is the first that is left.
+    pub line: &'a Pool,
+    /// How many of that line have gone to the line of an earlier limit since it was read.
+    pub gone_up: usize,
+}
+
 /// What a run may do.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Turn<'a> {
     /// Take these, if they are still free.
     Take(Vec<Slot>),
     Wait(&'a Limit),
+    /// Nothing, and it stands where it stood: those who have gone up will take what is free here.
+    Stay,
 }
 
 /// Whether a run may go on, by what was seen of the pool of each of its limits; `seed` says which of the free slots it
 /// takes, so that those who choose at once rarely meet.
+///
+/// Limits have an order, by which those who wait are moved to and fro as little as may be: down as often as it is
+/// so, which leaves a line to those who can go on; up only as many as there is room for where they come from.
 #[must_use]
-pub fn turn<'a>(limits: &'a [Limit], views: &[View], seed: u64) -> Turn<'a> {
+pub fn turn<'a>(
+    limits: &'a [Limit],
+    views: &[View],
+    from: Option<Standing<'_>>,
+    seed: u64,
+) -> Turn<'a> {
+    let own = from.and_then(|from| limits.iter().position(|limit| limit.pool == *from.line));
+    let own = own.and_then(|place| Some((place, limits.get(place)?, views.get(place)?)));
+    let own = own.map(|(place, limit, view)| (place, limit, free(limit.most, &view.taken).len()));
+    if let Some((_, limit, 0)) = own {
+        return Turn::Wait(limit);
+    }
     let mut slots = Vec::new();
-    for (limit, view) in limits.iter().zip(views) {
+    for (place, (limit, view)) in limits.iter().zip(views).enumerate() {
         let free = free(limit.most, &view.taken);
         let chosen = u64::try_from(free.len()).ok().and_then(|count| seed.checked_rem(count));
         let chosen = chosen.and_then(|index| free.get(usize::try_from(index).ok()?));
-        match chosen.filter(|_| !view.is_behind) {
-            Some(number) => {
-                slots.push(Slot { pool: limit.pool.clone(), name: number.to_string() });
-            }
-            None => return Turn::Wait(limit),
-        }
+        let Some(number) = chosen.filter(|_| !view.is_behind) else {
+            let has_room_for_none = |(own, _, room)| {
+                place < own && from.is_some_and(|standing| standing.gone_up >= room)
+            };
+            return if own.is_some_and(has_room_for_none) { Turn::Stay } else { Turn::Wait(limit) };
+        };
+        slots.push(Slot { pool: limit.pool.clone(), name: number.to_string() });
     }
     Turn::Take(slots)
 }
@@ -183,15 +209,36 @@ mod tests {
         let slot = |pool: &str| Slot { pool: Pool::from(pool.to_owned()), name: "1".to_owned() };
 
         for seed in [0, 1, u64::MAX] {
-            let both = turn(&limits, &[room(), room()], seed);
+            let both = turn(&limits, &[room(), room()], None, seed);
             assert_eq!(both, Turn::Take(vec![slot("a"), slot("u")]));
         }
         let full = || view(&["0", "1"], false);
         let behind = || view(&["0"], true);
-        assert_eq!(turn(&limits, &[full(), full()], 0), Turn::Wait(&limits[0]));
-        assert_eq!(turn(&limits, &[room(), full()], 0), Turn::Wait(&limits[1]));
-        assert_eq!(turn(&limits, &[behind(), room()], 0), Turn::Wait(&limits[0]));
-        assert_eq!(turn(&limits, &[room(), behind()], 0), Turn::Wait(&limits[1]));
-        assert_eq!(turn(&[], &[], 0), Turn::Take(Vec::new()));
+        assert_eq!(turn(&limits, &[full(), full()], None, 0), Turn::Wait(&limits[0]));
+        assert_eq!(turn(&limits, &[room(), full()], None, 0), Turn::Wait(&limits[1]));
+        assert_eq!(turn(&limits, &[behind(), room()], None, 0), Turn::Wait(&limits[0]));
+        assert_eq!(turn(&limits, &[room(), behind()], None, 0), Turn::Wait(&limits[1]));
+        assert_eq!(turn(&[], &[], None, 0), Turn::Take(Vec::new()));
+
+        let from = |line: usize, gone_up| Some(Standing { line: &limits[line].pool, gone_up });
+        for (views, from, expected) in [
+            // No room where it stands: it stands there well.
+            ([full(), full()], from(1, 0), Turn::Wait(&limits[1])),
+            // Up, as many as there is room for.
+            ([full(), room()], from(1, 0), Turn::Wait(&limits[0])),
+            ([full(), room()], from(1, 1), Turn::Stay),
+            ([room(), room()], from(1, 1), Turn::Take(vec![slot("a"), slot("u")])),
+            // Down, all.
+            ([room(), full()], from(0, 0), Turn::Wait(&limits[1])),
+            ([room(), behind()], from(0, 5), Turn::Wait(&limits[1])),
+            // Its line is of no limit that it has.
+            (
+                [full(), room()],
+                Some(Standing { line: &Pool::from("x".to_owned()), gone_up: 9 }),
+                Turn::Wait(&limits[0]),
+            ),
+        ] {
+            assert_eq!(turn(&limits, &views, from, 0), expected);
+        }
     }
 }

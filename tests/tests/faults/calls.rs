@@ -580,7 +580,7 @@ pub(crate) const RUNS: &[(Call, Scenario)] = &[
     (dynamodb("launch", "slot: line", "Query").says(LINE), Scenario::Waits),
     (update("launch", "slot: open a line", "joined_at"), Scenario::Waits),
     (update("launch", "slot: wait", "waits_for = :waits_for"), Scenario::Waits),
-    (dynamodb("launch", "slot: find", "GetItem").part("state"), Scenario::Waits),
+    (dynamodb("launch", "slot: find", "BatchGetItem").part("state"), Scenario::Waits),
     (
         dynamodb("launch", "slot: claim", "TransactWriteItems").says("slots = :slots"),
         Scenario::Waits,

@@ -29,7 +29,7 @@ impl Calls {
             Step::Wake { line } => {
                 let shown = world.waiting(line).filter(|run| way != Way::Behind(line, *run));
                 let rest = shown.fold(0, |rest, run| rest | 1 << run);
-                go_on(Some(Walk { line, rest })).into()
+                go_on(Some(Walk { line, rest, gone_up: 0 })).into()
             }
             Step::Find { walk } => Self::find(world, walk).into(),
             Step::Look { run, was, walk } => {
@@ -37,13 +37,15 @@ impl Calls {
                     if let Way::Behind(line, run) = way { Some((line, run)) } else { None };
                 let of = walk.map(|walk| walk.line);
                 let viewed = world.viewed(self.terms, run, of, behind);
-                match self.terms.turn(run, world.is_paused, viewed) {
+                let from = walk.map(|walk| (walk.line, walk.gone_up));
+                match self.terms.turn(run, world.is_paused, viewed, from) {
                     // Nobody limits it any more.
                     Turned::Take(slots) if slots.is_empty() && was.has_ended => {
                         Step::Redrive { run, slots, walk }.into()
                     }
                     Turned::Take(slots) => Step::Take { run, was, slots, walk }.into(),
                     Turned::Wait(line) => self.join(run, was, line, walk),
+                    Turned::Stay => go_on(walk).into(),
                 }
             }
             Step::Take { run, was, slots, walk } => {
@@ -172,6 +174,8 @@ impl Calls {
         if was.line == Some(line) {
             return Self::waits(run, line, walk);
         }
+        let is_up = |walk: &Walk| (line as u8) < walk.line as u8;
+        let walk = walk.map(|walk| Walk { gone_up: walk.gone_up + u8::from(is_up(&walk)), ..walk });
         if self.has(Flaw::JoinUnopened) {
             return Step::Wait { run, was, line, walk }.into();
         }

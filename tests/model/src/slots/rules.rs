@@ -9,7 +9,7 @@ use relay::domain::{
     id::UserId,
     moved::moved,
     observation::Observation,
-    pool::{Limit, Pool, Slot, Turn, View, free, turn},
+    pool::{Limit, Pool, Slot, Standing, Turn, View, free, turn},
     protocol::Grounds,
     status::{Position, Status},
 };
@@ -160,6 +160,7 @@ impl Viewed {
 pub(super) enum Turned {
     Take(Set),
     Wait(Line),
+    Stay,
 }
 
 /// The lines of the limits of a run in their order, and how much of each may be taken.
@@ -219,20 +220,32 @@ impl Terms {
     }
 
     /// What a run may do that has read this of the pools of its limits.
-    pub(super) fn turn(self, run: u8, is_paused: bool, viewed: [Viewed; 2]) -> Turned {
-        type Turns = Known<(Terms, u8, bool, [Viewed; 2]), Turned>;
+    pub(super) fn turn(
+        self,
+        run: u8,
+        is_paused: bool,
+        viewed: [Viewed; 2],
+        from: Option<(Line, u8)>,
+    ) -> Turned {
+        type Turns = Known<(Terms, u8, bool, [Viewed; 2], Option<(Line, u8)>), Turned>;
         thread_local! {
             static KNOWN: RefCell<Turns> = RefCell::default();
         }
         KNOWN.with_borrow_mut(|known| {
-            *known.entry((self, run, is_paused, viewed)).or_insert_with(|| {
+            *known.entry((self, run, is_paused, viewed, from)).or_insert_with(|| {
                 let limits = self.limits(run, is_paused);
                 let lines = self.lines(run, is_paused).into_iter().flatten();
                 let views: Vec<_> =
                     lines.zip(viewed).map(|((line, _), viewed)| viewed.view(line)).collect();
-                match turn(&limits, &views, run.into()) {
+                let Base { agent, user, .. } = base();
+                let from = from.map(|(line, gone_up)| Standing {
+                    line: if line == Line::Agent { agent } else { user },
+                    gone_up: gone_up.into(),
+                });
+                match turn(&limits, &views, from, run.into()) {
                     Turn::Take(slots) => Turned::Take(Set::of(&slots)),
                     Turn::Wait(limit) => Turned::Wait(Line::of(&limit.pool).expect("its line")),
+                    Turn::Stay => Turned::Stay,
                 }
             })
         })

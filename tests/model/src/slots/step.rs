@@ -13,6 +13,8 @@ pub struct Walk {
     pub line: Line,
     /// Those that it has read there and not come to yet, as bits.
     pub rest: u8,
+    /// How many it has had go to an earlier line.
+    pub gone_up: u8,
 }
 
 /// What a row was when it was read whose turn it may be.
