@@ -1,11 +1,11 @@
-/** The agents: what each is, what it costs, and a form that starts it. */
+/** The agents, and a form that starts each. */
 
 import { html } from "./lit-html.js";
 import { get, may, starter } from "./api.js";
 import { duration } from "./format.js";
 import { entries, object, pretty, within } from "./json.js";
 import { pairs, schemaForm, submitForm } from "./schema-form.js";
-import { badge, block, emptyState, facts, href, table, tag } from "./ui.js";
+import { badge, block, emptyState, facts, href, needs, table, tag } from "./ui.js";
 
 const MESSAGE = JSON.stringify({ type: "string", title: "Message" });
 const MORE = JSON.stringify({
@@ -18,7 +18,7 @@ const MORE = JSON.stringify({
 	},
 });
 
-/** Draws the agents, whose list is JSON with each digit. @param {Page} page @param {(list: string) => unknown} view */
+/** @type {Is.withAgents} */
 function withAgents(page, view) {
 	let list = "";
 	page.poll(async () => {
@@ -66,11 +66,11 @@ export function agentView(page) {
 		const agent = /** @type {Agent} */ (JSON.parse(text));
 		const { average, cost, limits, state } = shown(agent);
 		const schema = within(text, "parameters_schema");
-		form ??= startForm(agent.name, schema);
+		form ??= startForm(agent.name, schema, page.signal);
 		return html`
 			<p class="lead">${agent.description}</p>
 			<div class="columns">
-				<div>${may("execute", agent.name) ? form() : html`<p class="hint">Your key cannot start this agent: it needs <code>execute:${agent.name}</code>.</p>`}</div>
+				<div>${may("execute", agent.name) ? form() : needs("start this agent", `execute:${agent.name}`)}</div>
 				<aside aria-label="About the agent">
 					${facts([
 						["State", agent.paused && html`${state} Starts wait until it is resumed.`],
@@ -89,8 +89,8 @@ export function agentView(page) {
 	return () => html`<h1>${page.id}</h1>${draw()}`;
 }
 
-/** @param {string} name @param {string | undefined} schema */
-function startForm(name, schema) {
+/** @type {Is.startForm} */
+function startForm(name, schema, signal) {
 	const message = schemaForm(MESSAGE, "input_message");
 	const parameters = schemaForm(schema ?? '{"type":"object"}', "parameters", "Parameters", schema !== undefined);
 	const more = schemaForm(MORE, "");
@@ -99,7 +99,7 @@ function startForm(name, schema) {
 		const { tags, ...rest } = Object.fromEntries(entries(others));
 		const body = { agent_name: JSON.stringify(name), input_message, parameters: given === "{}" ? undefined : given, tags: pairs(tags, "="), ...rest };
 		const { execution_id } = await send("v1/executions", object(body));
-		location.hash = href(["runs", execution_id]);
+		if (!signal.aborted) location.hash = href(["runs", execution_id]);
 	});
 	return () => draw(html`
 		${message.render()} ${schema ? parameters.render() : ""}

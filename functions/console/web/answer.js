@@ -1,53 +1,76 @@
 /** The page of an answer link: one question, and its form. The token in the address says which, and that its visitor may answer. */
 
 import { html, render } from "./lit-html.js";
-import { linked, post } from "./api.js";
+import { poll, post, send } from "./api.js";
 import { object, within } from "./json.js";
 import { schemaForm, submitForm } from "./schema-form.js";
-import { emptyState, loading, problemBox, screen, time, told, update } from "./ui.js";
+import { asks, drawn, loading, problemBox, screen, told, update } from "./ui.js";
 
-const NAME = JSON.stringify({ type: "string", title: "Your name", minLength: 1, maxLength: 100 });
+const NAME = JSON.stringify({ type: "string", format: "name", title: "Your name", minLength: 1, maxLength: 100 });
+/** How often the page asks whether the question is still open, in seconds. */
+const REFRESH = 15;
+const TITLE = "An agent asks you";
 
 const app = /** @type {HTMLElement} */ (document.getElementById("app"));
+let opened = new AbortController();
+let [title, failure] = [TITLE, ""];
 /** Draws what there is to see. @type {() => unknown} */
 let view = () => loading;
+let content = document.createElement("div");
 
 /** @param {string} token @param {string} text of the question, with each digit */
 function questionView(token, text) {
 	const question = /** @type {Schemas["LinkedQuestion"]} */ (JSON.parse(text));
-	if (!question.is_open) {
-		return () => emptyState("Nobody waits for this answer any more.", "The question has its answer, or the agent has stopped waiting.");
-	}
 	const answer = schemaForm(within(text, "schema") ?? "true", "answer", "Answer");
 	const name = schemaForm(NAME, "name");
 	const draw = submitForm([answer, name], "Answer", async ([value, by]) => {
 		await post("v1/answers", object({ token: JSON.stringify(token), answer: value, name: by }));
-		view = () => emptyState("Answered. Thank you.", `${question.agent_name} goes on. You can close this page.`);
+		end("Answered. Thank you.", () => html`<p>Your answer to ${question.agent_name} is stored. You can close this page.</p>`);
 	});
-	const until = question.expires_at ? html`, and waits until ${time(question.expires_at, true)}` : "";
-	return () => draw(html`
-		<p class="hint">${question.agent_name} asked ${time(question.asked_at)}${until}</p>
-		<p class="question">${question.question}</p>
-		${answer.render()} ${name.render()}`);
+	return () => draw(html`${asks(question.agent_name, question)} ${answer.render()} ${name.render()}`);
+}
+
+/** Shows the last that there is to see, and takes the focus there: a screen reader reads it then. @param {string} heading @param {() => unknown} last */
+function end(heading, last) {
+	opened.abort();
+	[title, failure, view] = [heading, "", last];
+	screen.draw();
+	app.querySelector("h1")?.focus();
 }
 
 screen.draw = () => {
 	screen.isDue = false;
-	render(html`<main id="main" class="alone"><h1>An agent asks you</h1>${view()}</main>`, app);
+	document.title = title;
+	content = drawn(view, content);
+	render(html`<main id="main" class="alone"><h1 tabindex="-1">${title}</h1>${problemBox(failure)}${content}</main>`, app);
 };
 
-async function open() {
+function open() {
+	opened.abort();
+	opened = new AbortController();
+	const { signal } = opened;
 	const token = location.hash.slice(1);
-	view = () => loading;
-	update();
-	try {
-		view = questionView(token, (await linked(token)).text);
-	} catch (error) {
-		const problem = problemBox(told(error));
-		view = () => html`${problem}<p class="hint">The link may be incomplete, or too old. Ask whoever sent it for another one.</p>`;
-	}
+	let isShown = false;
+	[title, failure, view] = [TITLE, "", () => loading];
+	const look = async () => {
+		const { data, text } = await send("v1/answers", { key: "", headers: { "answer-token": token }, signal });
+		if (!data.is_open) {
+			return end("Nobody waits for this answer any more.", () => html`<p>The question has its answer, or the agent has stopped waiting.</p>`);
+		}
+		if (!isShown) view = questionView(token, text);
+		isShown = true;
+		return REFRESH;
+	};
+	poll(look, signal, (problem, pause) => {
+		failure = problem ? told(problem, pause) : "";
+		// Only then it is the link's fault.
+		if (problem && [404, 409].includes(problem.status)) {
+			view = () => html`<p class="hint">The link may be incomplete, or too old. Ask whoever sent it for another one.</p>`;
+		} else if (problem && !isShown) view = () => "";
+		update();
+	});
 	update();
 }
 
 addEventListener("hashchange", open);
-void open();
+open();

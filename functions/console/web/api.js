@@ -1,4 +1,4 @@
-/** The requests to /v1: with the key or token of this tab, and with problem+json where one fails. */
+/** The requests to /v1, with the key or token of this tab. */
 
 /** A request that failed. `status` is 0 if there was no answer, `retryAfter` is in seconds. */
 export class Problem extends Error {
@@ -37,7 +37,7 @@ export const session = {
 		sessionStorage.setItem(STORED, key);
 	},
 
-	/** Asks the API who this is. @param {AbortSignal} signal */
+	/** @param {AbortSignal} signal */
 	async signIn(signal) {
 		// A header takes nothing else.
 		if (!/^[\x21-\x7e]+$/.test(session.key)) throw new Problem(401, "no key has such characters");
@@ -54,7 +54,7 @@ export const session = {
 export const may = (action, agent) =>
 	["*", action].some((granted) => session.me?.permissions.some((it) => it === `${granted}:*` || it === `${granted}:${agent}`));
 
-/** @param {string} to @param {RequestOptions} options @returns {Promise<Answer>} */
+/** @type {Is.send} */
 export async function send(to, { key = session.key, body, headers, ...options }) {
 	const url = new URL(to, location.href);
 	const own = { ...(key && { authorization: `Bearer ${key}` }), ...(body && { "content-type": "application/json" }) };
@@ -89,25 +89,29 @@ async function request(to, options) {
 	}
 }
 
-/** A path below /v1, of segments that may hold anything. @param {string[]} segments */
+/** @type {Is.path} */
 export const path = (...segments) => ["v1", ...segments.map(encodeURIComponent)].join("/");
 
 /** @param {string} to @param {AbortSignal} signal */
 export const get = (to, signal) => request(to, { signal });
 
-/** @param {string} to @param {string} [body] JSON @param {Given} [headers] */
+/** @type {Is.post} */
 export const post = (to, body, headers) => request(to, { method: "POST", body, headers });
+
+/** What a button does: it posts, and then something else. @param {string} to @param {() => void} then */
+export const posting = (to, then) => async () => {
+	const { data } = await post(to);
+	then();
+	return data;
+};
 
 /** @param {string} to */
 export const remove = (to) => request(to, { method: "DELETE" });
 
-/** The question of an answer link. @param {string} token */
-export const linked = (token) => request("v1/answers", { headers: { "answer-token": token } });
-
 /** Sends starts, with a new `Idempotency-Key` for each new content: a repetition starts nothing twice. */
 export function starter() {
 	let [sent, key] = ["", ""];
-	return async (/** @type {string} */ to, /** @type {string} */ body) => {
+	return async (to = "", body = "") => {
 		if (body !== sent || !key) [sent, key] = [body, crypto.randomUUID()];
 		const { data } = await post(to, body, { "idempotency-key": key });
 		key = "";
@@ -118,20 +122,22 @@ export function starter() {
 /** A query, without what is blank. @param {Given} given */
 export const queryOf = (given) => String(new URLSearchParams(Object.entries(given).filter(([, value]) => value)));
 
-/** A page of runs. @param {Given} parameters @param {AbortSignal} signal @returns {Promise<{ runs: Run[], next?: string }>} */
-export async function list(parameters, signal) {
-	const { data } = await get(`v1/executions?${queryOf(parameters)}`, signal);
-	return { runs: data.executions, next: data.next_cursor };
+const MOST_PAGES = 4;
+
+/** @type {Is.list} */
+export async function list({ limit, ...parameters }, signal, from = "v1/executions") {
+	const found = [];
+	for (let pages = 1; ; pages++) {
+		const { data } = await get(`${from}?${queryOf({ ...parameters, limit: String(Number(limit) - found.length) })}`, signal);
+		found.push(...(data.executions ?? data.deliveries));
+		const next = (parameters.cursor = data.next_cursor);
+		if (!next || found.length >= Number(limit) || pages === MOST_PAGES) return { found, next, pages };
+	}
 }
 
 const LONGEST_PAUSE = 60;
 
-/**
- * Repeats a task while the page is visible, less often while it fails, until `signal` ends it. It never runs twice at once.
- * @param {Task} task @param {AbortSignal} signal
- * @param {(problem?: Problem, pause?: number) => void} report is told of each success and failure
- * @returns {() => void} repeats it at once
- */
+/** @type {Is.poll} */
 export function poll(task, signal, report) {
 	let [failures, timer] = [0, 0];
 	let [isRunning, isAskedFor] = [false, false];
@@ -142,10 +148,9 @@ export function poll(task, signal, report) {
 		isAskedFor = isRunning;
 		if (isRunning || signal.aborted) return;
 		isRunning = true;
-		/** @type {number | undefined} */
-		let pause;
+		let pause = 0;
 		try {
-			pause = (await task()) ?? undefined;
+			pause = (await task()) || 0;
 			failures = 0;
 			if (!signal.aborted) report();
 		} catch (error) {
@@ -156,7 +161,7 @@ export function poll(task, signal, report) {
 		}
 		isRunning = false;
 		if (isAskedFor) void run();
-		else if (pause !== undefined) timer = setTimeout(whenSeen, pause * 1_000);
+		else if (pause) timer = setTimeout(whenSeen, pause * 1_000);
 	}
 
 	void run();

@@ -9,30 +9,32 @@ import { questionsView } from "./questions.js";
 import { runView } from "./run.js";
 import { runsView } from "./runs.js";
 import { subscriptionsView } from "./subscriptions.js";
-import { button, emptyState, form, href, loading, problemBox, screen, told, update } from "./ui.js";
+import { button, drawn, emptyState, form, href, loading, problemBox, screen, told, update } from "./ui.js";
 
-/** The views of lists, by their names in the address. @type {Record<string, Opener>} */
-const LISTS = { runs: runsView, questions: questionsView, agents: agentsView, subscriptions: subscriptionsView };
-/** The views of one thing. @type {Record<string, Opener>} */
-const SINGLE = { runs: runView, agents: agentView, batches: batchView };
+/** By their names in the address. */
+const LISTS = new Map([["runs", runsView], ["questions", questionsView], ["agents", agentsView], ["subscriptions", subscriptionsView]]);
+/** The views of one thing. */
+const SINGLE = new Map([["runs", runView], ["agents", agentView], ["batches", batchView]]);
 
 const app = /** @type {HTMLElement} */ (document.getElementById("app"));
 let opened = new AbortController();
 /** Draws the view that is open. @type {(() => unknown) | null} */
 let view = null;
-/** What it is drawn into. A view that is opened anew begins with an empty one. */
+/** What it is drawn into: each view into its own. */
 let main = document.createElement("div");
 let [name, path] = ["", ""];
+/** Whose things are shown; the visitor's if it is blank. */
+let user = "";
 /** Why the visitor has to sign in, or waits. */
 let reason = "";
-/** Where one can sign in without a key, once that is known. @type {Issuer | null} */
+/** Where one can sign in without a key. @type {Issuer | null} */
 let issuer = null;
 /** Until it is known whether somebody comes back from there. */
 let isReturning = true;
 
 function draw() {
 	screen.isDue = false;
-	if (view) render(view(), main);
+	if (view) main = drawn(view, main);
 	render(session.key ? frame() : isReturning ? loading : signIn(), app);
 	document.title = `${app.querySelector("h1")?.textContent?.replace(/\s+/g, " ").trim() ?? "Console"} · agent-relay`;
 }
@@ -41,7 +43,7 @@ const frame = () => html`
 	<header>
 		<a class="brand" href="#/runs">agent-relay</a>
 		<nav aria-label="Views">
-			${Object.keys(LISTS).map((it) => html`<a href=${href([it])} aria-current=${it === name ? "page" : nothing}>${it}</a>`)}
+			${[...LISTS.keys()].map((it) => html`<a href=${href([it], ["runs", "questions"].includes(it) ? { user } : {})} aria-current=${it === name ? "page" : nothing}>${it}</a>`)}
 		</nav>
 		${form(html`<input name="id" aria-label="Open a run or batch by its id" placeholder="Run or batch id" spellcheck="false" autocomplete="off">`, jump, "jump")}
 		<div class="who">
@@ -67,36 +69,44 @@ function tryKey({ key }) {
 	enter();
 }
 
-/** @param {string} why */
-function leave(why) {
+/** Ends what belongs to the view that was open. */
+function close() {
 	opened.abort();
 	opened = new AbortController();
-	const { signal } = opened;
+	document.querySelector("dialog")?.close();
+	return opened.signal;
+}
+
+/** @param {string} why */
+function leave(why) {
+	const signal = close();
 	session.signOut();
-	[view, path, reason] = [null, "", why];
+	[view, path, user, reason] = [null, "", "", why];
 	poll(async () => void (issuer = (await get("console/login.json", signal)).data), signal, update);
 	update();
 }
 
 /** @param {Given} given */
 function jump({ id }) {
-	if (id) location.hash = href([id.startsWith("mcp-batch-") ? "batches" : "runs", id]);
+	// An agent may be called "batch", and its runs have ULIDs.
+	if (id) location.hash = href([/^mcp-batch-[0-9a-f]{32}$/.test(id) ? "batches" : "runs", id]);
 }
 
 /** Opens the view that the address names. */
 function open() {
 	if (!session.me) return;
-	opened.abort();
-	opened = new AbortController();
+	const signal = close();
 	const before = path;
 	const [, first, second, search] = /^#\/([^/?]*)\/?([^?]*)\??(.*)$/.exec(location.hash) ?? ["", "", "", ""];
 	name = first || "runs";
 	path = `${name}/${second}`;
 	if (path !== before) main = document.createElement("div");
-	const opener = (second ? SINGLE : LISTS)[name] ?? (() => notFound);
+	const opener = (second ? SINGLE : LISTS).get(name) ?? (() => notFound);
 	// It decodes, and refuses nothing.
 	const id = new URLSearchParams(`id=${second}`).get("id") ?? "";
-	view = opener(pageOf(id, new URLSearchParams(search), opened.signal));
+	const query = new URLSearchParams(search);
+	if (!second) user = query.get("user") ?? "";
+	view = opener(pageOf(id, query, signal));
 	draw();
 	if (before && path !== before) {
 		scrollTo(0, 0);
@@ -104,7 +114,7 @@ function open() {
 	}
 }
 
-/** @param {string} id @param {URLSearchParams} query @param {AbortSignal} signal @returns {Page} */
+/** @type {Is.pageOf} */
 function pageOf(id, query, signal) {
 	let failure = "";
 	return {
@@ -128,7 +138,7 @@ session.onRefused = (why) => {
 addEventListener("hashchange", open);
 screen.draw = draw;
 
-/** Goes on with the key or token of this tab, once the API has said whose it is. */
+/** Goes on with the key or token of this tab. */
 function enter() {
 	isReturning = false;
 	if (!session.key) return leave(reason);
@@ -138,7 +148,7 @@ function enter() {
 		open();
 	};
 	poll(signIn, signal, (problem, pause) => {
-		if (problem && pause === undefined) leave(told(problem));
+		if (problem && !pause) leave(told(problem));
 		else if (problem) reason = told(problem, pause);
 		update();
 	});

@@ -1,7 +1,8 @@
 /** A batch: how its runs stand, and each of its items. */
 
-import { html, svg } from "./lit-html.js";
-import { Problem, get, list, may, path, post } from "./api.js";
+import { html } from "./lit-html.js";
+import { Problem, get, list, may, path, posting } from "./api.js";
+import { shares } from "./chart.js";
 import { plural } from "./format.js";
 import { STATUSES, badge, button, confirmed, facts, head, href, runLink, table, time, told } from "./ui.js";
 
@@ -18,21 +19,17 @@ export function batchView(page) {
 	const refresh = page.poll(async () => {
 		const [{ data }, listed] = await Promise.all([get(path("batches", id), signal), list({ batch_id: id, limit: "100" }, signal)]);
 		batch = data;
-		runs = new Map(listed.runs.map((run) => [run.execution_id, run]));
+		runs = new Map(listed.found.map((run) => [run.execution_id, run]));
 		return data.status === "completed" ? undefined : REFRESH;
 	});
 
-	const cancel = confirmed("Cancel all runs of this batch that have not ended?", "Cancel them", async () => {
-		const { data } = await post(path("batches", id, "cancel"));
-		refresh();
-		return data.runs;
-	});
+	const cancel = confirmed(`Cancel all runs of ${id} that have not ended?`, "Cancel them", posting(path("batches", id, "cancel"), refresh));
 
 	return () => {
 		if (!batch) return html`<h1>Batch</h1>${page.state(false)}`;
 		const mayCancel = batch.status === "running" && [...runs.values()].every((run) => may("cancel", run.agent_name));
 		const buttons = html`
-			${mayCancel ? button("Cancel", cancel, (count) => `${plural(count, "run")} to be cancelled.`, "danger") : ""}
+			${mayCancel ? button("Cancel", cancel, ({ runs }) => `${plural(runs, "run")} to be cancelled.`, "danger") : ""}
 			<a class="button" href=${href(["runs"], { batch: id })}>Show as runs</a>`;
 		const items = batch.items?.map((it, at) => {
 			const run = "error" in it ? undefined : runs.get(it.execution_id);
@@ -55,13 +52,6 @@ export function batchView(page) {
 function countsBar({ counts, items = [] }) {
 	const refused = items.filter((it) => "error" in it).length;
 	const all = [...STATUSES.map((status) => ({ status, count: counts[status] ?? 0 })), { status: "refused", count: refused }].filter(({ count }) => count);
-	const sum = all.reduce((total, { count }) => total + count, 0);
-	let at = 0;
-	const bar = all.map(({ status, count }) => {
-		const [x, width] = [at, (count / sum) * 100];
-		at += width;
-		return svg`<rect class=${status} x="${x}%" width="${width}%" height="10" />`;
-	});
-	return html`<svg class="share" height="10" aria-hidden="true">${bar}</svg>
+	return html`${shares(all.map(({ status, count }) => [status, count]))}
 		<p class="legend">${all.map(({ status, count }) => html`<span>${badge(status)} ${count}</span> `)}</p>`;
 }

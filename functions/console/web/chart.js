@@ -1,4 +1,4 @@
-/** Two charts of a list of runs: how many there were and failed, and how long they took. Their captions say it in words. */
+/** Charts, of which captions say the same in words. */
 
 import { html, svg } from "./lit-html.js";
 import { DAY, HOUR, MINUTE, clock, duration, plural } from "./format.js";
@@ -15,10 +15,10 @@ const created = (/** @type {Run} */ run) => Date.parse(run.created_at);
 const hasFailed = (/** @type {Run} */ run) => run.status === "failed" || run.status === "timeout";
 const runTime = (/** @type {Run} */ run) => Math.max(1, Date.parse(run.completed_at ?? "") - Date.parse(run.started_at ?? ""));
 
-/** @param {number[]} values @param {number} share */
+/** @type {Is.quantile} */
 const quantile = (values, share) => duration(values.toSorted((a, b) => a - b)[Math.ceil(share * values.length) - 1]);
 
-/** How many runs there were and failed in each span of time, of a length that fits. @param {Run[]} runs */
+/** How many there were and failed in each span of time. @param {Run[]} runs */
 function bucketsOf(runs) {
 	const times = runs.map(created);
 	const [first, last] = [Math.min(...times), Math.max(...times)];
@@ -35,7 +35,19 @@ function bucketsOf(runs) {
 	return { buckets, start, end: start + buckets.length * step, name };
 }
 
-/** Charts of these runs; nothing if they are too few. @param {Run[]} runs */
+/** A bar of parts of a whole, each of its class. @param {[string, number][]} parts */
+export function shares(parts) {
+	const sum = parts.reduce((total, [, size]) => total + size, 0) || 1;
+	let x = 0;
+	const bar = parts.map(([kind, size]) => {
+		const width = (100 * size) / sum;
+		x += width;
+		return svg`<rect class=${kind} x="${x - width}%" width="${width}%" height="8" />`;
+	});
+	return html`<svg class="share" height="8" aria-hidden="true">${bar}</svg>`;
+}
+
+/** How many of a list of runs there were and failed, and how long they took; nothing if they are too few. @param {Run[]} runs */
 export function charts(runs) {
 	if (runs.length < 3) return "";
 	const { buckets, start, end, name } = bucketsOf(runs);
@@ -43,7 +55,8 @@ export function charts(runs) {
 	const failed = runs.filter(hasFailed).length;
 	const times = ended.map(runTime);
 	const took = ended.length ? `median ${quantile(times, 0.5)}, 95th percentile ${quantile(times, 0.95)}` : "none has ended";
-	const figure = (/** @type {unknown} */ caption, /** @type {unknown} */ content) => html`<figure>
+	/** @type {Is.figure} */
+	const figure = (caption, content) => html`<figure>
 		<figcaption>${caption}</figcaption>
 		<svg class="chart" height=${HEIGHT} aria-hidden="true">${content}</svg>
 		<div class="axis" aria-hidden="true"><span>${clock(start)}</span><span>${clock(end)}</span></div>
@@ -54,23 +67,26 @@ export function charts(runs) {
 	</div>`;
 }
 
-const line = (/** @type {number} */ y, /** @type {unknown} */ label) =>
-	svg`<line x1="0" x2="100%" y1=${y} y2=${y} /><text x="0" y=${y - 3}>${label}</text>`;
+/** @type {Is.line} */
+const line = (y, label) => svg`<line x1="0" x2="100%" y1=${y} y2=${y} /><text x="0" y=${y - 3}>${label}</text>`;
 
 /** @param {ReturnType<typeof bucketsOf>["buckets"]} buckets */
 function bars(buckets) {
 	const most = Math.max(...buckets.map(({ all }) => all));
 	const width = 100 / buckets.length;
-	const y = (/** @type {number} */ count) => HEIGHT - 1 - (count / most) * (HEIGHT - 1 - TOP);
-	const bar = (/** @type {number} */ at, /** @type {number} */ from, /** @type {number} */ to, /** @type {string} */ kind) =>
+	/** @type {Is.y} */
+	const y = (count) => HEIGHT - 1 - (count / most) * (HEIGHT - 1 - TOP);
+	/** @type {Is.bar} */
+	const bar = (at, from, to, kind) =>
 		svg`<rect class=${kind} x="${(at + 0.1) * width}%" width="${0.8 * width}%" y=${y(to)} height=${y(from) - y(to)} />`;
 	return [line(TOP, most), line(HEIGHT - 1, ""), buckets.map(({ all, failed }, at) => [bar(at, 0, failed, "bad"), bar(at, failed, all, "")])];
 }
 
-/** A dot for each run that has ended, on a logarithmic scale. @param {Run[]} runs @param {number[]} times @param {number} start @param {number} end */
+/** @type {Is.dots} */
 function dots(runs, times, start, end) {
 	const [low, high] = [Math.min(...times), Math.max(...times)];
-	const y = (/** @type {number} */ ms) => HEIGHT - 4 - (Math.log(ms / low) / Math.log(high / low) || 0) * (HEIGHT - 4 - TOP);
+	/** @type {Is.y} */
+	const y = (ms) => HEIGHT - 4 - (Math.log(ms / low) / Math.log(high / low) || 0) * (HEIGHT - 4 - TOP);
 	const lines = runs.length ? [low, high].map((ms) => line(y(ms), duration(ms))) : "";
 	return [lines, runs.map((run, at) => svg`<circle class=${hasFailed(run) ? "bad" : ""} r="2.5" cy=${y(times[at])}
 		cx="${6 + (93 * (created(run) - start)) / (end - start)}%" />`)];

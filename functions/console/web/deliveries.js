@@ -1,11 +1,11 @@
 /** The callbacks of a run, and what became of each attempt. */
 
 import { html } from "./lit-html.js";
-import { path, post } from "./api.js";
+import { path, posting } from "./api.js";
 import { duration, plural } from "./format.js";
-import { badge, button, emptyState, table, time } from "./ui.js";
+import { badge, button, emptyState, hint, table, time } from "./ui.js";
 
-/** @param {string} id the run's @param {Delivery[]} deliveries @param {() => void} refresh */
+/** @type {Is.deliveriesList} */
 export const deliveriesList = (id, deliveries, refresh) =>
 	deliveries.length
 		? deliveries.map((it) => deliveryView(id, it, refresh))
@@ -14,13 +14,10 @@ export const deliveriesList = (id, deliveries, refresh) =>
 				html`Start a run with a <code>callback_url</code>, or create a <a href="#/subscriptions">subscription</a> for all of your runs.`,
 			);
 
-/** @param {string} id @param {Delivery} delivery @param {() => void} refresh */
+/** @type {Is.deliveryView} */
 function deliveryView(id, delivery, refresh) {
 	const { attempts, attempt_count: count, next_attempt_at: next, put_off: delays, redelivered_by: actor, state } = delivery;
-	const again = async () => {
-		await post(path("executions", id, "deliveries", delivery.id, "redeliver"));
-		refresh();
-	};
+	const again = posting(path("executions", id, "deliveries", delivery.id, "redeliver"), refresh);
 	const rows = attempts.map(({ at, status, duration_ms, detail }) => html`<tr>
 		<td>${time(at, true)}</td>
 		<td class=${status && status < 300 ? "good" : "bad"}>${status ?? "none"}</td>
@@ -32,7 +29,7 @@ function deliveryView(id, delivery, refresh) {
 			${badge(state)} <b>${delivery.type}</b> to ${delivery.target === "callback" ? "the callback" : delivery.target}
 			<small>${plural(count, "attempt")}${next ? html`, next ${time(next)}` : ""}</small>
 		</summary>
-		${attempts.length ? table("Attempts", ["Time", "Answer", "#Took", "Detail"], rows) : html`<p class="hint">There was no attempt yet.</p>`}
+		${attempts.length ? table("Attempts", ["Time", "Answer", "#Took", "Detail"], rows) : hint("There was no attempt yet.")}
 		<p class="hint">
 			webhook-id <code>${delivery.id}</code>${delays ? `, put off ${plural(delays, "time")} by a limit` : ""}${actor ? `, sent again for ${actor.user_id}` : ""}
 		</p>

@@ -5,7 +5,7 @@ export const MINUTE = 60 * SECOND;
 export const HOUR = 60 * MINUTE;
 export const DAY = 24 * HOUR;
 
-/** A span of time, to about three digits: `340 ms`, `4.2 s`, `2 min 5 s`, `3 h 10 min`. @param {number} ms */
+/** A span of time: `340 ms`, `4.2 s`, `3 h 10 min`. @param {number} ms */
 export function duration(ms) {
 	if (ms < SECOND) return `${Math.max(0, Math.round(ms))} ms`;
 	if (ms < 9_950) return `${(ms / SECOND).toFixed(1)} s`;
@@ -24,19 +24,21 @@ export function relative(at) {
 	return ms < 0 ? `in ${parseInt(count)} ${unit}` : `${parseInt(count)} ${unit} ago`;
 }
 
-/** A time here, without its zone, as `<input type="datetime-local">` has it; blank if it is none. @param {string | number} at */
+/** A time here, as `<input type="datetime-local">` has it, if it can. @param {string | number} at */
 export function toLocal(at) {
 	const date = new Date(at);
-	const here = date.getTime() - date.getTimezoneOffset() * MINUTE;
-	return Number.isNaN(here) ? "" : new Date(here).toISOString().slice(0, 23);
+	// Near the ends of time it is none in another zone.
+	const here = new Date(date.getTime() - date.getTimezoneOffset() * MINUTE);
+	return here.getFullYear() > 0 && here.getFullYear() < 9_999 ? here.toISOString().slice(0, 23) : "";
 }
 
 /** The same as RFC 3339 in UTC. @param {string} local */
 export const fromLocal = (local) => (Number.isNaN(Date.parse(local)) ? "" : new Date(local).toISOString());
 
-/** The time of day here, with the date unless it is today's. @param {string | number} at @param {boolean} [exact] with milliseconds */
+/** @type {Is.clock} */
 export function clock(at, exact) {
 	const [date, time] = toLocal(at).slice(0, exact ? 23 : 19).split("T");
+	if (!date) return String(at);
 	return date === toLocal(Date.now()).slice(0, 10) ? time : `${date} ${time}`;
 }
 
@@ -46,9 +48,9 @@ export const plural = (count, noun) => `${count} ${noun}${count === 1 ? "" : "s"
 /** A word for a POSIX shell. @param {string} text */
 const quote = (text) => `'${text.replaceAll("'", `'\\''`)}'`;
 
-/** The curl command of a POST, which reads the key or token from `$AGENT_RELAY_KEY`. @param {string} path @param {string} [body] */
+/** @type {Is.curl} */
 export function curl(path, body) {
-	const lines = [`curl -sS -X POST ${quote(String(new URL(path, location.href)))}`, `-H "authorization: Bearer $AGENT_RELAY_KEY"`];
+	const lines = [`curl -sS -X POST ${quote(String(new URL(path, location.href)))}`, `-H "authorization: Bearer $RELAY_API_KEY"`];
 	if (body) lines.push("-H 'content-type: application/json'", `-d ${quote(body)}`);
 	return lines.join(" \\\n  ");
 }

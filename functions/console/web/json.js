@@ -1,7 +1,4 @@
-/**
- * JSON as text, so that numbers keep each digit: `JSON.parse` would round those beyond 2^53. It has been read before, so
- * it is valid. Nothing here calls itself, since a value may be nested as deep as it likes.
- */
+/** Valid JSON as text: `JSON.parse` would round numbers beyond 2^53. Nothing calls itself, however deep a value is. */
 
 const TOKEN = /"[^"\\]*(?:\\.[^"\\]*)*"|[^\s"{}[\],:]+|\S/g;
 
@@ -11,7 +8,7 @@ const closes = (/** @type {string} */ token) => token === "}" || token === "]";
 /** @param {string} text */
 const tokens = (text) => text.match(TOKEN) ?? [];
 
-/** The texts of what an array or an object holds, each with its index or name; none of anything else. @param {string | undefined} text */
+/** @type {Is.entries} */
 export function entries(text = "") {
 	const found = /** @type {[string, string][]} */ ([]);
 	const all = tokens(text);
@@ -32,13 +29,16 @@ export function entries(text = "") {
 	return found;
 }
 
-/** The text of a value within, if it is there and not null. @param {string | undefined} text @param {...(string | number)} path */
+/** @type {Is.member} */
+export const member = (text, name) => entries(text).findLast(([it]) => it === name)?.[1];
+
+/** @type {Is.within} */
 export function within(text, ...path) {
-	for (const key of path) text = entries(text).findLast(([name]) => name === String(key))?.[1];
+	for (const key of path) text = member(text, String(key));
 	return text === "null" ? undefined : text;
 }
 
-/** An object of texts of values, without those that are undefined. @param {Record<string, string | undefined>} members */
+/** @type {Is.object} */
 export function object(members) {
 	const given = Object.entries(members).filter(([, value]) => value !== undefined);
 	return `{${given.map(([key, value]) => `${JSON.stringify(key)}:${value}`).join(",")}}`;
@@ -47,7 +47,7 @@ export function object(members) {
 const WIDTH = 88;
 const DEEPEST_INDENT = 24;
 
-/** The same value with line breaks and indents; what is short and flat stays on one line. @param {string} text */
+/** The same with line breaks and indents; what is short stays on one line. @param {string} text */
 export function pretty(text) {
 	const all = tokens(text);
 	let [out, depth] = ["", 0];

@@ -1,4 +1,4 @@
-/** Signing in at the stack's OAuth issuer, if it names one: by an authorization code (RFC 6749) with PKCE (RFC 7636). */
+/** Signing in at an OAuth issuer by an authorization code (RFC 6749) with PKCE (RFC 7636). */
 
 import { Problem, send } from "./api.js";
 
@@ -21,7 +21,7 @@ export async function begin({ client_id, authorize_url, token_url }) {
 	location.assign(url);
 }
 
-/** The token of a visitor who comes back from the issuer; nothing if it is no such visit. @returns {Promise<string | undefined>} */
+/** The token of a visitor who comes back from there. @returns {Promise<string | undefined>} */
 export async function finish() {
 	const given = new URLSearchParams(location.search);
 	const state = given.get("state");

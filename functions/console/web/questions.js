@@ -1,53 +1,62 @@
 /** What agents ask: a form for each open question, and the list of all of them. */
 
-import { html, render } from "./lit-html.js";
+import { html } from "./lit-html.js";
 import { get, list, may, path, post, session } from "./api.js";
 import { entries, object, within } from "./json.js";
 import { schemaForm, submitForm } from "./schema-form.js";
-import { emptyState, form, href, input, notify, runLink, time } from "./ui.js";
+import { asks, drawn, emptyList, form, hint, href, needs, notify, runLink, update, userInput } from "./ui.js";
 
 const REFRESH = 10;
-const AT_ONCE = 5;
 
-/** Cards of open questions. Each keeps what is typed into it, wherever it stands. @param {() => void} answered is called after each answer */
+/** Cards of open questions. Each keeps what is typed into it. @param {() => void} answered is called after each answer */
 export function questionCards(answered) {
 	/** @type {Map<string, ReturnType<typeof questionCard>>} */
-	const cards = new Map();
+	let cards = new Map();
 
-	/** @param {Run} run @param {string} text of the run, with each digit @param {boolean} [hasLink] names the run */
-	return (run, text, hasLink = false) =>
-		entries(within(text, "questions")).map(([, question]) => {
-			const id = `${run.execution_id} ${within(question, "id")}`;
-			const card = cards.get(id) ?? questionCard(run, question, answered);
-			cards.set(id, card);
-			return card(hasLink);
-		});
+	/** @param {Asking[]} all @param {boolean} [hasLink] names their runs */
+	return (all, hasLink = false) => {
+		const open = all.flatMap(({ run, text }) =>
+			entries(within(text, "questions")).map(([, question]) => {
+				const id = `${run.execution_id} ${within(question, "id")}`;
+				return /** @type {const} */ ([id, cards.get(id) ?? questionCard(run, question, answered)]);
+			}),
+		);
+		const before = cards;
+		cards = new Map(open);
+		for (const [id, card] of before) if (!cards.has(id)) card.gone();
+		return open.map(([, card]) => card.draw(hasLink));
+	};
 }
 
 /** @param {Run} run @param {string} text @param {() => void} answered */
 function questionCard(run, text, answered) {
 	const question = /** @type {Question} */ (JSON.parse(text));
-	const element = document.createElement("div");
 	const answer = schemaForm(within(text, "schema") ?? "true", "answer", "Answer");
-	let isAnswered = false;
-	const draw = submitForm([answer], "Answer", async ([value]) => {
+	let element = document.createElement("div");
+	let [isAnswered, isTouched] = [false, false];
+	element.oninput = () => (isTouched = true);
+	const form = submitForm([answer], "Answer", async ([value]) => {
+		// Then the list may know it before we do.
+		isTouched = false;
 		await post(path("executions", run.execution_id, "input"), object({ question_id: JSON.stringify(question.id), answer: value }));
 		isAnswered = true;
-		notify(`Answered. ${run.agent_name} goes on.`);
+		notify("Answered. Your answer is stored.");
 		document.getElementById("main")?.focus({ preventScroll: true });
 		answered();
 	});
 
-	return (/** @type {boolean} */ hasLink) => {
-		const until = question.expires_at ? html`, and waits until ${time(question.expires_at, true)}` : "";
-		const asked = html`
-			<p class="hint">${hasLink ? runLink(run) : run.agent_name} asked ${time(question.asked_at)}${until}</p>
-			<p class="question">${question.question}</p>`;
-		const card = may("execute", run.agent_name)
-			? draw(html`${asked} ${answer.render()}`)
-			: html`<div class="card">${asked}<p class="hint">Your key cannot answer: it needs <code>execute:${run.agent_name}</code>.</p></div>`;
-		render(isAnswered ? "" : card, element);
-		return element;
+	return {
+		draw(/** @type {boolean} */ hasLink) {
+			const asked = asks(hasLink ? runLink(run) : run.agent_name, question);
+			const card = () =>
+				may("execute", run.agent_name)
+					? form(html`${asked} ${answer.render()}`)
+					: html`<div class="card">${asked} ${needs("answer", `execute:${run.agent_name}`)}</div>`;
+			return (element = drawn(() => (isAnswered ? "" : card()), element));
+		},
+		gone() {
+			if (isTouched) notify(`Nobody waits any more for your answer to “${question.question.slice(0, 80)}”: it has another, or the agent has gone on.`, true);
+		},
 	};
 }
 
@@ -55,33 +64,33 @@ function questionCard(run, text, answered) {
 export function questionsView(page) {
 	const { query, signal } = page;
 	const user = query.get("user") ?? "";
-	/** @type {Map<string, { run: Run, text: string }> | undefined} */
+	/** @type {Map<string, Asking> | undefined} */
 	let asking;
 	let isCut = false;
 
 	const refresh = page.poll(async () => {
-		const { runs, next } = await list({ status: "input_required", owner: user, limit: "50" }, signal);
+		const { found, next, pages } = await list({ status: "input_required", owner: user, limit: "50" }, signal);
 		// Those that are shown keep their places, and the oldest of the others come first.
-		const now = new Map([...(asking ?? [])].filter(([id]) => runs.some((run) => run.execution_id === id)));
-		const oldest = runs.toReversed();
-		for (let at = 0; at < oldest.length; at += AT_ONCE) {
-			const some = oldest.slice(at, at + AT_ONCE).map(async (run) => {
-				const known = now.get(run.execution_id);
-				const isSame = known?.run.updated_at === run.updated_at;
-				return { run, text: isSame ? known.text : (await get(path("executions", run.execution_id), signal)).text };
-			});
-			for (const one of await Promise.all(some)) now.set(one.run.execution_id, one);
+		const now = new Map([...(asking ?? [])].filter(([id]) => next || found.some((run) => run.execution_id === id)));
+		isCut = Boolean(next);
+		for (const run of found.toReversed()) {
+			if (now.get(run.execution_id)?.run.updated_at === run.updated_at) continue;
+			now.set(run.execution_id, { run, text: (await get(path("executions", run.execution_id), signal)).text });
+			asking = now;
+			update();
 		}
 		asking = now;
-		isCut = Boolean(next);
-		return REFRESH;
+		return REFRESH * pages;
 	});
 	const cards = questionCards(refresh);
 
 	return () => html`<h1>Questions</h1>
-		${session.me?.is_admin ? form(html`${input("User", "user", user, "yourself")}<button class="small">Show</button>`, (given) => void (location.hash = href(["questions"], given))) : ""}
+		${session.me?.is_admin ? form(html`${userInput(user)}<button class="small">Show</button>`, (given) => void (location.hash = href(["questions"], given))) : ""}
 		${page.state(asking)}
-		<div class="cards">${[...(asking?.values() ?? [])].flatMap(({ run, text }) => cards(run, text, true))}</div>
-		${asking?.size === 0 ? emptyState("No agent waits for an answer.", "New questions appear here, and on the pages of their runs.") : ""}
-		${isCut ? html`<p class="hint">There are more. They appear as these are answered.</p>` : ""}`;
+		<div class="cards">${cards([...(asking?.values() ?? [])], true)}</div>
+		${asking?.size !== 0
+			? isCut ? hint("There may be more. They appear as these are answered.") : ""
+			: isCut
+				? emptyList(user, "None of the newest runs waits for an answer.", html`Older ones may: see <a href=${href(["runs"], { user, status: "input_required" })}>all that wait</a>.`)
+				: emptyList(user, "No agent waits for an answer.", "New questions appear here, and on the pages of their runs.")}`;
 }

@@ -1,15 +1,15 @@
 /** One run: where it stands, what it made, and what can be done about it. */
 
 import { html } from "./lit-html.js";
-import { get, may, path, post, starter } from "./api.js";
+import { get, list, may, path, posting, session, starter } from "./api.js";
 import { deliveriesList } from "./deliveries.js";
 import { MINUTE, awsConsole, curl } from "./format.js";
 import { entries, within } from "./json.js";
 import { questionCards } from "./questions.js";
 import { timeline } from "./timeline.js";
-import { block, button, confirmed, copyButton, facts, hasEnded, head, href, progress, section, tag, tagList, time, valueBlock } from "./ui.js";
+import { block, button, confirmed, copyButton, facts, hasEnded, head, hint, href, progress, section, tag, tagList, time, valueBlock } from "./ui.js";
 
-const MOST_DELIVERIES = 100;
+const MOST_DELIVERIES = "100";
 const REFRESH = 2;
 /** While callbacks are pending long after the end. */
 const SELDOM = 15;
@@ -18,6 +18,9 @@ const textsOf = (/** @type {string} */ text) => ({
 	result: within(text, "result"), tokens: within(text, "tokens_used"), raw: within(text, "metadata", "raw_output"),
 	message: within(text, "metadata", "input_message"), parameters: within(text, "metadata", "parameters"),
 });
+
+/** What its results change with. @param {Run | undefined} run */
+const versionOf = (run) => JSON.stringify([run?.status, run?.redrive_count, run?.questions?.map(({ id }) => id)]);
 
 /** @type {Opener} */
 export function runView(page) {
@@ -32,6 +35,9 @@ export function runView(page) {
 	let texts = textsOf("");
 	/** @type {Delivery[]} */
 	let deliveries = [];
+	let isCut = false;
+	/** What it has asked, as far as this page has seen it. @type {Map<string, Question>} */
+	const questions = new Map();
 	const send = starter();
 	const refresh = page.poll(load);
 	const cards = questionCards(refresh);
@@ -40,27 +46,22 @@ export function runView(page) {
 	async function load() {
 		const { data, text } = await get(own(), signal);
 		const now = /** @type {Run} */ (data);
-		if (!results || run?.status !== now.status || run.redrive_count !== now.redrive_count) {
+		if (!results || versionOf(run) !== versionOf(now)) {
 			const found = await get(`${own("results")}?include_metadata=true`, signal);
 			[results, texts] = [found.data, textsOf(found.text)];
 		}
-		deliveries = (await get(`${own("deliveries")}?limit=${MOST_DELIVERIES}`, signal)).data.deliveries;
+		const { found, next } = await list({ limit: MOST_DELIVERIES }, signal, own("deliveries"));
+		[deliveries, isCut] = [found, Boolean(next)];
 		[run, runText] = [now, text];
+		for (const it of now.questions ?? []) questions.set(it.id, it);
 		const isFresh = !hasEnded(now) || now.redrive_requested_at || Date.now() - Date.parse(now.updated_at) < MINUTE;
 		return isFresh ? REFRESH : deliveries.some(({ state }) => state === "pending") ? SELDOM : undefined;
 	}
 
-	const cancel = confirmed("Cancel this run? What it has done so far is not undone.", "Cancel the run", async () => {
-		await post(own("cancel"));
-		refresh();
-	});
-	const redrive = async () => {
-		await post(own("redrive"));
-		refresh();
-	};
+	const cancel = confirmed(`Cancel ${id}? What it has done so far is not undone.`, "Cancel the run", posting(own("cancel"), refresh));
 	const rerun = async () => {
 		const { execution_id } = await send(own("rerun"), "{}");
-		location.hash = href(["runs", execution_id]);
+		if (!signal.aborted) location.hash = href(["runs", execution_id]);
 	};
 
 	const header = (/** @type {Run} */ it) => {
@@ -68,7 +69,7 @@ export function runView(page) {
 		const mayExecute = may("execute", it.agent_name);
 		const buttons = html`
 			${may("cancel", it.agent_name) && !hasEnded(it) ? button("Cancel", cancel, "The run is being cancelled.", "danger") : ""}
-			${mayExecute && canRedrive ? button("Redrive", redrive, "It is to continue from where it failed.", "", "Continue from the state that failed") : ""}
+			${mayExecute && canRedrive ? button("Redrive", posting(own("redrive"), refresh), "It is to continue from where it failed.", "", "Continue from the state that failed") : ""}
 			${mayExecute ? button("Rerun", rerun, "Started again, as a new run.", "", "Start a new run with the same input") : ""}
 			${copyButton(curl(own("rerun")), "Copy as curl", "")}`;
 		return html`${head(it.agent_name, it.status, id, buttons)}<p class="lead"><span role="status">${it.message}</span> ${progress(it)}</p>`;
@@ -96,11 +97,12 @@ export function runView(page) {
 	const details = (/** @type {Run} */ it) => {
 		const metadata = results?.metadata;
 		const url = awsConsole(metadata?.execution_arn);
-		const link = (/** @type {string} */ view, /** @type {string | null | undefined} */ to) => to && html`<a href=${href([view, to])}>${to}</a>`;
+		/** @type {Is.link} */
+		const link = (view, to) => to && html`<a href=${href([view, to])}>${to}</a>`;
 		return facts([
 			["Agent", link("agents", it.agent_name)],
 			["User", metadata?.user_id],
-			["Tags", it.tags && tagList(it.tags)],
+			["Tags", it.tags && tagList(it.tags, metadata && metadata.user_id !== session.me?.user_id ? metadata.user_id : "")],
 			["Batch", link("batches", it.batch_id)],
 			["Rerun of", link("runs", it.rerun_of)],
 			["Updated", time(it.updated_at)],
@@ -108,19 +110,21 @@ export function runView(page) {
 		]);
 	};
 
-	return () =>
-		run
+	return () => {
+		const asked = cards(run ? [{ run, text: runText }] : []);
+		return run
 			? html`
 					${header(run)} ${page.state(true)}
 					<div class="columns">
 						<div>
-							${run.questions?.length ? section("Questions", cards(run, runText)) : ""}
+							${run.questions?.length ? section("Questions", asked) : ""}
 							${outcome()} ${input()}
-							${section("Deliveries", [deliveriesList(id, deliveries, refresh), deliveries.length < MOST_DELIVERIES ? "" : html`<p class="hint">Others are not shown.</p>`])}
+							${section("Deliveries", [deliveriesList(id, deliveries, refresh), isCut ? hint("Others are not shown.") : ""])}
 						</div>
 						<aside aria-label="Course of the run">
-							${section("Timeline", timeline(run, results?.metadata, deliveries))} ${section("Details", details(run))}
+							${section("Timeline", timeline(run, results?.metadata, deliveries, questions))} ${section("Details", details(run))}
 						</aside>
 					</div>`
 			: html`<h1>Run</h1>${page.state(false)}`;
+	};
 }

@@ -1,55 +1,55 @@
-/** A form for a JSON Schema. What its fields cannot say, or only with difficulty, can be written as JSON instead. */
+/** A form for a JSON Schema. What its fields cannot say can be written as JSON. */
 
 import { html, nothing } from "./lit-html.js";
 import { Problem } from "./api.js";
 import { pretty } from "./json.js";
 import { fieldAt, fieldOf, hasErrors, valueOf } from "./schema.js";
-import { problemBox, told, update } from "./ui.js";
+import { block, problemBox, told, update } from "./ui.js";
 
-/**
- * @param {string} schema JSON @param {string} path what the API calls the whole value
- * @param {string} [label] without one it is not offered as JSON @param {boolean} [isRequired]
- */
+/** @type {Is.schemaForm} */
 export function schemaForm(schema, path, label, isRequired = true) {
-	const form = fieldOf(schema, { path, label, isRequired });
-	/** @type {Field | undefined} */
-	let asJson;
-	const current = () => asJson ?? form;
+	const place = { path, label, isRequired };
+	const asJson = () => ({ ...fieldOf("true", place), text: schema });
+	let form = asJson();
+	try {
+		form = fieldOf(schema, place);
+	} catch {
+		// What no field can be made of is written as JSON, too.
+	}
+	let current = form;
 
 	function toggle() {
-		const value = valueOf(form);
-		asJson = asJson ? undefined : fieldOf("true", { path, label: `${label} as JSON`, isRequired });
-		if (asJson && value && !hasErrors(form)) asJson.value = pretty(value);
+		const value = current === form && valueOf(form);
+		current = current === form ? asJson() : form;
+		if (value && !hasErrors(form)) current.value = pretty(value);
 		update();
 	}
 
 	return {
 		render: () => html`
-			${current().kind === "group" ? current().fields.map(fieldView) : fieldView(current())}
+			${fieldView(current)}
 			${form.kind === "json" || !label
 				? ""
-				: html`<p><button type="button" class="link" @click=${toggle}>${asJson ? "Discard this, and use the form" : "Write it as JSON"}</button></p>`}`,
+				: html`<p><button type="button" class="link" @click=${toggle}>${current !== form ? "Discard this, and use the form" : "Write it as JSON"}</button></p>`}`,
 
-		/** What the form says, as JSON; undefined if it says nothing or something wrong. */
-		value: () => valueOf(current()),
+		value() {
+			const value = valueOf(current);
+			refuseHalves(current);
+			return value;
+		},
 
-		hasErrors: () => hasErrors(current()),
+		hasErrors: () => hasErrors(current),
 
-		/** Shows a problem beside its field. @param {Problem} problem @returns {boolean} whether there is one */
 		refuse(problem) {
-			const field = problem.field && fieldAt(current(), problem.field);
-			// The fields of the whole form have no frame to show it at.
-			if (!field || (field === form && field.kind === "group")) return false;
+			const field = problem.field && fieldAt(current, problem.field);
+			if (!field || !field.path) return false;
 			field.error = told(problem);
 			return true;
 		},
 	};
 }
 
-/**
- * A form that sends what its parts say, once at a time, and shows a problem where it belongs.
- * @param {SchemaForm[]} parts @param {string} verb @param {(values: (string | undefined)[]) => Promise<void>} send
- */
+/** @type {Is.submitForm} */
 export function submitForm(parts, verb, send) {
 	let [problem, isSending] = ["", false];
 
@@ -80,7 +80,7 @@ export function submitForm(parts, verb, send) {
 	</form>`;
 }
 
-/** An object of lines such as `key=value`. @param {string | undefined} lines a JSON array of texts @param {string} separator */
+/** @type {Is.pairs} */
 export function pairs(lines, separator) {
 	const split = (/** @type {string} */ line) => {
 		const [key, ...rest] = line.split(separator);
@@ -89,9 +89,16 @@ export function pairs(lines, separator) {
 	return lines && JSON.stringify(Object.fromEntries(JSON.parse(lines).map(split)));
 }
 
+/** Half a date is no value to its control. @param {Field} field */
+function refuseHalves(field) {
+	const control = /** @type {HTMLInputElement | null} */ (document.getElementById(field.id));
+	if (control?.validity?.badInput) field.error = "Complete this, or clear it.";
+	field.fields.forEach(refuseHalves);
+}
+
 /** @param {Field} field @returns {unknown} */
 function fieldView(field) {
-	const { id, kind, value } = field;
+	const { id, kind, value, label, schema } = field;
 	const optional = field.isRequired ? "" : html`<span class="hint">optional</span>`;
 	const hint = field.hint ? html`<p class="hint" id="${id}-hint">${field.hint}</p>` : "";
 	const error = field.error ? html`<p class="error" id="${id}-error">${field.error}</p>` : "";
@@ -113,7 +120,7 @@ function fieldView(field) {
 		// "Not set" is chosen as long as nothing else is.
 		const chosen = field.options[0]?.text === "" && !value ? ["0"] : value.split(" ");
 		return html`<fieldset class=${kind} aria-describedby=${described}>
-			<legend>${field.label} ${optional}</legend>
+			${label ? html`<legend>${label} ${optional}</legend>` : ""}
 			${hint} ${field.fields.map(fieldView)}
 			${field.options.map((it, at) => html`<label class="check"><input type=${kind === "checks" ? "checkbox" : "radio"} name=${id} value=${at}
 				.checked=${chosen.includes(String(at))} aria-invalid=${invalid} @change=${choose}> ${it.label}</label>`)}
@@ -128,10 +135,11 @@ function fieldView(field) {
 					${field.options.map((it, at) => html`<option value=${at} .selected=${value === String(at)}>${it.label}</option>`)}
 				</select>`
 			: kind === "text" || kind === "number"
-				? html`<input id=${id} type=${field.type} .value=${value} inputmode=${kind === "number" ? "decimal" : nothing} step="any"
-						autocomplete="off" aria-describedby=${described} aria-invalid=${invalid} @input=${type}>`
+				? html`<input id=${id} type=${field.type} .value=${value} inputmode=${(schema?.minimum ?? schema?.exclusiveMinimum) >= 0 ? "decimal" : nothing} step="any"
+						autocomplete=${schema?.format === "name" ? "name" : "off"} aria-describedby=${described} aria-invalid=${invalid} @input=${type}>`
 				: html`<textarea id=${id} class=${kind} rows=${kind === "json" ? 4 : 2} .value=${value} spellcheck=${kind === "long"}
 						placeholder=${kind === "lines" ? "One per line" : kind === "json" ? "JSON" : ""}
 						aria-describedby=${described} aria-invalid=${invalid} @input=${type}></textarea>`;
-	return html`<div class="field"><label for=${id}>${field.label} ${optional}</label> ${hint} ${control} ${error}</div>`;
+	const rules = kind === "json" && !/^(true|{})$/.test(field.text) ? html`<details><summary>What is allowed</summary>${block(pretty(field.text), "Schema")}</details>` : "";
+	return html`<div class="field"><label for=${id}>${label} ${optional}</label> ${hint} ${control} ${error} ${rules}</div>`;
 }

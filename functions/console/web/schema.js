@@ -1,55 +1,75 @@
-/**
- * The fields that a JSON Schema asks for, and the value that they make. What fields cannot show exactly is one field for
- * JSON. Schemas and values are texts, so that numbers keep each digit.
- */
+/** The fields that a JSON Schema asks for, and the value that they make: as texts, so that numbers keep each digit. */
 
 import { fromLocal, toLocal } from "./format.js";
-import { entries, object, pretty, within } from "./json.js";
+import { entries, member, object, pretty, within } from "./json.js";
 
-const NOTES = "$schema $id $comment $defs definitions title description default examples deprecated type enum";
-/** What a field respects, or leaves to the API. @type {Record<string, string>} */
-const KEYWORDS = {
-	string: "minLength maxLength pattern format",
-	number: "minimum maximum exclusiveMinimum exclusiveMaximum multipleOf",
-	array: "items minItems maxItems uniqueItems",
-	object: "properties required additionalProperties",
-};
-/** @type {Record<string, string>} */
-const CONTROLS = { date: "date", "date-time": "datetime-local", email: "email", uri: "url" };
+const NOTES = "$schema $id $comment $defs definitions title description default examples deprecated type";
+/** What a field respects, or leaves to the API. */
+const KEYWORDS = new Map([
+	["string", "minLength maxLength pattern format"],
+	["number", "minimum maximum exclusiveMinimum exclusiveMaximum multipleOf"],
+	["array", "items minItems maxItems uniqueItems"],
+	["object", "properties required additionalProperties"],
+]);
+const CONTROLS = new Map([["date", "date"], ["date-time", "datetime-local"], ["email", "email"], ["uri", "url"]]);
 /** What may be longer gets a larger field. */
 const SHORT = 200;
 const DEEPEST_GROUP = 1;
+const MOST_REFERENCES = 20;
 const NUMBER = /^-?(0|[1-9]\d*)(\.\d+)?(e[+-]?\d+)?$/i;
 const INTEGER = /^-?(0|[1-9]\d*)$/;
 
 let count = 0;
 
-/** @param {any} schema @param {string} [type] */
-const understands = (schema, type = schema.type) => Object.keys(schema).every((it) => `${NOTES} ${KEYWORDS[type]}`.split(" ").includes(it));
+const understands = (/** @type {any} */ schema, /** @type {string} */ type) =>
+	Object.keys(schema).every((it) => `${NOTES} ${KEYWORDS.get(type)}`.split(" ").includes(it));
 const isObject = (/** @type {any} */ it) => typeof it === "object" && it !== null && !Array.isArray(it);
 const plain = (/** @type {string} */ text) => (text.startsWith('"') ? JSON.parse(text) : text);
 
-/** The field for a schema. @param {string} whole the schema @param {Place} place @returns {Field} */
-export function fieldOf(whole, { path, key = "", label = key, isRequired, depth = 0 }) {
-	const other = withoutNull(whole);
-	const text = other ?? whole;
+/** @type {Is.fieldOf} */
+export function fieldOf(whole, { path, key = "", label = key, isRequired, depth = 0, root = whole, start }) {
+	const given = resolved(whole, root);
+	const other = withoutNull(given);
+	const text = other ? resolved(other, root) : given;
 	const schema = JSON.parse(text);
-	const start = within(text, "default");
+	start ??= within(text, "default") ?? (isRequired ? within(text, "const") : undefined);
 	/** @type {Field} */
 	const field = {
 		kind: "json", id: `field-${count++}`, path, key, label: String(schema?.title || label), hint: String(schema?.description ?? ""),
-		isRequired, isNullable: other !== undefined, type: "text", schema, options: [], value: "", fields: [], error: "",
+		isRequired, isNullable: other !== undefined, type: "text", schema, text: text.includes('"$ref"') ? root : text, options: [], value: "", fields: [], error: "",
+		start: start === undefined ? undefined : { text: start, value: "" },
 	};
-	if (isObject(schema)) field.kind = kindOf(field, text, start, depth);
+	if (isObject(schema)) field.kind = kindOf(field, text, root, depth);
 	if (field.kind === "group") {
 		field.fields = entries(within(text, "properties")).map(([name, child]) =>
-			fieldOf(child, { path: path ? `${path}.${name}` : name, key: name, isRequired: schema.required?.includes?.(name) ?? false, depth: depth + 1 }),
+			fieldOf(child, {
+				path: path ? `${path}.${name}` : name, key: name, isRequired: schema.required?.includes?.(name) ?? false, depth: depth + 1, root,
+				start: within(start, name),
+			}),
 		);
-	} else if (start !== undefined) field.value = written(field, start);
+	} else if (field.start) {
+		// What such a control has no room for is a text.
+		if (field.type === "datetime-local" && !toLocal(plain(field.start.text))) field.type = "text";
+		field.value = field.start.value = written(field, field.start.text);
+	}
 	return field;
 }
 
-/** A schema without null among its alternatives: `"type": ["string", "null"]`, or an `anyOf` of two. @param {string} text */
+/** What a `$ref` within `root` stands for, with what is beside it. @param {string} text @param {string} root */
+function resolved(text, root) {
+	for (let left = MOST_REFERENCES; left; left--) {
+		const reference = JSON.parse(text)?.$ref;
+		if (typeof reference !== "string" || !/^#(\/|$)/.test(reference)) break;
+		const path = reference.split("/").slice(1).map((it) => decodeURIComponent(it).replaceAll("~1", "/").replaceAll("~0", "~"));
+		const target = within(root, ...path);
+		if (target === undefined) break;
+		const beside = entries(text).filter(([name]) => name !== "$ref");
+		text = beside.length ? object(Object.fromEntries([...entries(target), ...beside])) : target;
+	}
+	return text;
+}
+
+/** A schema without null as a second type, or as one `anyOf` two. @param {string} text */
 function withoutNull(text) {
 	const { type, anyOf } = JSON.parse(text) ?? {};
 	const rest = entries(text).filter(([name]) => name !== "type" && name !== "anyOf");
@@ -61,16 +81,16 @@ function withoutNull(text) {
 	return none < 0 ? undefined : joined(entries(within(text, "anyOf", 1 - none)));
 }
 
-/** Also adds what the field needs. @param {Field} field @param {string} text @param {string | undefined} start @param {number} depth @returns {Kind} */
-function kindOf(field, text, start, depth) {
+/** @type {Is.kindOf} */
+function kindOf(field, text, root, depth) {
 	const { schema } = field;
-	const { items } = schema;
 	const type = schema.type === "integer" ? "number" : schema.type;
 	field.options = optionsOf(text);
-	if (schema.enum) return understands(schema, "") && field.options.length ? "choice" : "json";
+	// What else it says can only take some of them away.
+	if (field.options.length) return "choice";
 	if (typeof type !== "string" || !understands(schema, type)) return "json";
 	if (type === "string") {
-		field.type = CONTROLS[schema.format] ?? "text";
+		field.type = CONTROLS.get(schema.format) ?? "text";
 		return schema.format || schema.pattern || schema.maxLength <= SHORT ? "text" : "long";
 	}
 	if (type === "number") {
@@ -81,20 +101,25 @@ function kindOf(field, text, start, depth) {
 	}
 	if (type === "boolean") {
 		field.options = [{ label: "Yes", text: "true" }, { label: "No", text: "false" }];
-		if (!field.isRequired && !start) field.options.unshift({ label: "Not set", text: "" });
+		if (!field.isRequired && !field.start) field.options.unshift({ label: "Not set", text: "" });
 		return "yes-no";
 	}
-	if (type === "array" && isObject(items) && understands(items)) {
-		field.options = optionsOf(within(text, "items"));
-		return field.options.length ? "checks" : items.type === "string" && !items.enum ? "lines" : "json";
+	if (type === "array" && isObject(schema.items)) {
+		const items = resolved(within(text, "items") ?? "", root);
+		const rules = JSON.parse(items);
+		field.options = optionsOf(items);
+		return field.options.length ? "checks" : rules.type === "string" && understands(rules, "string") ? "lines" : "json";
 	}
 	return type === "object" && depth <= DEEPEST_GROUP && entries(within(text, "properties")).length ? "group" : "json";
 }
 
-/** The scalars that may be chosen; none if there are other values. @param {string | undefined} text */
+/** The scalars of an `enum`, or each of a `const` with its title; none if there are other values. @param {string} text */
 function optionsOf(text) {
-	const all = entries(within(text, "enum")).map(([, value]) => value);
-	return all.some((value) => /^[{[]/.test(value)) ? [] : all.map((value) => ({ label: plain(value), text: value }));
+	const titled = entries(within(text, "oneOf") ?? within(text, "anyOf")).map(([, it]) => [member(it, "const"), within(it, "title")]);
+	const listed = entries(within(text, "enum")).map(([, value]) => [value]);
+	const fixed = member(text, "const");
+	const all = listed.length ? listed : fixed ? [[fixed]] : titled;
+	return all.every(([value]) => value && !/^[{[]/.test(value)) ? all.map(([value = "", title = value]) => ({ label: plain(title), text: value })) : [];
 }
 
 /** How a value is written into a field. @param {Field} field @param {string} text */
@@ -108,18 +133,25 @@ function written({ kind, type, options }, text) {
 	return type === "datetime-local" ? toLocal(plain(text)) : plain(text);
 }
 
-/** What a field says, as JSON; undefined if that is nothing, or wrong: then it has an `error`. @param {Field} field @returns {string | undefined} */
+/** @type {Is.valueOf} */
 export function valueOf(field) {
-	const { kind, options } = field;
+	const { kind, options, start } = field;
 	clear(field);
+	const isSame = !isChanged(field);
+	// A default is sent as it was: its control may round it.
+	if (isSame && start && field.value) return start.text;
 	if (kind === "group") {
 		if (!field.isRequired && isBlank(field)) return undefined;
-		return object(Object.fromEntries(field.fields.map((it) => [it.key, valueOf(it)])));
+		const value = object(Object.fromEntries(field.fields.map((it) => [it.key, valueOf(it)])));
+		if (field.isRequired || !isSame || !hasErrors(field)) return isSame && start ? start.text : value;
+		// The defaults within it alone are no reason to ask for the rest.
+		clear(field);
+		return undefined;
 	}
 	const value = kind === "text" || kind === "long" ? field.value : field.value.trim();
 	if (!value) {
+		if ((kind === "checks" || kind === "lines") && (field.isRequired || !isSame)) return "[]";
 		if (!field.isRequired) return undefined;
-		if (kind === "checks" || kind === "lines") return "[]";
 		if (field.isNullable) return "null";
 		field.error = options.length ? "Choose one." : "Fill this in.";
 		return undefined;
@@ -127,21 +159,14 @@ export function valueOf(field) {
 	if (kind === "choice" || kind === "yes-no") return options[Number(value)].text || undefined;
 	if (kind === "checks") return `[${value.split(" ").map((at) => options[Number(at)].text)}]`;
 	if (kind === "lines") return JSON.stringify(value.split("\n").map((line) => line.trim()).filter(Boolean));
-	if (kind === "number" && !(field.schema.type === "integer" ? INTEGER : NUMBER).test(value)) {
-		field.error = field.schema.type === "integer" ? "Write a whole number." : "Write a number, such as 12 or 0.5.";
-	}
-	if (kind === "json") field.error = syntaxError(value);
-	return kind === "number" || kind === "json" ? value : JSON.stringify(field.type === "datetime-local" ? fromLocal(value) : value);
-}
-
-/** @param {string} value */
-function syntaxError(value) {
+	const [pattern, hint] = field.schema.type === "integer" ? [INTEGER, "Write a whole number."] : [NUMBER, "Write a number, such as 12 or 0.5."];
+	if (kind === "number" && !pattern.test(value)) field.error = hint;
 	try {
-		JSON.parse(value);
-		return "";
+		if (kind === "json") JSON.parse(value);
 	} catch (error) {
-		return `This is no JSON: ${/** @type {Error} */ (error).message}`;
+		field.error = `This is no JSON: ${/** @type {Error} */ (error).message}`;
 	}
+	return kind === "number" || kind === "json" ? value : JSON.stringify(field.type === "datetime-local" ? fromLocal(value) : value);
 }
 
 /** @param {Field} field */
@@ -151,11 +176,12 @@ function clear(field) {
 }
 
 const isBlank = (/** @type {Field} */ field) => !field.value && field.fields.every(isBlank);
+const isChanged = (/** @type {Field} */ field) => field.value !== (field.start?.value ?? "") || field.fields.some(isChanged);
 
 /** @param {Field} field @returns {boolean} */
 export const hasErrors = (field) => field.error !== "" || field.fields.some(hasErrors);
 
-/** The innermost field at a place that the API names. @param {Field} field @param {string} path @returns {Field | undefined} */
+/** @type {Is.fieldAt} */
 export function fieldAt(field, path) {
 	if (field.path && path !== field.path && !path.startsWith(`${field.path}.`)) return undefined;
 	return field.fields.map((it) => fieldAt(it, path)).find(Boolean) ?? field;

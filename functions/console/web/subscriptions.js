@@ -1,7 +1,7 @@
-/** The subscriptions: where the events of all runs are sent, and whether the receivers work. */
+/** The subscriptions, and whether their receivers work. */
 
 import { html } from "./lit-html.js";
-import { get, may, path, post, remove } from "./api.js";
+import { get, may, path, post, posting, remove } from "./api.js";
 import { plural } from "./format.js";
 import { entries, object } from "./json.js";
 import { pairs, schemaForm, submitForm } from "./schema-form.js";
@@ -48,10 +48,7 @@ export function subscriptionsView(page) {
 
 	const card = (/** @type {Subscription} */ it) => {
 		const own = (/** @type {string[]} */ ...verb) => path("subscriptions", it.id, ...verb);
-		const request = (/** @type {string} */ verb) => async () => {
-			await post(own(verb));
-			refresh();
-		};
+		const request = (/** @type {string} */ verb) => posting(own(verb), refresh);
 		const showSecret = async () => {
 			secrets.set(it.id, (await get(own("secret"), signal)).data.secret);
 			update();
@@ -59,9 +56,9 @@ export function subscriptionsView(page) {
 		/** Sends again what was given up since it began to fail. */
 		const recover = async () => {
 			const since = JSON.stringify(it.failing_since ?? it.disabled_at ?? it.last_success_at ?? it.created_at);
-			let [count, cursor] = [0, /** @type {string | undefined} */ (undefined)];
+			let [count, cursor] = [0, ""];
 			do {
-				const { data } = await post(own("recover"), object({ since, cursor: cursor && JSON.stringify(cursor) }));
+				const { data } = await post(own("recover"), object({ since, cursor: cursor ? JSON.stringify(cursor) : undefined }));
 				count += data.recovered;
 				cursor = data.next_cursor;
 			} while (cursor);

@@ -1,14 +1,14 @@
-/** The pieces that the views share: badges, times, tables, forms, buttons that act, dialogs and notices. */
+/** The pieces that the views share. */
 
 import { html, nothing, render } from "./lit-html.js";
-import { Problem, queryOf } from "./api.js";
+import { Problem, queryOf, session } from "./api.js";
 import { clock, relative } from "./format.js";
 import { pretty } from "./json.js";
 
 const ENDS = ["completed", "failed", "timeout", "cancelled"];
 export const STATUSES = ["scheduled", "queued", "running", "input_required", ...ENDS];
 
-/** How the page is drawn, which app.js knows. */
+/** How the page is drawn, which the page knows. */
 export const screen = { draw: () => {}, isDue: false };
 
 /** Draws the page again, soon. */
@@ -17,10 +17,20 @@ export function update() {
 	screen.isDue = true;
 }
 
+/** @type {Is.drawn} */
+export function drawn(view, element = document.createElement("div")) {
+	try {
+		render(view(), element);
+		return element;
+	} catch (error) {
+		return drawn(() => problemBox(`This cannot be shown: ${error}`));
+	}
+}
+
 /** @param {Run} run */
 export const hasEnded = (run) => ENDS.includes(run.status);
 
-/** The address of a view. @param {string[]} segments @param {Given} [query] without blank ones */
+/** @type {Is.href} */
 export function href(segments, query = {}) {
 	const tail = queryOf(query);
 	return `#/${segments.map(encodeURIComponent).join("/")}${tail && `?${tail}`}`;
@@ -29,9 +39,20 @@ export function href(segments, query = {}) {
 /** @param {string} status */
 export const badge = (status) => html`<span class="badge ${status}">${status.replaceAll("_", " ")}</span>`;
 
-/** @param {string | null | undefined} at @param {boolean} [exact] */
+/** @type {Is.time} */
 export const time = (at, exact) =>
 	at ? html`<time datetime=${at} title=${exact ? relative(at) : clock(at)}>${exact ? clock(at, true) : relative(at)}</time>` : "–";
+
+/** Until when, with the zone: whoever reads it may be elsewhere. @param {string} at */
+const deadline = (at) =>
+	html`<time datetime=${at} title=${relative(at)}>${clock(at)} ${new Date(at).toLocaleTimeString("en", { timeZoneName: "short" }).split(" ").at(-1)}</time>`;
+
+export const hint = (/** @type {unknown} */ text) => html`<p class="hint">${text}</p>`;
+
+/** @type {Is.asks} */
+export const asks = (who, { question, asked_at, expires_at }) => html`
+	${hint(html`${who} asked ${time(asked_at)}${expires_at ? html`, and waits until ${deadline(expires_at)}` : ""}`)}
+	<p class="question">${question}</p>`;
 
 /** A run, by its agent and the end of its id: the start is alike. @param {Run} run */
 export const runLink = (run) =>
@@ -46,32 +67,32 @@ export const progress = (run) =>
 /** @param {string} name */
 export const tag = (name) => html`<span class="tag">${name}</span> `;
 
-/** @param {Run["tags"]} tags */
-export const tagList = (tags = {}) =>
-	Object.entries(tags).map(([key, value]) => html`<a class="tag" href=${href(["runs"], { tag: `${key}=${value}` })}>${key}=${value}</a> `);
+/** @type {Is.tagList} */
+export const tagList = (tags = {}, user) =>
+	Object.entries(tags).map(([key, value]) => html`<a class="tag" href=${href(["runs"], { tag: `${key}=${value}`, user })}>${key}=${value}</a> `);
 
-/** @param {string} name @param {string[]} columns `#` is before those of numbers @param {unknown} rows @param {string} [kind] */
+/** @type {Is.table} */
 export const table = (name, columns, rows, kind = "") => html`<table class=${kind}>
 	<caption class="hidden">${name}</caption>
 	<thead><tr>${columns.map((it) => html`<th scope="col" class=${it.startsWith("#") ? "number" : ""}>${it.replace("#", "")}</th>`)}</tr></thead>
 	<tbody>${rows}</tbody>
 </table>`;
 
-/** @param {[label: string, value: unknown][]} list what has no value is left out */
+/** @type {Is.facts} */
 export const facts = (list) => html`<dl class="facts">
 	${list.filter(([, value]) => value || value === 0).map(([label, value]) => html`<div><dt>${label}</dt><dd>${value}</dd></div>`)}
 </dl>`;
 
-/** @param {string} title @param {unknown} content @param {string} [kind] */
+/** @type {Is.section} */
 export const section = (title, content, kind = "") => html`<section class=${kind} aria-label=${title}><h2>${title}</h2>${content}</section>`;
 
-/** A text that can be copied. @param {string} text @param {string} name @param {string} [shown] less than all of it @param {unknown} [more] */
-export const block = (text, name, shown = text, more = "") =>
-	html`<div class="block"><pre tabindex="0" role="group" aria-label=${name}>${shown}</pre>${copyButton(text)}${more}</div>`;
+/** @type {Is.block} */
+export const block = (text, name, shown = text) =>
+	html`<div class="block"><pre tabindex="0" role="group" aria-label=${name}>${shown}</pre>${copyButton(text)}</div>`;
 
-export const loading = html`<p class="hint">Loading…</p>`;
+export const loading = hint("Loading…");
 
-/** What a problem says to a person. @param {unknown} error @param {number} [pause] after which it is tried again, in seconds */
+/** @type {Is.told} */
 export function told(error, pause) {
 	const { message, field, retryAfter } = Problem.of(error);
 	const text = field ? (message.startsWith(field) ? message : `${field}: ${message}`) : message.charAt(0).toUpperCase() + message.slice(1);
@@ -81,17 +102,24 @@ export function told(error, pause) {
 /** @param {string} text */
 export const problemBox = (text) => (text ? html`<p class="problem" role="alert">${text}</p>` : "");
 
-/** @param {string} title @param {unknown} text what to do @param {string} [command] */
+/** @type {Is.emptyState} */
 export const emptyState = (title, text, command) => html`<div class="empty">
 	<p><b>${title}</b></p>
 	<p>${text}</p>
 	${command ? block(command, "Command") : ""}
 </div>`;
 
-/**
- * A button, and what is said once it has done its work; nothing if that answers `false`.
- * @param {string} label @param {() => any} action @param {string | ((done: any) => string)} [success] @param {string} [kind] @param {string} [title]
- */
+/** @type {Is.needs} */
+export const needs = (what, permission) => hint(html`Your key cannot ${what}: it needs <code>${permission}</code>.`);
+
+/** @type {Is.emptyList} */
+export function emptyList(user, title, text, command) {
+	if (!session.me?.permissions.some((it) => /^(view|\*):/.test(it))) return emptyState(title, needs("see runs", "view:*"));
+	const whose = session.me.is_admin && !user ? "These are your own runs; name another user above to see theirs. " : "";
+	return emptyState(title, html`${whose}${text}`, command);
+}
+
+/** @type {Is.button} */
 export function button(label, action, success = "", kind = "small", title = "") {
 	const click = async (/** @type {On<HTMLElement>} */ { currentTarget: element }) => {
 		if (element.ariaDisabled === "true") return;
@@ -108,32 +136,33 @@ export function button(label, action, success = "", kind = "small", title = "") 
 	return html`<button type="button" class=${kind} title=${title || nothing} @click=${click}>${label}</button>`;
 }
 
-/** @param {string} text @param {string} [label] @param {string} [kind] */
+/** @type {Is.copyButton} */
 export const copyButton = (text, label = "Copy", kind) => button(label, () => navigator.clipboard.writeText(text), "Copied.", kind);
 
-/** The head of a view of one thing. @param {string} name @param {string} status @param {string} id @param {unknown} buttons */
+/** @type {Is.head} */
 export const head = (name, status, id, buttons) => html`<div class="head">
 	<div><h1>${name} ${badge(status)}</h1><p><code>${id}</code> ${copyButton(id, "Copy id")}</p></div>
 	<div class="buttons">${buttons}</div>
 </div>`;
 
-/**
- * A form, and what is done with what it says: once it is submitted, or at each change.
- * @param {unknown} content @param {(given: Given) => void} apply @param {string} [kind] @param {boolean} [atChange]
- */
+/** @type {Is.form} */
 export function form(content, apply, kind = "filters", atChange = false) {
 	const submit = (/** @type {On<HTMLFormElement>} */ event) => {
 		event.preventDefault();
-		apply(Object.fromEntries([...new FormData(event.currentTarget)].map(([name, value]) => [name, String(value).trim()])));
+		// Half a date would be none.
+		if (event.currentTarget.reportValidity()) apply(Object.fromEntries([...new FormData(event.currentTarget)].map(([name, value]) => [name, String(value).trim()])));
 	};
 	return html`<form class=${kind} @submit=${submit} @change=${atChange ? submit : nothing}>${content}</form>`;
 }
 
-/** @param {string} label @param {string} name @param {string} value @param {string} hint @param {string} [type] */
+/** @type {Is.input} */
 export const input = (label, name, value, hint, type = "text") =>
-	html`<label>${label} <input name=${name} type=${type} .value=${value} placeholder=${hint} spellcheck="false" autocomplete="off"></label>`;
+	html`<label>${label} <input name=${name} type=${type} .value=${value} placeholder=${hint} step="any" spellcheck="false" autocomplete="off"></label>`;
 
-/** Tells what has happened. @param {string} text @param {boolean} [isBad] stays until it is dismissed */
+/** Whose things are shown, for who may see others'. @param {string} user */
+export const userInput = (user) => (session.me?.is_admin ? input("User", "user", user, "yourself") : "");
+
+/** @type {Is.notify} */
 export function notify(text, isBad) {
 	if (!text) return;
 	const notice = document.createElement("div");
@@ -144,43 +173,26 @@ export function notify(text, isBad) {
 	if (!isBad) setTimeout(close, 6_000);
 }
 
-/** What a button does if a dialog is answered with `verb`. @param {string} question @param {string} verb @param {() => any} action */
-export const confirmed = (question, verb, action) => async () => (await asked(question, verb)) && action();
-
-/** @param {string} question @param {string} verb @returns {Promise<boolean>} */
-function asked(question, verb) {
+/** @type {Is.confirmed} */
+export const confirmed = (question, verb, action) => async () => {
 	const dialog = document.createElement("dialog");
 	dialog.ariaLabel = question;
-	return new Promise((resolve) => {
-		dialog.onclose = () => {
-			dialog.remove();
-			resolve(dialog.returnValue !== "");
-		};
-		const buttons = [button("Back", () => dialog.close(), "", ""), button(verb, () => dialog.close(verb), "", "danger")];
-		render(html`<p>${question}</p><div class="buttons">${buttons}</div>`, dialog);
-		document.body.append(dialog);
-		dialog.showModal();
-	});
-}
+	const buttons = [button("Back", () => dialog.close(), "", ""), button(verb, () => dialog.close(verb), "", "danger")];
+	render(html`<p>${question}</p><div class="buttons">${buttons}</div>`, dialog);
+	document.body.append(dialog);
+	dialog.showModal();
+	await new Promise((closed) => (dialog.onclose = closed));
+	dialog.remove();
+	return dialog.returnValue !== "" && action();
+};
 
-const FOLDED = 4_000;
-const UNFOLDED_AT_ONCE = 200_000;
+const MOST_SHOWN = 200_000;
 
-/** Shows a JSON value as text, a large one folded. @param {string} name */
+/** Shows a JSON value as text. @param {string} name */
 export function valueBlock(name) {
-	let [text, out, shown] = ["", "", 0];
+	let [text, out] = ["", ""];
 	return (/** @type {string} */ next) => {
-		if (next !== text) {
-			text = next;
-			out = text.startsWith('"') ? JSON.parse(text) : pretty(text);
-			shown = out.length <= 2 * FOLDED ? out.length : FOLDED;
-		}
-		const left = out.length - shown;
-		const more = () => {
-			shown += UNFOLDED_AT_ONCE;
-			update();
-		};
-		if (left <= 0) return block(out, name);
-		return block(out, name, `${out.slice(0, shown)}…`, button(`Show more: ${Math.ceil(left / 1_000)} thousand characters are left`, more, "", "small more"));
+		if (next !== text) [text, out] = [next, next.startsWith('"') ? JSON.parse(next) : pretty(next)];
+		return block(out, name, out.length > MOST_SHOWN ? `${out.slice(0, MOST_SHOWN)}…\n\nThe rest of it is in a copy.` : out);
 	};
 }
