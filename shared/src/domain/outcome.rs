@@ -6,6 +6,7 @@ mod bedrock;
 mod conversation;
 mod dialect;
 mod envelope;
+mod event_stream;
 mod form;
 mod gemini;
 mod langchain;

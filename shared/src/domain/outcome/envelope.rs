@@ -9,7 +9,7 @@ use base64::{
 
 use crate::domain::{
     json::{Members, Node, surrogate::mend},
-    outcome::{form, normalised::Normalised},
+    outcome::{event_stream, form, normalised::Normalised},
 };
 
 pub(super) struct Envelope {
@@ -18,7 +18,7 @@ pub(super) struct Envelope {
     /// Members that it has besides.
     marks: &'static [&'static str],
     /// The content is JSON as text, whatever it is. Elsewhere a text may be just that, and only an
-    /// object or a list in it is taken for JSON.
+    /// object or a list in it is taken for JSON, unless the type of the content says what it is.
     is_json_text: bool,
     /// It says too little to be told from an answer of the same form: it is opened for what we know.
     is_weak: bool,
@@ -59,11 +59,23 @@ impl Envelope {
     /// which may be in Base64.
     fn unwrap(&self, content: Node<'_>, members: &Members<'_>) -> Option<String> {
         let text = content.text()?;
+        let media_type = media_type(members);
+        if media_type.as_deref() == Some("text/event-stream") {
+            return event_stream::read(&mend(&text));
+        }
+        let is_json =
+            media_type.is_some_and(|it| it == "application/json" || it.ends_with("+json"));
         let text = decoded(&text, members).unwrap_or(text);
         let text = mend(&text).into_owned();
         let node = Node::parse(&text)?;
-        (self.is_json_text || node.is_object() || node.is_list()).then_some(text)
+        (self.is_json_text || is_json || node.is_object() || node.is_list()).then_some(text)
     }
+}
+
+/// The type of the content where a service says it, without its parameters.
+fn media_type(members: &Members<'_>) -> Option<String> {
+    let written = members.get("ContentType")?.text()?;
+    Some(written.split(';').next()?.trim().to_ascii_lowercase())
 }
 
 /// Whether an object has no members but those that a function answers API Gateway with.
