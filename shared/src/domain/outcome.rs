@@ -15,6 +15,7 @@ mod openai_chat;
 mod openai_responses;
 #[cfg(test)]
 mod tests;
+mod texts;
 mod tokens;
 
 use std::borrow::Cow;

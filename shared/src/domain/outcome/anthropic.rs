@@ -5,7 +5,26 @@ use crate::domain::{
     outcome::dialect::{Block, Dialect, Message, kind},
 };
 
-pub(super) const DIALECT: Dialect = Dialect { message, block, ..Dialect::NONE };
+pub(super) const DIALECT: Dialect = Dialect {
+    message,
+    block,
+    members: &[
+        "id",
+        "type",
+        "role",
+        "model",
+        "content",
+        "stop_reason",
+        "stop_sequence",
+        "stop_details",
+        "usage",
+        "container",
+        "context_management",
+        "diagnostics",
+        "input_transformations",
+    ],
+    ..Dialect::NONE
+};
 
 /// A raw answer is a message, too.
 fn message<'a>(members: &Members<'a>, message: &mut Message<'a>) {

@@ -7,7 +7,29 @@ use crate::domain::{
     outcome::dialect::{Answer, Block, Dialect, Message},
 };
 
-pub(super) const DIALECT: Dialect = Dialect { message, block, answer };
+pub(super) const DIALECT: Dialect = Dialect {
+    message,
+    block,
+    answer,
+    members: &["role", "content", "metadata", "Role", "Content"],
+    around: &[
+        "Message",
+        "Messages",
+        "message",
+        "stopReason",
+        "StopReason",
+        "metrics",
+        "Metrics",
+        "trace",
+        "Trace",
+        "performanceConfig",
+        "PerformanceConfig",
+        "serviceTier",
+        "ServiceTier",
+        "additionalModelResponseFields",
+        "AdditionalModelResponseFields",
+    ],
+};
 
 fn message<'a>(members: &Members<'a>, message: &mut Message<'a>) {
     message.by_role(members, "role", "content");
@@ -46,7 +68,7 @@ fn answer<'a>(members: &Members<'a>) -> Option<Answer<'a>> {
         members.has("content") || members.has("Content")
     };
     let usage = either(members, "usage", "Usage");
-    is_message.then(|| Answer { messages: vec![message], usage, is_sure: true })
+    is_message.then(|| Answer::of(message, usage))
 }
 
 /// Whether this is a message as Strands writes it, which an agent on AgentCore gives for its result,

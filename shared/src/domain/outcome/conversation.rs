@@ -1,13 +1,15 @@
 //! Conversations with models, read in whichever dialects they are written.
 
-use std::{borrow::Cow, collections::HashSet};
+use std::{borrow::Borrow, collections::HashSet, mem};
 
 use crate::domain::{
     json::{Item, Json, Members, Node},
     outcome::{
         anthropic, bedrock,
-        dialect::{Answer, Block, Dialect, Message, Speaker, is_type},
-        gemini, langchain, openai_chat, openai_responses, tokens,
+        dialect::{Answer, Block, Dialect, Message, Speaker, is_around, is_bare, is_type, kind},
+        gemini, langchain, openai_chat, openai_responses,
+        texts::Texts,
+        tokens,
     },
 };
 
@@ -54,65 +56,18 @@ impl Extend<String> for Tools {
     }
 }
 
-/// A text within an answer.
-enum Text<'a> {
-    AsWritten(Node<'a>),
-    Plain(String),
-}
-
-/// The texts that blocks hold, without the blocks around them.
-#[derive(Default)]
-pub(super) struct Texts<'a>(Vec<Text<'a>>);
-
-impl<'a> Texts<'a> {
-    fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// Adds a text that says something.
-    fn push(&mut self, node: Node<'a>) {
-        if node.is_text() && node.as_str() != "\"\"" {
-            self.0.push(Text::AsWritten(node));
-        }
-    }
-
-    fn push_plain(&mut self, text: String) {
-        if !text.is_empty() {
-            self.0.push(Text::Plain(text));
-        }
-    }
-
-    fn extend(&mut self, nodes: impl IntoIterator<Item = Node<'a>>) {
-        nodes.into_iter().for_each(|node| self.push(node));
-    }
-
-    /// As one text, a line each. A text alone stays as it was written.
-    pub(super) fn join(&self) -> Option<Json> {
-        match self.0.as_slice() {
-            [] => None,
-            [Text::AsWritten(text)] => Some(text.to_json()),
-            texts => {
-                let lines: Vec<_> = texts.iter().filter_map(Text::plain).collect();
-                Some(Json::string(&lines.join("\n")))
-            }
-        }
-    }
-}
-
-impl Text<'_> {
-    fn plain(&self) -> Option<Cow<'_, str>> {
-        match self {
-            Self::AsWritten(node) => node.text().map(Cow::Owned),
-            Self::Plain(text) => Some(Cow::Borrowed(text)),
-        }
-    }
-}
-
 /// What messages say.
 #[derive(Default)]
 pub(super) struct Conversation<'a> {
-    /// Of the last message of the assistant that has any.
+    /// Of the last message of the assistant that has any; of all of its messages where they are one
+    /// turn.
     pub(super) answer: Texts<'a>,
+    /// Whether the answer is but a comment on what the assistant is about to do.
+    is_commentary: bool,
+    /// Whether the assistant's messages are one turn, until somebody else speaks.
+    is_one_turn: bool,
+    /// Whether somebody else has spoken since.
+    is_over: bool,
     pub(super) tools: Tools,
     /// How many messages the assistant has.
     assistants: usize,
@@ -132,44 +87,77 @@ impl<'a> Conversation<'a> {
         conversation
     }
 
-    /// The messages of a raw answer. One that does not say who speaks is the assistant's.
-    fn read_answer(messages: &[Node<'a>]) -> Self {
+    /// The messages of a raw answer, which are one turn from one of them on. One that does not say
+    /// who speaks is the assistant's.
+    fn read_answer(answer: &Answer<'a>) -> Self {
         let mut conversation = Self::default();
-        for node in messages {
+        let mut earlier = Texts::default();
+        if let Some(blocks) = answer.blocks {
+            let mut texts = Texts::default();
+            conversation.add_blocks(blocks, &mut texts);
+            conversation.answer = texts;
+            conversation.assistants = 1;
+        }
+        for (index, node) in answer.messages.iter().enumerate() {
+            if index == answer.last_turn {
+                earlier = mem::take(&mut conversation.answer);
+                conversation.is_one_turn = true;
+            }
             conversation.add(&node.members(), true);
+        }
+        if conversation.answer.is_blank() {
+            conversation.answer = earlier;
         }
         conversation
     }
 
-    /// Reads these if they are messages and nothing else, and the assistant speaks.
-    pub(super) fn read_whole(messages: &[Node<'a>]) -> Option<Self> {
+    /// Reads these if they are messages and what comes along with them, and the assistant speaks or
+    /// asks for a tool.
+    pub(super) fn read_whole<M: Borrow<Members<'a>>>(
+        messages: impl IntoIterator<Item = M>,
+    ) -> Option<Self> {
         let mut conversation = Self::default();
-        let is_whole = messages.iter().all(|node| conversation.add(&node.members(), false));
-        (is_whole && conversation.has_assistant()).then_some(conversation)
+        let (mut known, mut unknown, mut calls) = (0_usize, 0_usize, 0_usize);
+        let (mut is_dialogue, mut are_bare) = (false, true);
+        for members in messages {
+            match conversation.add(members.borrow(), false)? {
+                Speaker::Unknown => unknown += 1,
+                Speaker::Assistant => {
+                    known += 1;
+                    are_bare &= is_bare(&DIALECTS, members.borrow());
+                }
+                Speaker::Other => {
+                    known += 1;
+                    is_dialogue = true;
+                }
+                Speaker::Call => {
+                    known += 1;
+                    calls += 1;
+                }
+                Speaker::Item => known += 1,
+            }
+        }
+        // An API may have items that we do not know, but a list of other things is no conversation
+        // for the messages in it. Nor are things that happen to have an author.
+        let is_one = known > unknown && (is_dialogue || are_bare);
+        (is_one && (conversation.has_assistant() || calls > 0)).then_some(conversation)
     }
 
-    /// One message as a conversation.
-    pub(super) fn of(members: &Members<'a>) -> Self {
-        let mut conversation = Self::default();
-        conversation.add(members, false);
-        conversation
-    }
-
-    /// Whether it is a message.
-    fn add(&mut self, members: &Members<'a>, is_answer: bool) -> bool {
+    /// Who speaks, if this is a message or may stand among messages.
+    fn add(&mut self, members: &Members<'a>, is_answer: bool) -> Option<Speaker> {
         let mut message = Message::default();
         for dialect in DIALECTS {
             (dialect.message)(members, &mut message);
         }
-        let is_silent = message.content.is_none() && message.refusal.is_none();
-        if message.speaker.is_none() && is_silent && message.tools.is_empty() {
-            return false;
-        }
-        let is_assistant = match message.speaker {
-            Some(speaker) => speaker == Speaker::Assistant,
-            None => is_answer,
-        };
-        let mut texts = Texts::default();
+        let speaker = speaker(members, &message, is_answer);
+        // A comment does not take the place of an answer.
+        let may_answer = speaker == Some(Speaker::Assistant)
+            && (!message.is_commentary || self.is_commentary || self.answer.is_blank());
+        let is_continued = may_answer
+            && (self.is_one_turn || message.is_item)
+            && !self.is_over
+            && self.is_commentary == message.is_commentary;
+        let mut texts = if is_continued { mem::take(&mut self.answer) } else { Texts::default() };
         match message.content {
             // It stays as it was written.
             Some(text) if text.is_text() => texts.push(text),
@@ -177,36 +165,48 @@ impl<'a> Conversation<'a> {
             None => {}
         }
         self.tools.extend(message.tools);
-        if let (true, Some(refusal)) = (texts.is_empty(), message.refusal) {
+        if let (true, Some(refusal)) = (texts.is_blank(), message.refusal) {
             texts.push(refusal);
         }
-        if is_assistant {
-            self.assistants += 1;
-            self.usages.extend(message.usage);
-            if !texts.is_empty() {
-                self.answer = texts;
+        match speaker {
+            Some(Speaker::Assistant) => {
+                self.assistants += 1;
+                self.usages.extend(message.usage);
             }
+            Some(Speaker::Other) => self.is_over = true,
+            _ => self.answer.interrupt(),
         }
-        message.speaker.is_some()
+        if may_answer && !texts.is_blank() {
+            self.answer = texts;
+            self.is_commentary = message.is_commentary;
+            self.is_over = false;
+        }
+        speaker
     }
 
     fn add_blocks(&mut self, blocks: Node<'a>, texts: &mut Texts<'a>) {
         for item in blocks.open_items() {
-            let members = match item {
-                Item::Object(members) => members,
-                Item::Text(text) => {
-                    texts.push_plain(text);
-                    continue;
-                }
-                Item::Other => continue,
-            };
-            match read_block(&members) {
-                Some(Block::Text(said)) => texts.extend(said),
-                Some(Block::Tool(name)) => self.tools.extend(name),
-                Some(Block::Aside) => {}
-                // In all dialects a block with a text is that text.
-                None => texts.extend(members.get("text")),
+            match item {
+                Item::Object(members) => self.add_block(&members, texts),
+                Item::Text(text) => texts.push_plain(text),
+                Item::Other => {}
             }
+        }
+    }
+
+    fn add_block(&mut self, members: &Members<'a>, texts: &mut Texts<'a>) {
+        match read_block(members) {
+            Some(Block::Text(said)) => texts.extend(said),
+            Some(Block::Tool(name)) => {
+                self.tools.extend(name);
+                texts.interrupt();
+            }
+            Some(Block::Aside) => texts.interrupt(),
+            // In all dialects a block with a text is that text.
+            None => match members.find("text") {
+                Some(text) => texts.push(text),
+                None => texts.interrupt(),
+            },
         }
     }
 
@@ -228,14 +228,35 @@ impl<'a> Conversation<'a> {
     }
 }
 
-/// What a raw answer of one of the APIs says.
-pub(super) fn answer<'a>(members: &Members<'a>) -> Option<(Conversation<'a>, Option<Json>)> {
-    let is_answer = |answer: &Answer<'a>| {
-        answer.is_sure || Conversation::read_whole(&answer.messages).is_some()
+/// Who speaks in an object that is, or may be, a message of this form.
+fn speaker(members: &Members<'_>, message: &Message<'_>, is_answer: bool) -> Option<Speaker> {
+    let says_something = message.content.is_some() || message.refusal.is_some();
+    let asks = !message.tools.is_empty();
+    message.speaker.or_else(|| match kind(members) {
+        None if is_answer && (says_something || asks) => Some(Speaker::Assistant),
+        None => asks.then_some(Speaker::Call),
+        Some(kind) if is_answer && says_something && kind == "message" => Some(Speaker::Assistant),
+        Some(_) => Some(Speaker::Unknown),
+    })
+}
+
+/// What a raw answer of one of the APIs says, and what it says of its tokens. `is_alone` is the
+/// output that is to be read for what it is, and not what stands beside a conversation in it.
+pub(super) fn answer<'a>(
+    members: &Members<'a>,
+    is_alone: bool,
+) -> Option<(Conversation<'a>, Option<Json>)> {
+    let is_whole = |answer: &Answer<'a>| {
+        Conversation::read_whole(answer.messages.iter().map(|node| node.members())).is_some()
     };
-    let Answer { messages, usage, .. } =
-        DIALECTS.iter().find_map(|dialect| (dialect.answer)(members).filter(is_answer))?;
-    Some((Conversation::read_answer(&messages), usage.map(Node::to_json)))
+    let is_answer = |dialect: &Dialect, answer: &Answer<'a>| {
+        let is_told = || !is_alone || is_around(&[dialect], members, |_| false);
+        answer.is_sure || (is_told() && is_whole(answer))
+    };
+    let answer = DIALECTS.iter().find_map(|dialect| {
+        (dialect.answer)(members).filter(|answer| is_answer(dialect, answer))
+    })?;
+    Some((Conversation::read_answer(&answer), answer.usage.map(Node::to_json)))
 }
 
 /// The text of an answer that was given as blocks, or as a message; anything else stays as it is.
@@ -244,17 +265,19 @@ pub(super) fn flat(answer: Node<'_>) -> Json {
 }
 
 fn said(answer: Node<'_>) -> Option<Json> {
-    let message = Conversation::of(&answer.members());
-    if message.has_assistant() {
-        return message.answer.join();
+    let items = answer.items();
+    if let [message] = items.as_slice() {
+        let message = Conversation::read_whole([message.members()]);
+        if let Some(message) = message.filter(Conversation::has_assistant) {
+            return message.answer.join();
+        }
     }
-    let blocks = answer.items();
     let mut texts = Texts::default();
-    for block in blocks {
+    for block in items {
         let members = block.members();
         match read_block(&members) {
             Some(Block::Text(said)) => texts.extend(said),
-            Some(Block::Tool(_) | Block::Aside) => {}
+            Some(Block::Tool(_) | Block::Aside) => texts.interrupt(),
             None if is_plain(&members) => texts.extend(members.get("text")),
             None => return None,
         }

@@ -13,19 +13,37 @@ pub(super) struct Dialect {
     pub(super) block: for<'a> fn(&Members<'a>) -> Option<Block<'a>>,
     /// Finds the messages within a raw answer of the API.
     pub(super) answer: for<'a> fn(&Members<'a>) -> Option<Answer<'a>>,
+    /// The members that a message may have. What has others, and stands alone, is no message, but
+    /// something that says more.
+    pub(super) members: &'static [&'static str],
+    /// The members of what holds messages in `conversation`, `message` or `contents`, or is a raw
+    /// answer that is not sure to be one.
+    pub(super) around: &'static [&'static str],
 }
 
 impl Dialect {
     /// Knows nothing.
-    pub(super) const NONE: Self = Self { message: |_, _| {}, block: |_| None, answer: |_| None };
+    pub(super) const NONE: Self =
+        Self { message: |_, _| {}, block: |_| None, answer: |_| None, members: &[], around: &[] };
 }
 
 /// A raw answer of an API. Its messages are the assistant's, even where they do not say so.
 pub(super) struct Answer<'a> {
     pub(super) messages: Vec<Node<'a>>,
+    /// From which of them on they are one turn, whose texts are one text.
+    pub(super) last_turn: usize,
+    /// Or the content of one message.
+    pub(super) blocks: Option<Node<'a>>,
     pub(super) usage: Option<Node<'a>>,
     /// Whether it can be nothing else; else it is one only if all its messages are such.
     pub(super) is_sure: bool,
+}
+
+impl<'a> Answer<'a> {
+    /// One message, that can be nothing else.
+    pub(super) fn of(message: Node<'a>, usage: Option<Node<'a>>) -> Self {
+        Self { messages: vec![message], last_turn: 0, blocks: None, usage, is_sure: true }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,8 +51,12 @@ pub(super) enum Speaker {
     Assistant,
     /// A user, a system prompt, a tool.
     Other,
-    /// An item beside the messages, as a call of a tool is in OpenAI Responses.
+    /// An item beside the messages that asks for a tool, as in OpenAI Responses.
+    Call,
+    /// Another item beside the messages.
     Item,
+    /// What has a type that is in no dialect.
+    Unknown,
 }
 
 impl Speaker {
@@ -54,6 +76,10 @@ pub(super) struct Message<'a> {
     pub(super) speaker: Option<Speaker>,
     /// Text, or blocks.
     pub(super) content: Option<Node<'a>>,
+    /// It is an item of an answer that may have several.
+    pub(super) is_item: bool,
+    /// It is not the answer, but says what is being done for it.
+    pub(super) is_commentary: bool,
     /// Said in place of the content.
     pub(super) refusal: Option<Node<'a>>,
     pub(super) tools: Vec<String>,
@@ -88,6 +114,41 @@ impl<'a> Block<'a> {
     }
 }
 
+/// The members that say how many tokens were used, wherever they are.
+pub(super) const TOKENS: [&str; 6] =
+    ["tokens", "tokens_used", "usage", "Usage", "usage_metadata", "usageMetadata"];
+
+/// Whether all members are those of a message of one of these dialects.
+pub(super) fn is_bare(dialects: &[&Dialect], members: &Members<'_>) -> bool {
+    has_only(members, dialects.iter().map(|dialect| dialect.members), |_| false)
+}
+
+/// Whether all members are those of what one of these dialects has around messages, or others that
+/// are read.
+pub(super) fn is_around(
+    dialects: &[&Dialect],
+    members: &Members<'_>,
+    is_read: impl Fn(&str) -> bool,
+) -> bool {
+    has_only(members, dialects.iter().map(|dialect| dialect.around), is_read)
+}
+
+fn has_only(
+    members: &Members<'_>,
+    mut lists: impl Iterator<Item = &'static [&'static str]>,
+    is_read: impl Fn(&str) -> bool,
+) -> bool {
+    let is_read = |name: &str| TOKENS.contains(&name) || name == "metadata" || is_read(name);
+    lists.any(|list| members.names().all(|name| list.contains(&name) || is_read(name)))
+}
+
+/// The name of the tool that an item of the type `…_call` asks for: its own, or else that of the
+/// type, as `web_search` is that of a `web_search_call`. `None` where it names nothing.
+pub(super) fn called(members: &Members<'_>, kind: &str) -> Option<String> {
+    let tool = kind.strip_suffix("_call").filter(|tool| !tool.is_empty())?;
+    name(members, "name").or_else(|| (tool != "function").then(|| tool.to_owned()))
+}
+
 /// A text of this name that says something.
 pub(super) fn name(members: &Members<'_>, name: &str) -> Option<String> {
     members.get(name)?.text().filter(|name| !name.is_empty())
@@ -103,7 +164,7 @@ pub(super) fn kind<'a>(members: &Members<'a>) -> Option<Cow<'a, str>> {
 }
 
 /// A text, which is copied only if it has escapes.
-fn word(node: Node<'_>) -> Option<Cow<'_, str>> {
+pub(super) fn word(node: Node<'_>) -> Option<Cow<'_, str>> {
     let inner = node.as_str().strip_prefix('"')?.strip_suffix('"')?;
     if inner.contains('\\') { node.text().map(Cow::Owned) } else { Some(Cow::Borrowed(inner)) }
 }

@@ -5,8 +5,8 @@ use crate::domain::{
     json::{Json, Members, Node},
     outcome::{
         bedrock,
-        conversation::{self, Conversation, Tools, flat},
-        dialect::name,
+        conversation::{self, Conversation, DIALECTS, Tools, flat},
+        dialect::{TOKENS, is_around, name},
         normalised::{Normalised, raw},
     },
 };
@@ -22,14 +22,16 @@ pub(super) struct Read {
 
 /// Reads an output with the members that it has if it is an object.
 pub(super) fn read(output: &str, members: &Members<'_>) -> Read {
-    let conversation = conversation(members);
-    if let Some(result) = given(members) {
+    let result = given(members);
+    let conversation = conversation(members, result.is_some());
+    if let Some(result) = result {
         return Read::known(result, used(members, conversation), tokens(members));
     }
     if let Some(conversation) = conversation {
         return with_messages(output, members, conversation);
     }
-    let Some((conversation, tokens_used)) = listed(output).or_else(|| answered(members)) else {
+    let Some((conversation, tokens_used)) = answered(members).or_else(|| listed(output, members))
+    else {
         let known = Read::known(raw(output), Tools::default(), None);
         return Read { is_known: false, ..known };
     };
@@ -52,7 +54,7 @@ fn with_messages<'a>(
 ) -> Read {
     let (mut answer, mut usage) = (None, None);
     // A model's raw answer may have been put beside what led to it.
-    if let Some((last, used)) = conversation::answer(members) {
+    if let Some((last, used)) = conversation::answer(members, false) {
         answer = last.answer.join();
         conversation.tools.extend(last.tools.into_names());
         usage = used;
@@ -67,38 +69,66 @@ fn with_messages<'a>(
 /// A conversation, and what it says of its tokens, if there is one.
 type Transcript<'a> = Option<(Conversation<'a>, Option<Json>)>;
 
-/// What a model says whose raw answer is the output. A message alone is a conversation of one.
+/// What a model says whose raw answer is the output.
 fn answered<'a>(members: &Members<'a>) -> Transcript<'a> {
-    let says_something =
-        |(said, _): &(Conversation<'_>, _)| said.has_assistant() || !said.tools.is_empty();
-    let (said, usage) = conversation::answer(members)
-        .filter(says_something)
-        .or_else(|| Some((Conversation::of(members), None)).filter(says_something))?;
+    let (said, usage) = conversation::answer(members, true)
+        .filter(|(said, _)| said.has_assistant() || !said.tools.is_empty())?;
     let tokens_used = usage.or_else(|| tokens(members)).or_else(|| said.usage());
     Some((said, tokens_used))
 }
 
-/// The messages of a conversation that is the whole output.
-fn listed(output: &str) -> Transcript<'_> {
-    let messages = Node::parse(output).filter(|output| output.is_list())?;
-    let conversation = Conversation::read_whole(&messages.items())?;
-    let tokens_used = conversation.usage();
+/// The messages of a conversation that is the whole output. A message alone is a conversation of
+/// one.
+fn listed<'a>(output: &'a str, members: &Members<'a>) -> Transcript<'a> {
+    let conversation = if members.names().next().is_some() {
+        Conversation::read_whole([members])
+    } else {
+        let messages = Node::parse(output).filter(|output| output.is_list())?;
+        Conversation::read_whole(messages.items().into_iter().map(Node::members))
+    }?;
+    let tokens_used = tokens(members).or_else(|| conversation.usage());
     Some((conversation, tokens_used))
 }
 
 /// The messages that an output holds, and whether it holds any. `messages` is taken for them as it
-/// is; the other names mean other things, too.
-fn conversation<'a>(members: &Members<'a>) -> Option<Conversation<'a>> {
+/// is, whatever the state of a graph or a machine has besides. The other names mean other things,
+/// too: an output that says more than we read is none, unless it names its result itself.
+fn conversation<'a>(members: &Members<'a>, is_result_given: bool) -> Option<Conversation<'a>> {
+    const OTHERS: [&str; 4] = ["conversation", "message", "Message", "contents"];
     let mut messages = MESSAGES.into_iter().filter_map(|name| members.get(name));
     if let Some(messages) = messages.find(|it| it.as_str() != "[]") {
         return Some(Conversation::read(messages));
     }
-    let others = ["conversation", "message", "Message", "contents"];
-    others.into_iter().filter_map(|name| members.get(name)).find_map(|messages| {
-        let conversation = Conversation::read(messages);
+    if !is_result_given && !is_around(&DIALECTS, members, |name| READ.contains(&name)) {
+        return None;
+    }
+    OTHERS.into_iter().filter_map(|name| members.get(name)).find_map(|messages| {
+        // One message may be something else in itself.
+        let conversation = if messages.is_object() && !is_result_given {
+            Conversation::read_whole([messages.members()])?
+        } else {
+            Conversation::read(messages)
+        };
         conversation.has_assistant().then_some(conversation)
     })
 }
+
+/// What an output may have beside a conversation, besides what the dialects have: what is read, and
+/// what comes from the input, or from the agents that we know.
+const READ: [&str; 12] = [
+    "conversation",
+    "message",
+    "messages",
+    "Messages",
+    "output",
+    "answer",
+    "structured_output",
+    "structured_response",
+    "tools_used",
+    "function_calls",
+    "parameters",
+    "success",
+];
 
 /// The result that an output names as such.
 fn given(members: &Members<'_>) -> Option<Json> {
@@ -117,7 +147,7 @@ fn used(members: &Members<'_>, conversation: Option<Conversation<'_>>) -> Tools 
     }
     let said = conversation.or_else(|| {
         let result = members.get("result").filter(|result| bedrock::is_message(*result))?;
-        Some(Conversation::of(&result.members()))
+        Some(Conversation::read(result))
     });
     said.map(|said| said.tools).unwrap_or_default()
 }
@@ -146,10 +176,8 @@ fn is_empty(output: Node<'_>) -> bool {
 
 /// How many tokens were used, wherever an output says so.
 fn tokens(members: &Members<'_>) -> Option<Json> {
-    const NAMES: [&str; 6] =
-        ["tokens", "tokens_used", "usage", "Usage", "usage_metadata", "usageMetadata"];
     let first = |members: &Members<'_>| {
-        NAMES.into_iter().find_map(|name| members.get(name)).map(Node::to_json)
+        TOKENS.into_iter().find_map(|name| members.get(name)).map(Node::to_json)
     };
     first(members).or_else(|| first(&members.get("metadata")?.members()))
 }

@@ -6,7 +6,29 @@ use crate::domain::{
     outcome::dialect::{Answer, Block, Dialect, Message},
 };
 
-pub(super) const DIALECT: Dialect = Dialect { message, block, answer };
+pub(super) const DIALECT: Dialect = Dialect {
+    message,
+    block,
+    answer,
+    members: &["role", "parts"],
+    // A request, to which the answers were added.
+    around: &[
+        "contents",
+        "model",
+        "systemInstruction",
+        "system_instruction",
+        "generationConfig",
+        "generation_config",
+        "safetySettings",
+        "safety_settings",
+        "tools",
+        "toolConfig",
+        "tool_config",
+        "cachedContent",
+        "cached_content",
+        "labels",
+    ],
+};
 
 fn message<'a>(members: &Members<'a>, message: &mut Message<'a>) {
     message.by_role(members, "role", "parts");
@@ -15,6 +37,9 @@ fn message<'a>(members: &Members<'a>, message: &mut Message<'a>) {
 /// What a tool has answered.
 const RESULTS: [&str; 4] =
     ["functionResponse", "function_response", "codeExecutionResult", "code_execution_result"];
+
+/// What a part may have besides, and alone.
+const SIGNATURES: [&str; 2] = ["thoughtSignature", "thought_signature"];
 
 fn block<'a>(members: &Members<'a>) -> Option<Block<'a>> {
     if let Some(call) = either(members, "functionCall", "function_call") {
@@ -25,7 +50,14 @@ fn block<'a>(members: &Members<'a>) -> Option<Block<'a>> {
     }
     let is_thought = members.get("thought").is_some_and(|thought| thought.as_str() == "true");
     let is_result = RESULTS.into_iter().any(|name| members.get(name).is_some());
-    (is_thought || is_result).then_some(Block::Aside)
+    if is_thought || is_result {
+        return Some(Block::Aside);
+    }
+    // Nothing stands between two texts where only a signature does.
+    let mut names = members.names();
+    let is_signature =
+        names.next().is_some_and(|name| SIGNATURES.contains(&name)) && names.next().is_none();
+    is_signature.then(|| Block::Text(Vec::new()))
 }
 
 /// Of the candidates, the first one is the best.
@@ -33,7 +65,7 @@ fn answer<'a>(members: &Members<'a>) -> Option<Answer<'a>> {
     let first = members.get("candidates")?.items().into_iter().next()?;
     let content = first.members().get("content")?;
     let usage = either(members, "usageMetadata", "usage_metadata");
-    content.members().has("parts").then(|| Answer { messages: vec![content], usage, is_sure: true })
+    content.members().has("parts").then(|| Answer::of(content, usage))
 }
 
 fn either<'a>(members: &Members<'a>, camel: &str, snake: &str) -> Option<Node<'a>> {

@@ -9,7 +9,29 @@ use crate::domain::{
     },
 };
 
-pub(super) const DIALECT: Dialect = Dialect { message, block, ..Dialect::NONE };
+pub(super) const DIALECT: Dialect = Dialect {
+    message,
+    block,
+    members: &[
+        "type",
+        "content",
+        "id",
+        "name",
+        "example",
+        "additional_kwargs",
+        "response_metadata",
+        "usage_metadata",
+        "tool_calls",
+        "invalid_tool_calls",
+        "tool_call_chunks",
+        "tool_call_id",
+        "chunk_position",
+        "data",
+        "lc",
+        "kwargs",
+    ],
+    ..Dialect::NONE
+};
 
 fn message<'a>(members: &Members<'a>, message: &mut Message<'a>) {
     let Some(word) = members.get("type") else { return };
@@ -27,6 +49,12 @@ fn message<'a>(members: &Members<'a>, message: &mut Message<'a>) {
             };
             add(&kwargs, message);
         }
+        return;
+    }
+    if is_type(members, &["remove"]) && members.has("id") {
+        // It has removed a message, and may have a content that is none.
+        message.speaker = Some(Speaker::Item);
+        message.content = None;
         return;
     }
     let Some(speaker) = Speaker::of(word) else { return };

@@ -6,7 +6,54 @@ use crate::domain::{
     outcome::dialect::{Answer, Block, Dialect, Message, Speaker, is_type, name},
 };
 
-pub(super) const DIALECT: Dialect = Dialect { message, block, answer };
+pub(super) const DIALECT: Dialect = Dialect {
+    message,
+    block,
+    answer,
+    members: &[
+        "role",
+        "content",
+        "name",
+        "refusal",
+        "annotations",
+        "audio",
+        "tool_calls",
+        "function_call",
+        "tool_call_id",
+        "parsed",
+        // Of others who speak it.
+        "reasoning",
+        "reasoning_content",
+        "reasoning_details",
+        "thinking",
+        "thinking_blocks",
+        "tool_plan",
+        "images",
+        "tool_name",
+        "executed_tools",
+        "provider_specific_fields",
+    ],
+    // A choice, and the answers of Ollama and Cohere.
+    around: &[
+        "message",
+        "index",
+        "finish_reason",
+        "logprobs",
+        "content_filter_results",
+        "native_finish_reason",
+        "id",
+        "model",
+        "created_at",
+        "done",
+        "done_reason",
+        "total_duration",
+        "load_duration",
+        "prompt_eval_count",
+        "prompt_eval_duration",
+        "eval_count",
+        "eval_duration",
+    ],
+};
 
 fn message<'a>(members: &Members<'a>, message: &mut Message<'a>) {
     let tools = requests(members);
@@ -40,5 +87,5 @@ fn block<'a>(members: &Members<'a>) -> Option<Block<'a>> {
 fn answer<'a>(members: &Members<'a>) -> Option<Answer<'a>> {
     let first = members.get("choices")?.items().into_iter().next()?;
     let message = first.members().get("message").filter(|message| message.is_object())?;
-    Some(Answer { messages: vec![message], usage: members.get("usage"), is_sure: true })
+    Some(Answer::of(message, members.get("usage")))
 }

@@ -3,51 +3,146 @@
 
 use crate::domain::{
     json::{Members, Node},
-    outcome::dialect::{Answer, Block, Dialect, Message, Speaker, kind, name},
+    outcome::dialect::{Answer, Block, Dialect, Message, Speaker, called, kind, word},
 };
 
-pub(super) const DIALECT: Dialect = Dialect { message, block, answer };
+pub(super) const DIALECT: Dialect = Dialect {
+    message,
+    block,
+    answer,
+    members: &["id", "type", "role", "status", "content", "phase"],
+    around: &[
+        "id",
+        "object",
+        "status",
+        "created_at",
+        "completed_at",
+        "background",
+        "conversation",
+        "error",
+        "incomplete_details",
+        "input",
+        "instructions",
+        "max_output_tokens",
+        "max_tool_calls",
+        "model",
+        "moderation",
+        "output",
+        "output_text",
+        "parallel_tool_calls",
+        "previous_response_id",
+        "prompt",
+        "prompt_cache_key",
+        "prompt_cache_retention",
+        "reasoning",
+        "safety_identifier",
+        "service_tier",
+        "store",
+        "temperature",
+        "text",
+        "tool_choice",
+        "tools",
+        "top_logprobs",
+        "top_p",
+        "truncation",
+        "user",
+    ],
+};
+
+/// The tools, as the items that ask for them call them.
+const CALLS: [&str; 12] = [
+    "function_call",
+    "custom_tool_call",
+    "mcp_call",
+    "web_search_call",
+    "file_search_call",
+    "code_interpreter_call",
+    "image_generation_call",
+    "computer_call",
+    "local_shell_call",
+    "shell_call",
+    "apply_patch_call",
+    "tool_search_call",
+];
+
+/// What a call may be in the middle of, or have come to.
+const STATUSES: [&str; 8] = [
+    "in_progress",
+    "completed",
+    "incomplete",
+    "failed",
+    "searching",
+    "interpreting",
+    "generating",
+    "calling",
+];
 
 fn message<'a>(members: &Members<'a>, message: &mut Message<'a>) {
+    message.is_commentary |= is(members, "phase", &["commentary"]);
     let Some(kind) = kind(members) else { return };
-    if let Some(tool) = called(members, &kind) {
-        message.speaker = Some(Speaker::Item);
+    // A message of Anthropic has no status.
+    message.is_item |= kind == "message" && members.has("status");
+    if let Some((tool, speaker)) = asked(members, &kind) {
+        message.speaker = Some(speaker);
         message.tools.push(tool);
-    } else if message.speaker.is_none() && is_aside(members, &kind) {
-        message.speaker = Some(Speaker::Item);
+    } else if message.speaker.is_none() {
+        message.speaker = beside(members, &kind);
     }
 }
 
-/// The name of the tool that an item calls: that of a function, and else that of the item, as
-/// `web_search` is that of a `web_search_call`.
-fn called(members: &Members<'_>, kind: &str) -> Option<String> {
-    let tool = kind.strip_suffix("_call").filter(|tool| !tool.is_empty())?;
-    let is_item = members.has("id") || members.has("call_id") || members.has("name");
-    if !is_item || kind == "tool_call" {
+/// The tool that an item asks for. An item of another kind may be one that OpenAI has added, or
+/// something else, as the record of a call by phone is.
+fn asked(members: &Members<'_>, kind: &str) -> Option<(String, Speaker)> {
+    // That is the word of LangChain.
+    if kind == "tool_call" {
         return None;
     }
-    name(members, "name").or_else(|| (tool != "function").then(|| tool.to_owned()))
+    let has = |name: &str| members.get(name).is_some_and(Node::is_text);
+    let is_known = CALLS.contains(&kind) && (has("id") || has("call_id") || has("name"));
+    let may_be = || has("call_id") || (has("id") && is(members, "status", &STATUSES));
+    let speaker = if is_known { Speaker::Call } else { Speaker::Unknown };
+    (is_known || may_be()).then_some((called(members, kind)?, speaker))
 }
 
-/// Whether it is an item that nobody says.
-fn is_aside(members: &Members<'_>, kind: &str) -> bool {
-    match kind {
-        "reasoning" => members.has("summary") || members.has("content"),
-        "mcp_list_tools" | "mcp_approval_request" | "mcp_approval_response" => true,
-        output => output.ends_with("_call_output") && members.has("call_id"),
-    }
+/// Who has given an item that asks for no tool.
+fn beside(members: &Members<'_>, kind: &str) -> Option<Speaker> {
+    let has = |name: &str| members.has(name);
+    let is_item = match kind {
+        "reasoning" => has("summary") || has("content"),
+        "mcp_list_tools"
+        | "mcp_approval_request"
+        | "mcp_approval_response"
+        | "compaction_trigger" => true,
+        // The caller has run the tool, and the next turn begins.
+        "function_call_output" | "custom_tool_call_output" | "computer_call_output" => {
+            return has("call_id").then_some(Speaker::Other);
+        }
+        "compaction" => has("id") || has("encrypted_content"),
+        "item_reference" | "additional_tools" | "configuration_update" => has("id") || has("tools"),
+        "tool_search_output" | "program" | "program_output" => has("call_id"),
+        output => output.ends_with("_call_output") && (has("call_id") || has("id")),
+    };
+    is_item.then_some(Speaker::Item)
+}
+
+/// Whether the member of this name is one of these words.
+fn is(members: &Members<'_>, name: &str, words: &[&str]) -> bool {
+    let word = members.get(name).and_then(word);
+    word.is_some_and(|word| words.contains(&&*word))
 }
 
 fn block<'a>(members: &Members<'a>) -> Option<Block<'a>> {
     let kind = kind(members)?;
-    if let Some(tool) = called(members, &kind) {
+    if let Some((tool, _)) = asked(members, &kind) {
         return Some(Block::Tool(Some(tool)));
     }
     matches!(&*kind, "reasoning_text" | "summary_text").then_some(Block::Aside)
 }
 
+/// All of its messages are one turn: `output_text` of OpenAI's SDKs puts them together, too.
 fn answer<'a>(members: &Members<'a>) -> Option<Answer<'a>> {
     let messages = members.get("output")?.items();
-    let is_response = members.get("object").and_then(Node::text).is_some_and(|it| it == "response");
-    Some(Answer { messages, usage: members.get("usage"), is_sure: is_response })
+    let usage = members.get("usage");
+    let is_sure = is(members, "object", &["response"]);
+    Some(Answer { messages, last_turn: 0, blocks: None, usage, is_sure })
 }
