@@ -1,6 +1,7 @@
 //! How a run ended: the raw output or error that is stored, and the one form in which any
 //! agent's output is read.
 
+mod ai_sdk;
 mod anthropic;
 mod bedrock;
 mod conversation;
@@ -9,6 +10,7 @@ mod envelope;
 mod event_stream;
 mod form;
 mod gemini;
+mod interactions;
 mod langchain;
 pub mod normalised;
 mod openai_chat;

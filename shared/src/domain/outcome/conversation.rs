@@ -5,9 +5,9 @@ use std::{borrow::Borrow, collections::HashSet, mem};
 use crate::domain::{
     json::{Item, Json, Members, Node},
     outcome::{
-        anthropic, bedrock,
+        ai_sdk, anthropic, bedrock,
         dialect::{Answer, Block, Dialect, Message, Speaker, is_around, is_bare, is_type, kind},
-        gemini, langchain, openai_chat, openai_responses,
+        gemini, interactions, langchain, openai_chat, openai_responses,
         texts::Texts,
         tokens,
     },
@@ -15,10 +15,12 @@ use crate::domain::{
 
 /// All dialects. To add one, write a file like the others, name it here, and add it to the table in
 /// `docs/agents.md`.
-pub(super) const DIALECTS: [&Dialect; 6] = [
+pub(super) const DIALECTS: [&Dialect; 8] = [
+    &ai_sdk::DIALECT,
     &anthropic::DIALECT,
     &bedrock::DIALECT,
     &gemini::DIALECT,
+    &interactions::DIALECT,
     &langchain::DIALECT,
     &openai_chat::DIALECT,
     &openai_responses::DIALECT,

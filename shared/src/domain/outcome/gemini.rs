@@ -35,8 +35,14 @@ fn message<'a>(members: &Members<'a>, message: &mut Message<'a>) {
 }
 
 /// What a tool has answered.
-const RESULTS: [&str; 4] =
-    ["functionResponse", "function_response", "codeExecutionResult", "code_execution_result"];
+const RESULTS: [&str; 6] = [
+    "functionResponse",
+    "function_response",
+    "codeExecutionResult",
+    "code_execution_result",
+    "toolResponse",
+    "tool_response",
+];
 
 /// What a part may have besides, and alone.
 const SIGNATURES: [&str; 2] = ["thoughtSignature", "thought_signature"];
@@ -47,6 +53,12 @@ fn block<'a>(members: &Members<'a>) -> Option<Block<'a>> {
     }
     if either(members, "executableCode", "executable_code").is_some() {
         return Some(Block::Tool(Some("code_execution".to_owned())));
+    }
+    // A tool that runs at Google has a type in place of a name.
+    let server_side = either(members, "toolCall", "tool_call").map(Node::members);
+    let kind = server_side.and_then(|call| either(&call, "toolType", "tool_type")?.text());
+    if let Some(kind) = kind.filter(|kind| !kind.is_empty()) {
+        return Some(Block::Tool(Some(kind)));
     }
     let is_thought = members.get("thought").is_some_and(|thought| thought.as_str() == "true");
     let is_result = RESULTS.into_iter().any(|name| members.get(name).is_some());

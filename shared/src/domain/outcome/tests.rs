@@ -128,10 +128,13 @@ fn what_is_no_json_is_its_own_text() {
 fn many_small_blocks_and_items_are_read_one_by_one() {
     let blocks = format!("[{}]", vec![r#""a""#; 60_000].join(","));
     let messages = format!("[{}]", vec![r#"{"type":"message","content":"a"}"#; 7_500].join(","));
+    let steps = r#"{"type":"model_output","content":{"type":"text","text":"a"}}"#;
+    let steps = format!("[{}]", vec![steps; 4_000].join(","));
     let sent = json!({"Response": "data: \"a\"\n\n".repeat(15_000), "RuntimeSessionId": "s", "ContentType": "text/event-stream"});
     for (output, length) in [
         (format!(r#"{{"messages":{{"role":"assistant","content":{blocks}}}}}"#), 60_000),
         (format!(r#"{{"object":"response","output":{messages}}}"#), 7_500),
+        (format!(r#"{{"status":"completed","steps":{steps}}}"#), 4_000),
         (sent.to_string(), 15_000),
     ] {
         assert_eq!(normalise(&output).result.node().text(), Some("a".repeat(length)));
