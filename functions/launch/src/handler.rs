@@ -20,23 +20,30 @@ use relay::{
 };
 use tracing::info;
 
-use crate::launcher::Launcher;
+use crate::{launcher::Launcher, walks::Walks};
 
 pub(crate) async fn handle(
     launcher: &Launcher,
     LambdaEvent { payload: event, context }: LambdaEvent<SqsEvent>,
 ) -> Result<SqsBatchResponse, Diagnostic> {
     let mut metrics = Invocation::start("launch", Some(&context));
-    let response =
-        queue::consume(event, |message: LaunchMessage, trace| launcher.process(message, trace))
-            .await;
+    let walks = &Walks::start();
+    let response = queue::consume(event, |message: LaunchMessage, trace| {
+        launcher.process(message, trace, walks)
+    })
+    .await;
     metrics.failed = !response.batch_item_failures.is_empty();
     Ok(response)
 }
 
 impl Launcher {
     #[tracing::instrument(skip_all, fields(execution.id = %message.execution_id))]
-    async fn process(&self, message: LaunchMessage, trace: Option<String>) -> Result<(), Error> {
+    async fn process(
+        &self,
+        message: LaunchMessage,
+        trace: Option<String>,
+        walks: &Walks,
+    ) -> Result<(), Error> {
         let id = message.execution_id;
         if message.is_batch {
             let batch = BatchId::try_from(String::from(id));
@@ -44,7 +51,7 @@ impl Launcher {
             return Box::pin(self.settle.batches().look_after(&batch)).await;
         }
         if !message.freed.is_empty() {
-            return Box::pin(self.wake(&id, message.freed)).await;
+            return Box::pin(self.wake(&id, message.freed, walks, walks.started_at)).await;
         }
         if let Some(question) = message.question_id {
             return self.process_answer(&id, &question).await;
@@ -59,7 +66,7 @@ impl Launcher {
             }
             Claim::Refused(execution) => match execution.position().rank {
                 Rank::Queued | Rank::Ended if execution.takes_slots(Timestamp::now()) => {
-                    Box::pin(self.wait_its_turn(*execution, trace)).await
+                    Box::pin(self.wait_its_turn(*execution, trace, walks)).await
                 }
                 Rank::Queued => self.end_unclaimed(&execution).await,
                 Rank::Running => self.stop_where_due(&execution).await,

@@ -4,6 +4,7 @@ mod handler;
 mod launcher;
 mod redrive;
 mod turn;
+mod walks;
 
 use aws_lambda_events::sqs::SqsEvent;
 use lambda_runtime::{Error, LambdaEvent, run, service_fn};

@@ -1,6 +1,9 @@
 //! Runs that take slots: each is claimed with them when its turn comes, and waits in a line until then.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
 
 use relay::{
     aws::queue::LaunchMessage,
@@ -17,7 +20,7 @@ use relay::{
 };
 use tracing::info;
 
-use crate::launcher::Launcher;
+use crate::{launcher::Launcher, walks::Walks};
 
 /// How often the slots are read again when others were first with one.
 const TRIES: usize = 5;
@@ -88,6 +91,7 @@ impl Launcher {
         &self,
         run: Execution,
         trace: Option<String>,
+        walks: &Walks,
     ) -> Result<(), Error> {
         let id = run.execution_id.clone();
         match self.attempt(run, None, trace).await? {
@@ -98,21 +102,32 @@ impl Launcher {
                 if free(most, &taken).is_empty() {
                     return Ok(());
                 }
-                self.wake(&id, vec![pool]).await
+                Box::pin(self.wake(&id, vec![pool], walks, Instant::now())).await
             }
         }
     }
 
-    /// Has those go on who wait for slots of these pools. `id` is whoever has to do with it.
-    pub(crate) async fn wake(&self, id: &ExecutionId, pools: Vec<Pool>) -> Result<(), Error> {
+    /// Has those go on who wait for slots of these pools, which were as the caller knows since then. `id` is whoever
+    /// has to do with it.
+    pub(crate) async fn wake(
+        &self,
+        id: &ExecutionId,
+        pools: Vec<Pool>,
+        walks: &Walks,
+        since: Instant,
+    ) -> Result<(), Error> {
         for pool in pools {
-            let further = self.wake_line(&pool).await?;
-            if !further.is_empty() {
-                // The messages of a line delay no others.
-                let group = UserId::from(pool.as_str().to_owned());
-                let message = LaunchMessage::freeing(id.clone(), further);
-                self.queue.enqueue_hint(&message, &group, Duration::ZERO).await;
-            }
+            let walk = async {
+                let further = self.wake_line(&pool).await?;
+                if !further.is_empty() {
+                    // The messages of a line delay no others.
+                    let group = UserId::from(pool.as_str().to_owned());
+                    let message = LaunchMessage::freeing(id.clone(), further);
+                    self.queue.enqueue_hint(&message, &group, Duration::ZERO).await;
+                }
+                Ok(())
+            };
+            Box::pin(walks.once(&pool, since, walk)).await?;
         }
         Ok(())
     }
