@@ -24,10 +24,8 @@ use relay::{
         event_type::EventType,
         health::{Attempted, Health},
         loops::RelayId,
-        outcome::Outcome,
         rights::About,
         schedule::Schedule,
-        signature::Signing,
         time::Timestamp,
     },
     http::answer::webhook::Webhook,
@@ -35,22 +33,21 @@ use relay::{
     store::{
         budget::{Budget, Full},
         deliveries::{Deliveries, Lease, Verdict},
-        executions::{Delivered, Executions},
+        executions::Executions,
     },
 };
 use tracing::{info, warn};
 
 use crate::{
     client::{Client, Post},
+    gate::{Admission, Admitted, Gate},
     verdict::{self, Circumstances, Judgement},
 };
 
 #[derive(Debug)]
 pub(crate) struct DeliveryWorker {
-    executions: Executions,
+    gate: Gate,
     deliveries: Deliveries,
-    rights: Rights,
-    budget: Budget,
     relay_id: RelayId,
     endpoints: Endpoints,
     queue: Queue,
@@ -70,42 +67,22 @@ pub(crate) struct DeliveryWorker {
     disabled: AtomicUsize,
 }
 
-/// What is sent, to whom.
-#[derive(Debug)]
-struct Admitted {
-    callback: Callback,
-    /// Of a subscription's receiver.
-    health: Option<Health>,
-    outcome: Option<Outcome>,
-    signing: Signing,
-}
-
-/// Whether a delivery may leave now.
-#[derive(Debug)]
-enum Admission {
-    Admitted(Box<Admitted>),
-    /// Never, and why.
-    Refused(&'static str),
-    /// Never: it is true no more.
-    Superseded,
-    /// Not before others have left.
-    Full(Full),
-}
-
 impl DeliveryWorker {
     pub(crate) fn from_env(aws: &Aws) -> Result<Self, lambda_runtime::Error> {
         let dynamodb = aws.dynamodb.clone();
         let table = env::required("EXECUTIONS_TABLE")?;
         Ok(Self {
-            executions: Executions::new(dynamodb.clone(), table.clone()),
             deliveries: Deliveries::new(dynamodb.clone(), table.clone()),
-            rights: Rights::from_env(aws)?,
-            budget: Budget::new(
-                dynamodb,
-                table,
-                env::parsed("USER_DELIVERY_LIMIT")?,
-                env::parsed("HOST_DELIVERY_LIMIT")?,
-            ),
+            gate: Gate {
+                executions: Executions::new(dynamodb.clone(), table.clone()),
+                rights: Rights::from_env(aws)?,
+                budget: Budget::new(
+                    dynamodb,
+                    table,
+                    env::parsed("USER_DELIVERY_LIMIT")?,
+                    env::parsed("HOST_DELIVERY_LIMIT")?,
+                ),
+            },
             relay_id: RelayId::of(&env::required("STACK_ID")?),
             endpoints: Endpoints::from_env(aws)?,
             queue: Queue::new(aws.sqs.clone(), env::required("WEBHOOK_QUEUE_URL")?),
@@ -123,7 +100,7 @@ impl DeliveryWorker {
 
     /// Makes the calls that the first delivery would wait for.
     pub(crate) async fn warm_up(&self) {
-        drop(tokio::join!(self.executions.warm_up_batch(), self.master_secret.read()));
+        drop(tokio::join!(self.gate.executions.warm_up_batch(), self.master_secret.read()));
     }
 
     #[tracing::instrument(skip_all, fields(execution.id = %message.execution_id, delivery = message.part))]
@@ -147,7 +124,7 @@ impl DeliveryWorker {
             self.undelivered.fetch_add(1, Ordering::Relaxed);
             return self.abandon(&delivery, "its attempts ended without a result too often").await;
         }
-        match self.admit(&delivery).await? {
+        match self.gate.admit(&delivery).await? {
             Admission::Admitted(admitted) => {
                 let (attempt, verdict) = self.attempt(&delivery, &admitted, master).await?;
                 self.record(&delivery, &attempt, verdict, admitted.health).await
@@ -158,33 +135,6 @@ impl DeliveryWorker {
             }
             Admission::Full(full) => self.put_off(&delivery, full).await,
         }
-    }
-
-    /// Decides whether a delivery may leave, at the time at which it leaves, whatever was so when it was owed.
-    async fn admit(&self, delivery: &Delivery) -> Result<Admission, Error> {
-        let Delivered { callback, health, outcome, signing } =
-            self.executions.find_delivered(delivery).await?;
-        let Some(callback) = callback else {
-            return Ok(Admission::Refused("the subscription is gone"));
-        };
-        if health.is_some_and(|health| health.is_disabled()) {
-            return Ok(Admission::Refused("the subscription is disabled"));
-        }
-        if outcome.as_ref().is_some_and(|outcome| delivery.is_refuted_by(outcome)) {
-            return Ok(Admission::Superseded);
-        }
-        if !self.rights.may_be_told(callback.holder.as_ref(), delivery.about()).await? {
-            let reason = "the key that asked for it has ended, or may not view the agent";
-            return Ok(Admission::Refused(reason));
-        }
-        let user = (!delivery.is_counted_with_its_start()).then_some(&delivery.user_id);
-        let (host, now) = (callback.url.host(), Timestamp::now());
-        if let Some(full) = self.budget.take(user, host, delivery.stood, now).await? {
-            let (id, whose) = (&delivery.webhook_id, full.whose.as_str());
-            info!("no room for {id} to {host}: its {whose}'s budget is used up");
-            return Ok(Admission::Full(full));
-        }
-        Ok(Admission::Admitted(Box::new(Admitted { callback, health, outcome, signing })))
     }
 
     /// Makes the POST, and decides what comes of it.
@@ -282,7 +232,7 @@ impl DeliveryWorker {
     ) -> Result<Webhook, Error> {
         let link = About::Link(&delivery.agent_name);
         if delivery.has_answer_link()
-            && self.rights.may_be_told(callback.holder.as_ref(), link).await?
+            && self.gate.rights.may_be_told(callback.holder.as_ref(), link).await?
         {
             return Ok(webhook.with_answer_link(delivery, &self.api_url, master));
         }

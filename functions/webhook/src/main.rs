@@ -2,6 +2,7 @@
 
 mod answer;
 mod client;
+mod gate;
 mod handler;
 mod verdict;
 
