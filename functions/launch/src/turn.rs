@@ -69,6 +69,8 @@ struct Walk {
     launched: u32,
     moved: u32,
     gone_up: usize,
+    /// Whether there is no room for any of those that are left.
+    is_full: bool,
     /// Those who go down to the line of this limit, or stay where they stand.
     known: HashMap<Alike, Option<Limit>>,
     /// The lines that are to be looked after further.
@@ -147,32 +149,34 @@ impl Launcher {
                 let Some(run) = runs.remove(&id).filter(|it| it.line.as_ref() == Some(line)) else {
                     continue;
                 };
-                if !self.wake_one(run, line, &mut walk).await {
+                self.wake_one(run, line, &mut walk).await;
+                if walk.is_full || walk.launched == WOKEN_AT_ONCE {
                     break 'walk;
                 }
             }
         }
         // Where none of them went, the index is behind, and `sweep` looks again.
-        if walk.launched == WOKEN_AT_ONCE || (!are_all && walk.launched + walk.moved > 0) {
+        let went = walk.launched + walk.moved > 0;
+        if !walk.is_full && (walk.launched == WOKEN_AT_ONCE || (!are_all && went)) {
             walk.further.push(line.clone());
         }
         walk.failed.map_or(Ok(walk.further), Err)
     }
 
-    /// Has one of a line go on, if it can; false if none of those behind it can.
-    async fn wake_one(&self, run: Execution, line: &Pool, walk: &mut Walk) -> bool {
+    /// Has one of a line go on, if it can.
+    async fn wake_one(&self, run: Execution, line: &Pool, walk: &mut Walk) {
         if !run.takes_slots(Timestamp::now()) {
             if run.position().rank == Rank::Queued
                 && let Err(error) = self.end_unclaimed(&run).await
             {
                 walk.failed = Some(error);
             }
-            return true;
+            return;
         }
         let alike = Alike::of(&run);
         let tried = match walk.known.get(&alike) {
             Some(Some(limit)) => self.stand_in_line(&run, limit).await,
-            Some(None) => return true,
+            Some(None) => return,
             None => {
                 let standing = Standing { line, gone_up: walk.gone_up };
                 self.attempt(run, Some(standing), None).await
@@ -182,8 +186,7 @@ impl Launcher {
             Ok(Tried::Launched) => walk.launched += 1,
             Ok(Tried::Gone) => {}
             Ok(Tried::Stays) => drop(walk.known.insert(alike, None)),
-            // There is no room for any of them.
-            Ok(Tried::Waits(limit)) if limit.pool == *line => return false,
+            Ok(Tried::Waits(limit)) if limit.pool == *line => walk.is_full = true,
             Ok(Tried::Waits(limit)) => {
                 walk.moved_to(&limit.pool);
                 walk.known.insert(alike, Some(limit));
@@ -195,7 +198,6 @@ impl Launcher {
             // One that cannot be launched is in nobody's way.
             Err(error) => walk.failed = Some(error),
         }
-        walk.launched < WOKEN_AT_ONCE
     }
 
     /// Claims a run with its slots and launches it, if there is room; else it waits. It is the first that is left
