@@ -364,7 +364,11 @@ async fn no_fault_of_any_call_costs_anything() {
         let (alone, rows): (Vec<_>, Vec<_>) = rows.partition(|((call, scenario), fault)| {
             let is_used_up = matches!(
                 scenario,
-                Scenario::Unasked | Scenario::Held | Scenario::Hasty | Scenario::Reports
+                Scenario::Unasked
+                    | Scenario::Held
+                    | Scenario::Hasty
+                    | Scenario::Reports
+                    | Scenario::Reported
             );
             *scenario == Scenario::Cold
                 || (is_used_up && fault.kills())
