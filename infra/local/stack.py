@@ -90,10 +90,12 @@ class Stack:
             outputs = stack_outputs(session, self.name)
             put_gateway_responses(session, outputs, self.name)
             turn_expiry_on(session, outputs)
+            url = f"{self.engine.endpoint}/restapis/{outputs['ApiId']}/{outputs['StageName']}/_user_request_"
+            name_the_api(session, outputs, url)
         with step("Registering the example agents and two keys"):
             self.run_relayctl("agents", "import", INFRA / "agents" / "agents.json")
             environment = {
-                "RELAY_URL": f"{self.engine.endpoint}/restapis/{outputs['ApiId']}/live/_user_request_",
+                "RELAY_URL": url,
                 "RELAY_API_KEY": self.create_key("local"),
                 "RELAY_ADMIN_KEY": self.create_key("admin", "--permission", "*:*"),
                 **aws,
@@ -152,6 +154,13 @@ def turn_expiry_on(session: boto3.Session, outputs: dict[str, str]) -> None:
         TableName=outputs["ExecutionsTable"],
         TimeToLiveSpecification={"AttributeName": "ttl", "Enabled": True},
     )
+
+
+def name_the_api(session: boto3.Session, outputs: dict[str, str], url: str) -> None:
+    """The links in callbacks are on API Gateway's host, which only AWS serves; the engine's is known only now."""
+    functions, name = session.client("lambda"), outputs["WebhookFunctionName"]
+    variables = functions.get_function_configuration(FunctionName=name)["Environment"]["Variables"]
+    functions.update_function_configuration(FunctionName=name, Environment={"Variables": variables | {"API_URL": url}})
 
 
 def put_gateway_responses(session: boto3.Session, outputs: dict[str, str], stack: str) -> None:

@@ -7,6 +7,7 @@ pub mod batch_end;
 pub mod batch_read;
 pub mod change;
 pub mod health;
+mod open;
 mod paging;
 pub mod read;
 pub mod rights;
@@ -25,8 +26,9 @@ use crate::{
     domain::owed::MIN_RETENTION,
     service::rights::Rights,
     store::{
-        agents::Agents, api_keys::ApiKeys, deliveries::Deliveries, executions::Executions,
-        generations::Generations, limits::Limits, subscriptions::Subscriptions,
+        agents::Agents, api_keys::ApiKeys, deliveries::Deliveries, due::Due,
+        executions::Executions, generations::Generations, limits::Limits,
+        subscriptions::Subscriptions,
     },
 };
 
@@ -68,7 +70,8 @@ impl read::Reader {
             deliveries: Deliveries::new(dynamodb.clone(), table.clone()),
             subscriptions: Subscriptions::new(dynamodb.clone(), table.clone()),
             agents: Agents::new(dynamodb.clone(), env::required("AGENTS_TABLE")?),
-            limits: Limits::new(dynamodb, table),
+            limits: Limits::new(dynamodb.clone(), table.clone()),
+            due: Due::new(dynamodb, table),
             max_waiters: env::parsed("MAX_WAITERS")?,
         })
     }

@@ -279,6 +279,12 @@ def a_newcomers_walk(browser: Browser):
     expect(page.get_by_role("status").filter(has_text="Answered")).to_be_visible()
     assert wait_for(asking, "completed")
     print(f"    {clicks} clicks", flush=True)
+    # A page that has not seen the question knows it, too, and who has answered when.
+    visitor.go(f"runs/{asking}")
+    timeline = page.get_by_role("region", name="Timeline")
+    for said in ("Asked", "Answered"):
+        expect(timeline.get_by_role("listitem").filter(has_text=said).locator("time")).to_have_count(1)
+    expect(timeline).to_contain_text("Send the report.")
     visitor.leave()
 
 
@@ -376,8 +382,12 @@ def rights(browser: Browser):
     expect(page.get_by_role("button", name="Answer", exact=True)).to_have_count(0)
     visitor.leave()
 
-    call("POST", f"/v1/executions/{asking}/input", {"answer": {"approved": False}})
     admin = Visitor(browser, ADMIN)
+    row = admin.page.get_by_role("table", name="Runs").get_by_role("row").filter(has_text=asking[-6:])
+    expect(row.get_by_role("link", name="local")).to_be_visible()
+    admin.go("questions")
+    expect(admin.page.locator("form.card").filter(has_text=asking[-6:])).to_contain_text("local")
+    call("POST", f"/v1/executions/{asking}/input", {"answer": {"approved": False}})
     admin.go("runs?user=local")
     expect(admin.page.get_by_role("table", name="Runs")).to_contain_text("echo")
     admin.leave()

@@ -55,6 +55,18 @@ impl Receiver {
         Self::on(MockServer::builder().start().await, answers).await
     }
 
+    /// Refuses each request, with what this makes of its body.
+    pub async fn refusing(answer: impl Fn(&Value) -> String + Send + Sync + 'static) -> Self {
+        let server = MockServer::builder().start().await;
+        let refusal = move |request: &Request| {
+            let body = serde_json::from_slice(&request.body).unwrap();
+            ResponseTemplate::new(400).set_body_string(answer(&body))
+        };
+        Mock::given(any()).respond_with(refusal).mount(&server).await;
+        let address = *server.address();
+        Self { server: ManuallyDrop::new(server), address }
+    }
+
     async fn on(server: MockServer, answers: &[ResponseTemplate]) -> Self {
         let (last, first) = answers.split_last().unwrap();
         for answer in first {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use e2e::{Answer, Stack, User, receiver::Receiver};
+use e2e::{Answer, Stack, User, eventually, receiver::Receiver};
 use relay::domain::{answer_link::AnswerLink, time::Timestamp};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -20,7 +20,9 @@ async fn asking(user: &User, receiver: &Receiver) -> (String, String) {
     let run = user.start(&body).await;
     let told = receiver.wait_for(1).await.pop().unwrap().body();
     assert_eq!(told["type"], ASKED);
-    (run, token(&told["data"]["questions"][0]["answer_url"]))
+    let url = &told["data"]["questions"][0]["answer_url"];
+    assert!(url.as_str().unwrap().starts_with(&user.stack.url), "{url}");
+    (run, token(url))
 }
 
 fn token(url: &Value) -> String {
@@ -73,9 +75,16 @@ async fn who_has_the_link_sees_the_question_and_answers_it_once() {
     let path = format!("/v1/executions/{run}/results?include_metadata=true");
     let by = user.get(&path).await.body["metadata"]["answered_by"][0].clone();
     assert_eq!(
-        (&by["user_id"], &by["key_id"], &by["name"]),
-        (&json!(user.id), &json!("answer-link"), &json!("Ana Grüße"))
+        (&by["user_id"], &by["key_id"], &by["name"], &by["question"]),
+        (
+            &json!(user.id),
+            &json!("answer-link"),
+            &json!("Ana Grüße"),
+            &json!("Shall this be done? Send the report.")
+        )
     );
+    let [asked, answered] = ["asked_at", "answered_at"].map(|it| by[it].as_str().unwrap());
+    assert!(asked < answered, "{by}");
 
     // Again is harmless, and another answer is too late.
     assert_eq!(answer(&stack, &token, &yes, "Ana").await.status, 202);
@@ -83,6 +92,26 @@ async fn who_has_the_link_sees_the_question_and_answers_it_once() {
     assert_eq!(late.status, 409, "{late:?}");
     let shown = show(&stack, &token).await;
     assert_eq!((shown.status, &shown.body["is_open"]), (200, &json!(false)));
+}
+
+#[tokio::test]
+async fn a_receiver_that_repeats_a_link_does_not_have_it_shown() {
+    let stack = Stack::connect().await;
+    let user = stack.user(EVERYTHING).await;
+    let told = |body: &Value| token(&body["data"]["questions"][0]["answer_url"]);
+    let receiver = Receiver::refusing(move |body| format!("{} is nothing to me", told(body))).await;
+    let (run, token) = asking(&user, &receiver).await;
+
+    let path = format!("/v1/executions/{run}/deliveries");
+    let attempted = async || {
+        let listed = user.get(&path).await;
+        let detail = listed.body["deliveries"][0]["attempts"][0]["detail"].as_str()?.to_owned();
+        Some((detail, listed.body.to_string()))
+    };
+    let (detail, listed) = eventually("an attempt", attempted).await;
+    assert_eq!(detail, format!("{run}.… is nothing to me"));
+    let secret = token.strip_prefix(&format!("{run}.")).unwrap();
+    assert!(!listed.contains(secret), "{listed}");
 }
 
 #[tokio::test]

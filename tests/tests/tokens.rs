@@ -268,6 +268,7 @@ async fn accepted(issuer: &Issuer) {
         json!({"nbf": now + 30}),
         json!({"scope": null, "permissions": ["view:*"]}),
         json!({"scope": null, "scp": ["view:*"]}),
+        json!({"scope": format!("openid {AUDIENCE}/view:*")}),
     ] {
         let token = ed.token("ed", &issuer.claims(&changes));
         let answer = issuer.get(&token, "/v1/agents").await;
@@ -299,8 +300,15 @@ async fn worth_its_scopes(issuer: &Issuer) {
     let refused = start("assistant").await;
     let missing = "permission execute:assistant is missing";
     assert_eq!((refused.status, refused.text("detail").as_str()), (403, missing));
-    let others = issuer.get(&token, "/v1/executions?owner=somebody").await;
-    assert_eq!((others.status, others.text("detail").as_str()), (403, "permission *:* is missing"));
+    let everything =
+        format!("{AUDIENCE}/view:* {AUDIENCE}/*:* https://elsewhere.example/execute:*");
+    let named = issuer.ec.token("ec", &issuer.claims(&json!({"scope": everything})));
+    assert_eq!(issuer.get(&named, "/v1/me").await.body["permissions"], json!(["view:*"]));
+    for token in [token, named] {
+        let others = issuer.get(&token, "/v1/executions?owner=somebody").await;
+        let refused = (others.status, others.text("detail"));
+        assert_eq!(refused, (403, "permission *:* is missing".to_owned()));
+    }
 }
 
 async fn refused(issuer: &Issuer) {

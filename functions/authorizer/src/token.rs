@@ -126,11 +126,14 @@ impl Tokens {
         })
     }
 
-    /// What the token grants: its scopes and permissions that are `action:resource`.
+    /// What the token grants: its scopes and permissions that are `action:resource`, also behind the name
+    /// of this API and a slash, as Cognito writes them
+    /// (<https://docs.aws.amazon.com/cognito/latest/developerguide/cognito-user-pools-define-resource-servers.html>).
     fn permissions(&self, claims: &Claims) -> Vec<String> {
         let mut granted: Vec<String> = [&claims.scope, &claims.scp, &claims.permissions]
             .into_iter()
             .flat_map(words)
+            .map(|text| self.without_audience(text).unwrap_or(text))
             .filter(|text| text.contains(':'))
             .filter(|text| self.admins || !Permissions::from_iter([text]).is_admin())
             .map(str::to_owned)
@@ -138,6 +141,10 @@ impl Tokens {
         granted.sort_unstable();
         granted.dedup();
         granted
+    }
+
+    fn without_audience<'a>(&self, scope: &'a str) -> Option<&'a str> {
+        self.audiences.iter().find_map(|name| scope.strip_prefix(name.as_str())?.strip_prefix('/'))
     }
 }
 

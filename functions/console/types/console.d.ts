@@ -190,10 +190,9 @@ declare global {
     type pageOf = (id: string, query: URLSearchParams, signal: AbortSignal) => Page;
     type deliveriesList = (run: string, deliveries: Delivery[], refresh: () => void) => unknown;
     type deliveryView = (run: string, delivery: Delivery, refresh: () => void) => unknown;
-    /** `questions` are those that are known. */
-    type timeline = (run: Run, metadata: Metadata, deliveries: Delivery[], questions: Map<string, Question>) => unknown;
+    type timeline = (run: Run, metadata: Metadata, deliveries: Delivery[]) => unknown;
     type momentOf = (delivery: Delivery, attempt: Attempt) => Moment;
-    type momentsOf = (run: Run, metadata: Metadata, questions: Map<string, Question>, queued: number, ran: number) => Moment[];
+    type momentsOf = (run: Run, metadata: Metadata, queued: number, ran: number) => Moment[];
     /** Draws the agents, whose list is JSON with each digit. */
     type withAgents = (page: Page, view: (list: string) => unknown) => () => unknown;
     type startForm = (name: string, schema: string | undefined, signal: AbortSignal) => () => unknown;

@@ -4,7 +4,7 @@ import { html } from "./lit-html.js";
 import { Problem, get, list, may, path, posting } from "./api.js";
 import { shares } from "./chart.js";
 import { plural } from "./format.js";
-import { STATUSES, badge, button, confirmed, facts, head, href, runLink, table, time, told } from "./ui.js";
+import { badge, button, confirmed, facts, head, href, runLink, table, time, told } from "./ui.js";
 
 const REFRESH = 3;
 
@@ -51,7 +51,7 @@ export function batchView(page) {
 /** @param {Batch} batch */
 function countsBar({ counts, items = [] }) {
 	const refused = items.filter((it) => "error" in it).length;
-	const all = [...STATUSES.map((status) => ({ status, count: counts[status] ?? 0 })), { status: "refused", count: refused }].filter(({ count }) => count);
-	return html`${shares(all.map(({ status, count }) => [status, count]))}
-		<p class="legend">${all.map(({ status, count }) => html`<span>${badge(status)} ${count}</span> `)}</p>`;
+	// In the order of a run's life.
+	const all = Object.entries({ ...counts, refused }).filter(([, count]) => count);
+	return html`${shares(all)}<p class="legend">${all.map(([status, count]) => html`<span>${badge(status)} ${count}</span> `)}</p>`;
 }

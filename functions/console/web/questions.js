@@ -4,7 +4,7 @@ import { html } from "./lit-html.js";
 import { get, list, may, path, post, session } from "./api.js";
 import { entries, object, within } from "./json.js";
 import { schemaForm, submitForm } from "./schema-form.js";
-import { asks, drawn, emptyList, form, hint, href, needs, notify, runLink, update, userInput } from "./ui.js";
+import { asks, drawn, emptyList, form, hint, href, needs, notify, runLink, update, userInput, whose } from "./ui.js";
 
 const REFRESH = 10;
 
@@ -47,7 +47,7 @@ function questionCard(run, text, answered) {
 
 	return {
 		draw(/** @type {boolean} */ hasLink) {
-			const asked = asks(hasLink ? runLink(run) : run.agent_name, question);
+			const asked = asks(hasLink ? html`${runLink(run)} ${whose(run)}` : run.agent_name, question);
 			const card = () =>
 				may("execute", run.agent_name)
 					? form(html`${asked} ${answer.render()}`)
@@ -69,7 +69,7 @@ export function questionsView(page) {
 	let isCut = false;
 
 	const refresh = page.poll(async () => {
-		const { found, next, pages } = await list({ status: "input_required", owner: user, limit: "50" }, signal);
+		const { found, next, pages } = await list({ open: "true", status: "input_required", owner: user, limit: "50" }, signal);
 		// Those that are shown keep their places, and the oldest of the others come first.
 		const now = new Map([...(asking ?? [])].filter(([id]) => next || found.some((run) => run.execution_id === id)));
 		isCut = Boolean(next);

@@ -36,8 +36,6 @@ export function runView(page) {
 	/** @type {Delivery[]} */
 	let deliveries = [];
 	let isCut = false;
-	/** What it has asked, as far as this page has seen it. @type {Map<string, Question>} */
-	const questions = new Map();
 	const send = starter();
 	const refresh = page.poll(load);
 	const cards = questionCards(refresh);
@@ -53,7 +51,6 @@ export function runView(page) {
 		const { found, next } = await list({ limit: MOST_DELIVERIES }, signal, own("deliveries"));
 		[deliveries, isCut] = [found, Boolean(next)];
 		[run, runText] = [now, text];
-		for (const it of now.questions ?? []) questions.set(it.id, it);
 		const isFresh = !hasEnded(now) || now.redrive_requested_at || Date.now() - Date.parse(now.updated_at) < MINUTE;
 		return isFresh ? REFRESH : deliveries.some(({ state }) => state === "pending") ? SELDOM : undefined;
 	}
@@ -122,7 +119,7 @@ export function runView(page) {
 							${section("Deliveries", [deliveriesList(id, deliveries, refresh), isCut ? hint("Others are not shown.") : ""])}
 						</div>
 						<aside aria-label="Course of the run">
-							${section("Timeline", timeline(run, results?.metadata, deliveries, questions))} ${section("Details", details(run))}
+							${section("Timeline", timeline(run, results?.metadata, deliveries))} ${section("Details", details(run))}
 						</aside>
 					</div>`
 			: html`<h1>Run</h1>${page.state(false)}`;

@@ -1,10 +1,10 @@
 /** The list of runs: first what went wrong, then what waits or runs, then the others, newest first. */
 
 import { html } from "./lit-html.js";
-import { get, list, poll } from "./api.js";
+import { get, list, poll, session } from "./api.js";
 import { charts } from "./chart.js";
 import { DAY, HOUR, curl, duration, fromLocal, toLocal } from "./format.js";
-import { STATUSES, badge, button, emptyList, emptyState, form, hasEnded, href, input, progress, runLink, section, table, tagList, time, update, userInput } from "./ui.js";
+import { STATUSES, badge, button, emptyList, emptyState, form, hasEnded, href, input, progress, runLink, section, table, tagList, time, update, userInput, whose } from "./ui.js";
 
 const REFRESH = 5;
 const TROUBLE_REFRESH = 15;
@@ -34,6 +34,8 @@ export function runsView(page) {
 	const owner = query.get("user") ?? "";
 	const isFirstPage = !query.has("cursor");
 	const hasTrouble = [...query.keys()].every((name) => name === "user");
+	/** The visitor's own, and what is open of everybody. */
+	const isOfAll = session.me?.is_admin && isFirstPage && !owner;
 	let isWell = false;
 	/** The `newer` list would move what the reader points at. */
 	let [runs, newer, trouble] = /** @type {(Run[] | undefined)[]} */ ([]);
@@ -43,7 +45,9 @@ export function runsView(page) {
 	let agents = [];
 
 	page.poll(async () => {
-		const { found, pages, ...rest } = await list(parametersOf(query), signal);
+		const asked = parametersOf(query);
+		const { found, pages, ...rest } = await list(asked, signal);
+		if (isOfAll) found.push(...(await list({ ...asked, open: "true" }, signal)).found);
 		next = rest.next;
 		accept(found);
 		return isFirstPage ? REFRESH * pages : undefined;
@@ -60,12 +64,13 @@ export function runsView(page) {
 		agents = (await get("v1/agents", signal)).data.agents.map((/** @type {Agent} */ agent) => agent.name);
 	}, signal, update);
 
-	/** @param {Run[]} found */
-	function accept(found) {
+	/** @param {Run[]} all */
+	function accept(all) {
+		const fresh = new Map(all.map((run) => [run.execution_id, run]));
+		const found = [...fresh.values()];
 		const urgency = (/** @type {Run} */ run) => URGENCY.indexOf(run.status);
 		// The items of a batch have their own order.
-		if (isFirstPage && !query.has("batch")) found.sort((a, b) => urgency(b) - urgency(a));
-		const fresh = new Map(found.map((run) => [run.execution_id, run]));
+		if (isFirstPage && !query.has("batch")) found.sort((a, b) => urgency(b) - urgency(a) || b.created_at.localeCompare(a.created_at));
 		const isSame = runs?.length === found.length && runs.every((run) => fresh.has(run.execution_id));
 		[runs, newer] = !runs || !isRead() ? [found, undefined] : [runs.map((run) => fresh.get(run.execution_id) ?? run), isSame ? undefined : found];
 	}
@@ -108,9 +113,6 @@ export function runsView(page) {
 			${next ? html`<a class="button" href=${changed(query, { cursor: next })}>Older</a>` : ""}
 		</nav>`;
 }
-
-/** @param {Run} run */
-const whose = ({ user_id: user }) => user && html`<a class="tag" href=${href(["runs"], { user })}>${user}</a>`;
 
 /** @param {Run} run @param {string} owner */
 const row = (run, owner) => html`<tr>

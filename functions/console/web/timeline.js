@@ -9,7 +9,7 @@ import { hasEnded, time } from "./ui.js";
 const MOST_ATTEMPTS = 6;
 
 /** @type {Is.timeline} */
-export function timeline(run, metadata, deliveries, questions) {
+export function timeline(run, metadata, deliveries) {
 	const end = Date.parse(run.completed_at ?? (hasEnded(run) ? run.updated_at : new Date().toISOString()));
 	const started = run.started_at ? Date.parse(run.started_at) : end;
 	const queued = Math.max(0, started - Math.max(Date.parse(run.created_at), Date.parse(run.start_at ?? run.created_at)));
@@ -17,7 +17,7 @@ export function timeline(run, metadata, deliveries, questions) {
 	const place = (/** @type {Moment} */ [at]) => (at ? Date.parse(at) : end);
 	const inOrder = (/** @type {Moment} */ a, /** @type {Moment} */ b) => place(a) - place(b);
 	const attempts = deliveries.flatMap((it) => it.attempts.map((attempt) => momentOf(it, attempt))).sort(inOrder);
-	const moments = [...momentsOf(run, metadata, questions, queued, ran), ...attempts.slice(-MOST_ATTEMPTS)].sort(inOrder);
+	const moments = [...momentsOf(run, metadata, queued, ran), ...attempts.slice(-MOST_ATTEMPTS)].sort(inOrder);
 	return html`
 		${shares([["queued", queued], ["running", ran]])}
 		<p class="legend"><span class="badge queued">queue ${duration(queued)}</span> <span class="badge running">run ${run.started_at ? duration(ran) : "–"}</span></p>
@@ -35,22 +35,22 @@ const momentOf = ({ type, target }, { at, status, duration_ms }) => [
 ];
 
 /** @type {Is.momentsOf} */
-function momentsOf(run, metadata, questions, queued, ran) {
+function momentsOf(run, metadata, queued, ran) {
 	// A name is whatever somebody has written. It must not read as more than that.
 	const name = (/** @type {string} */ text) => html`<bdi>“${text.replace(/[“”]/g, '"')}”</bdi>`;
 	const by = (/** @type {Actor} */ actor) => actor && html`by ${actor.name ? name(actor.name) : actor.user_id}, key <code>${actor.key_id}</code>`;
-	const note = (/** @type {string} */ id) => questions.get(id)?.question.slice(0, 120);
+	const answered = metadata?.answered_by ?? [];
 	const before = run.queue_position == null ? "" : `, with about ${run.queue_position} before it`;
 	const end = run.completed_at ?? run.updated_at;
-	const isOpen = (/** @type {Question} */ { id }) => run.questions?.some((it) => it.id === id);
 	/** @type {Maybe<Moment>[]} */
 	const moments = [
 		[run.created_at, "Accepted", by(metadata?.started_by)],
 		run.start_at && [run.start_at, "Scheduled for"],
 		run.started_at && [run.started_at, "Started", `after ${duration(queued)} in the queue`],
 		run.redrive_count && [null, "Redriven", `${run.redrive_count} ×`],
-		...[...questions.values()].map((it) => /** @type {Moment} */ ([it.asked_at, "Asked", note(it.id), isOpen(it) ? "now" : ""])),
-		...(metadata?.answered_by ?? []).map((it) => /** @type {Moment} */ ([null, "Answered", html`${by(it)} ${note(it.question_id)}`])),
+		...answered.map((it) => /** @type {Moment} */ ([it.asked_at, "Asked", it.question])),
+		...(run.questions ?? []).map((it) => /** @type {Moment} */ ([it.asked_at, "Asked", it.question.slice(0, 200), "now"])),
+		...answered.map((it) => /** @type {Moment} */ ([it.answered_at, "Answered", by(it)])),
 		metadata?.cancelled_by && [null, "Cancellation requested", by(metadata.cancelled_by)],
 		hasEnded(run) && [end, run.status.charAt(0).toUpperCase() + run.status.slice(1), run.started_at && `after ${duration(ran)}`, run.status],
 		run.redrive_requested_at && [run.redrive_requested_at, "Redrive requested", run.waits_for && `waits for: ${run.waits_for}${before}`, "now"],

@@ -59,6 +59,9 @@ export const runLink = (run) =>
 	html`<a class="row" href=${href(["runs", run.execution_id])}>${run.agent_name} <span class="id">${run.execution_id.slice(-6)}</span></a>`;
 
 /** @param {Run} run */
+export const whose = ({ user_id: user }) => user && html`<a class="tag" href=${href(["runs"], { user })}>${user}</a>`;
+
+/** @param {Run} run */
 export const progress = (run) =>
 	run.status === "running" && run.progress !== null
 		? html`<span class="progress"><progress max="100" value=${run.progress} aria-label="Progress"></progress> ${run.progress} %</span>`
@@ -115,7 +118,7 @@ export const needs = (what, permission) => hint(html`Your key cannot ${what}: it
 /** @type {Is.emptyList} */
 export function emptyList(user, title, text, command) {
 	if (!session.me?.permissions.some((it) => /^(view|\*):/.test(it))) return emptyState(title, needs("see runs", "view:*"));
-	const whose = session.me.is_admin && !user ? "These are your own runs; name another user above to see theirs. " : "";
+	const whose = session.me.is_admin && !user ? "Of others you see what is open or went wrong; name a user above to see all of theirs. " : "";
 	return emptyState(title, html`${whose}${text}`, command);
 }
 

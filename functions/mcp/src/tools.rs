@@ -203,6 +203,7 @@ fn list_request(arguments: ListArguments) -> Result<ListRequest, Error> {
         limit: ListRequest::limit(arguments.limit)?,
         cursor: arguments.cursor,
         owner: None,
+        open: false,
         trouble: arguments.trouble,
         since: None,
         created_after: time("created_after", arguments.created_after)?,

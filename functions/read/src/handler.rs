@@ -81,7 +81,15 @@ pub(crate) async fn handle(
             let list = reader.deliveries(&caller, &id, limit, cursor.as_deref()).await?;
             Ok(reply::reply(200, &list))
         }
-        EXECUTIONS => Ok(reply::reply(200, &reader.list(&caller, list_request(request)?).await?)),
+        EXECUTIONS => {
+            let request = list_request(request)?;
+            let list = if request.open {
+                reader.list_open(&caller, request).await?
+            } else {
+                reader.list(&caller, request).await?
+            };
+            Ok(reply::reply(200, &list))
+        }
         BATCH => Ok(reply::reply(200, &reader.batch(&caller, &gateway::batch_id(request)?).await?)),
         BATCH_RESULTS => {
             let id = gateway::batch_id(request)?;
@@ -123,6 +131,7 @@ fn list_request(request: &Request) -> Result<ListRequest, Error> {
         limit: ListRequest::limit(limit)?,
         cursor: cursor(request)?,
         owner: owner.map(Into::into),
+        open: parameter(request, "open", "must be true or false")?.unwrap_or(false),
         trouble: parameter(request, "trouble", "must be true or false")?.unwrap_or(false),
         since: None,
         created_after: time(request, "created_after")?,

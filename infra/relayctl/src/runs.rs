@@ -174,10 +174,14 @@ async fn show(stack: &Stack, id: &ExecutionId) -> anyhow::Result<Reply> {
         lines.extend(metadata.started_by.as_ref().map(|it| format!("started   {}", by(it))));
         lines.extend(metadata.cancelled_by.as_ref().map(|it| format!("cancelled {}", by(it))));
         let answers = metadata.answered_by.iter();
-        lines.extend(answers.map(|AnsweredBy { question_id, by: answerer }| {
-            let name = answerer.name.as_ref().map(|name| plain(&format!(", as {name:?}")));
-            format!("answered  {question_id} {}{}", by(&answerer.actor), name.unwrap_or_default())
-        }));
+        lines.extend(answers.map(
+            |AnsweredBy { question_id, answered_at, by: answerer, .. }| {
+                let at = answered_at.map_or_else(String::new, |at| format!(" {}", at.rfc3339()));
+                let name = answerer.name.as_ref().map(|name| plain(&format!(", as {name:?}")));
+                let name = name.unwrap_or_default();
+                format!("answered  {question_id}{at} {}{name}", by(&answerer.actor))
+            },
+        ));
         let tags = metadata.tags.iter().map(|(key, value)| plain(&format!("{key}={value}")));
         lines.extend(tags.map(|tag| format!("tag       {tag}")));
     }

@@ -114,6 +114,7 @@ impl Stack {
             subscriptions: Subscriptions::new(self.dynamodb(), table.clone()),
             agents: self.agents()?,
             limits: Limits::new(self.dynamodb(), table),
+            due: self.due()?,
             // This tool looks by itself, and holds no slot of the functions' callers.
             max_waiters: 0,
         })

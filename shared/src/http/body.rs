@@ -133,6 +133,8 @@ pub struct ListRequest {
     pub cursor: Option<String>,
     /// Another user's runs, for an admin.
     pub owner: Option<UserId>,
+    /// Only what has not ended.
+    pub open: bool,
     /// Only what went wrong lately; for an admin, without `owner`, of everybody.
     pub trouble: bool,
     /// With `trouble`: since when.
@@ -157,6 +159,7 @@ impl ListRequest {
     #[must_use]
     pub fn wants(&self, run: &Execution) -> bool {
         self.agent_name.as_ref().is_none_or(|agent| *agent == run.agent_name)
+            && !(self.open && run.status.is_end())
             && self.status.is_none_or(|status| status == run.shown_status())
             && self.created().contains(&run.created_at)
             && self.wants_tags(&run.tags)

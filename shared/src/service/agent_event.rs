@@ -203,12 +203,12 @@ impl Settle {
             let after = without_question(&before, question, reason, Timestamp::now());
             if after.shown_status() != before.shown_status() {
                 let answers = match reason {
-                    QuestionState::Answered => self.executions.answered_by(id).await?,
+                    QuestionState::Answered => self.executions.answered(id).await?,
                     _ => Vec::new(),
                 };
-                let by = answers.iter().find(|(answered, _)| answered == question);
+                let answered = answers.iter().find(|answered| answered.question_id == *question);
                 let mut change = StatusChange::between(&before, &after);
-                change.answered_by = by.map(|(_, answerer)| answerer);
+                change.answered_by = answered.and_then(|it| it.answered_by.as_ref());
                 self.bus.publish(&change).await?;
             }
             let turn = self.executions.close_question(&before, &after, question, reason, ttl);

@@ -42,6 +42,7 @@ use crate::{
         agents::Agents,
         batch::Consistency,
         deliveries::Deliveries,
+        due::Due,
         executions::{Executions, Finished},
         limits::Limits,
         listing::{After, Filter},
@@ -56,6 +57,7 @@ pub struct Reader {
     pub subscriptions: Subscriptions,
     pub agents: Agents,
     pub limits: Limits,
+    pub due: Due,
     /// How many callers may be held at once, over all functions.
     pub max_waiters: u32,
 }
@@ -139,7 +141,7 @@ impl Reader {
             telemetry::record(&execution.execution_id, agent, RunMetric::ResultsRetrieved);
         }
         if with_metadata {
-            let answered = self.executions.answered_by(&execution.execution_id).await?.into_iter();
+            let answered = self.executions.answered(&execution.execution_id).await?.into_iter();
             let raw = outcome.and_then(|outcome| outcome.output);
             let given = input.as_deref().map(mend);
             results.metadata = Some(Metadata {
@@ -151,9 +153,7 @@ impl Reader {
                 raw_output: raw.as_deref().map(normalised::raw),
                 started_by: execution.started_by,
                 cancelled_by: execution.cancelled_by,
-                answered_by: answered
-                    .map(|(question_id, by)| AnsweredBy { question_id, by })
-                    .collect(),
+                answered_by: answered.filter_map(AnsweredBy::of).collect(),
             });
         }
         Ok(results)
@@ -307,6 +307,7 @@ impl Reader {
         let filtered = filter.agent_name.is_some()
             || request.status.is_some()
             || request.tag.is_some()
+            || request.open
             || !caller.permissions.allow_all(Action::View);
         let page_size = if filtered { ListRequest::MAX_LIMIT } else { limit };
 

@@ -7,7 +7,7 @@ use aws_sdk_dynamodb::{
     operation::update_item::builders::UpdateItemFluentBuilder,
     types::{AttributeValue, ReturnValuesOnConditionCheckFailure, Select},
 };
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     domain::{
@@ -76,6 +76,13 @@ impl DueItem {
         })
     }
 
+    /// Where it stands under its key; `None` when its time is none of ours.
+    #[must_use]
+    pub fn place(&self) -> Option<Place> {
+        let Self { execution_id, part, .. } = self.clone();
+        Some(Place { execution_id, part, due_at: self.due_at()? })
+    }
+
     /// `None` when it is no time of ours.
     #[must_use]
     pub fn due_at(&self) -> Option<Timestamp> {
@@ -104,6 +111,25 @@ impl DueItem {
             Ok(id) => Debt::of(kind, &id),
             Err(_) => kind.keys().next().unwrap_or_else(Debt::dead),
         }
+    }
+}
+
+/// Where an item stands under a key of the index, as a cursor has it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Place {
+    execution_id: String,
+    part: String,
+    due_at: Timestamp,
+}
+
+impl Place {
+    /// Where a page begins that goes on behind it.
+    #[must_use]
+    pub fn key(&self, debt: &Debt) -> Item {
+        let mut key = key(&self.execution_id, &self.part);
+        key.insert("debt".to_owned(), text(debt.as_str()));
+        key.insert("due_at".to_owned(), number(self.due_at.millis()));
+        key
     }
 }
 

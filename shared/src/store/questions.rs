@@ -39,6 +39,17 @@ pub enum QuestionWrite {
     Conflict,
 }
 
+/// A question that was answered, and by whom.
+#[derive(Debug, Deserialize)]
+pub struct AnsweredQuestion {
+    pub question_id: QuestionId,
+    pub question: String,
+    pub asked_at: Timestamp,
+    pub answered_by: Option<Answerer>,
+    /// 0.2.0 did not store it.
+    pub answered_at: Option<Timestamp>,
+}
+
 /// All that is read of a question by whoever need not answer it to Step Functions.
 const TOLD: &[&str] = &[
     "question_id",
@@ -162,24 +173,14 @@ impl Executions {
         self.query_questions(id, Projection::naming(TOLD), "list questions").await
     }
 
-    /// Who has answered which question of a run.
-    pub async fn answered_by(
-        &self,
-        id: &ExecutionId,
-    ) -> Result<Vec<(QuestionId, Answerer)>, Error> {
-        #[derive(Deserialize)]
-        struct Answered {
-            question_id: QuestionId,
-            answered_by: Option<Answerer>,
-        }
-
-        let questions =
-            self.query_questions(id, Projection::of::<Answered>(), "list answers").await?;
-        let answered = questions.into_iter().filter_map(|it: Answered| {
-            let answerer = it.answered_by?;
-            Some((it.question_id, answerer))
-        });
-        Ok(answered.collect())
+    /// The questions of a run that were answered, in the order in which they were asked.
+    pub async fn answered(&self, id: &ExecutionId) -> Result<Vec<AnsweredQuestion>, Error> {
+        let projection = Projection::of::<AnsweredQuestion>();
+        let mut questions: Vec<AnsweredQuestion> =
+            self.query_questions(id, projection, "list answers").await?;
+        questions.retain(|question| question.answered_by.is_some());
+        questions.sort_by_key(|question| question.asked_at);
+        Ok(questions)
     }
 
     /// This of all questions of a run.
@@ -242,8 +243,8 @@ impl Executions {
             .table_name(&self.table)
             .set_key(Some(key(id.as_str(), &question.part())))
             .update_expression(
-                "SET answer = :answer, answer_hash = :hash, answered_by = :by, due_at = :due_at, \
-                 debt = :debt",
+                "SET answer = :answer, answer_hash = :hash, answered_by = :by, answered_at = :now, \
+                 due_at = :due_at, debt = :debt",
             )
             .condition_expression("#state = :open AND attribute_not_exists(answer_hash)")
             .expression_attribute_names("#state", "state")
@@ -251,6 +252,7 @@ impl Executions {
             .expression_attribute_values(":answer", text(answer.text()))
             .expression_attribute_values(":hash", text(&answer.hash))
             .expression_attribute_values(":by", AttributeValue::M(to_item(by)?))
+            .expression_attribute_values(":now", number(Timestamp::now().millis()))
             .expression_attribute_values(":due_at", number(due_at.millis()))
             .expression_attribute_values(":debt", text(Debt::of(DebtKind::Answer, id).as_str()))
             .write()

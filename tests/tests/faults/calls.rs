@@ -365,6 +365,8 @@ pub(crate) enum Request {
     /// A tool that is held until its run ends.
     ToolStart,
     ToolList,
+    /// Everybody's open runs.
+    Open,
     Trouble,
     ToolTrouble,
     /// A run again.
@@ -716,6 +718,8 @@ pub(crate) const REQUESTS: &[(Call, Request)] = &[
     (dynamodb("read", "list: runs", "BatchGetItem").part("state"), Request::List),
     (dynamodb("read", "trouble", "Query").says("troubled_at BETWEEN"), Request::Trouble),
     (dynamodb("read", "trouble: runs", "BatchGetItem").part("state"), Request::Trouble),
+    (dynamodb("read", "open", "Query").says("due_at <= :until").of_anybody(), Request::Open),
+    (dynamodb("read", "open: runs", "BatchGetItem").part("state"), Request::Open),
     (dynamodb("read", "deliveries", "Query").part("delivery"), Request::Deliveries),
     (questions("read", "questions"), Request::Questions),
     (dynamodb("read", "queue position", "Query").says(LINE), Request::Waiting),

@@ -32,13 +32,16 @@ struct Asker {
 
 impl Asker {
     async fn new(stack: &Stack, request: Request) -> Self {
-        let user = stack.user(&["execute:*", "view:*", "cancel:*", "manage:*"]).await;
+        let user = match request {
+            Request::Open => stack.user(&["*:*"]).await,
+            _ => stack.user(&["execute:*", "view:*", "cancel:*", "manage:*"]).await,
+        };
         let (machine, status) = match request {
             Request::Questions | Request::ToolQuestions => ("ApprovalMachineArn", "input_required"),
             Request::Trouble | Request::ToolTrouble => ("FailMachineArn", "failed"),
             _ => ("EchoMachineArn", "completed"),
         };
-        let waits = matches!(request, Request::Waiting | Request::ToolWaiting);
+        let waits = matches!(request, Request::Waiting | Request::ToolWaiting | Request::Open);
         let row = if waits { json!({"paused": true}) } else { json!({}) };
         let status = if waits { "queued" } else { status };
         let agent = stack.agent(machine, row).await;
@@ -140,6 +143,7 @@ impl Asker {
             }
             Request::List => self.user.get("/v1/executions").await,
             Request::Trouble => self.user.get("/v1/executions?trouble=true").await,
+            Request::Open => self.user.get("/v1/executions?open=true&limit=100").await,
             Request::Deliveries => self.user.get(&format!("{run}/deliveries")).await,
             Request::Agents => self.user.get("/v1/agents").await,
             Request::Redeliver => {
@@ -230,7 +234,11 @@ impl Asker {
                 [200, 202].contains(status) && body["execution_id"].is_string()
             }
             Request::Results | Request::EnvelopeResults => *status == 200 && body["result"] == "x",
-            Request::List | Request::ToolList | Request::Trouble | Request::ToolTrouble => {
+            Request::List
+            | Request::ToolList
+            | Request::Open
+            | Request::Trouble
+            | Request::ToolTrouble => {
                 *status == 200 && is_ours("executions", "execution_id", &self.run)
             }
             Request::Deliveries => *status == 200 && is_ours("deliveries", "target", "callback"),

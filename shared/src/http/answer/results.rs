@@ -3,19 +3,25 @@
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
-use crate::domain::{
-    answer_link::Answerer,
-    caller::Actor,
-    delivery::Delivery,
-    execution::Execution,
-    id::{AgentName, ExecutionId, QuestionId, UserId},
-    json::Json,
-    outcome::{self, Outcome},
-    status::{Rank, Status, default_code},
-    time::Timestamp,
+use crate::{
+    domain::{
+        answer_link::Answerer,
+        caller::Actor,
+        delivery::Delivery,
+        execution::Execution,
+        id::{AgentName, ExecutionId, QuestionId, UserId},
+        json::Json,
+        outcome::{self, Outcome},
+        status::{Rank, Status, default_code},
+        time::Timestamp,
+    },
+    store::questions::AnsweredQuestion,
 };
+
+/// So much of a question is shown once it is answered: a run may ask a thousand.
+const MAX_SHOWN: usize = 200;
 
 /// Why a run ended without a result.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
@@ -80,11 +86,34 @@ pub struct Metadata {
 }
 
 /// Who answered a question.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct AnsweredBy {
     pub question_id: QuestionId,
+    /// Its first 200 characters.
+    pub question: String,
+    #[serde(serialize_with = "Timestamp::as_rfc3339")]
+    pub asked_at: Timestamp,
+    #[serde(
+        serialize_with = "Timestamp::as_optional_rfc3339",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub answered_at: Option<Timestamp>,
     #[serde(flatten)]
     pub by: Answerer,
+}
+
+impl AnsweredBy {
+    /// `None` when nobody has answered.
+    #[must_use]
+    pub fn of(question: AnsweredQuestion) -> Option<Self> {
+        Some(Self {
+            by: question.answered_by?,
+            question_id: question.question_id,
+            question: question.question.chars().take(MAX_SHOWN).collect(),
+            asked_at: question.asked_at,
+            answered_at: question.answered_at,
+        })
+    }
 }
 
 /// The facts of a run at one moment, be it now or when its event occurred.

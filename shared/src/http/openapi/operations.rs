@@ -162,6 +162,12 @@ impl Document {
                 &json!({"type": "string", "minLength": 1, "maxLength": ListRequest::MAX_OWNER}),
             )
             .query(
+                "open",
+                "Only runs that have not ended. For an administrator: those of all users, unless `owner` is \
+                 given, ordered by time on each page only.",
+                &json!({"type": "boolean"}),
+            )
+            .query(
                 "trouble",
                 "Only runs that failed or timed out, or that have an event that could not be delivered, ordered \
                  by the time of the problem. For an administrator: those of all users, unless `owner` is given.",
