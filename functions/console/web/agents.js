@@ -50,7 +50,7 @@ export function agentsView(page) {
 	};
 	const draw = withAgents(page, (list) =>
 		list === "[]"
-			? emptyState("There are no agents that you may view.", html`An operator registers agents with <code>relayctl agents put</code>.`)
+			? emptyState("There are no agents for you.", html`An operator registers agents with <code>relayctl agents put</code>.`)
 			: table("Agents", ["Agent", "Description", "Version", "#Average time", "#Cost per run", "Limits"], JSON.parse(list).map(row), "wide"),
 	);
 	return () => html`<h1>Agents</h1>${draw()}`;
@@ -62,7 +62,7 @@ export function agentView(page) {
 	let form;
 	const draw = withAgents(page, (list) => {
 		const text = entries(list).find(([, it]) => JSON.parse(it).name === page.id)?.[1];
-		if (!text) return emptyState("There is no such agent.", html`Or it is not active, or you may not view it. See <a href="#/agents">all agents</a>.`);
+		if (!text) return emptyState("There is no such agent.", html`Or it is not active, or not for you. See <a href="#/agents">all agents</a>.`);
 		const agent = /** @type {Agent} */ (JSON.parse(text));
 		const { average, cost, limits, state } = shown(agent);
 		const schema = within(text, "parameters_schema");

@@ -11,7 +11,7 @@ export const deliveriesList = (id, deliveries, refresh) =>
 		? deliveries.map((it) => deliveryView(id, it, refresh))
 		: emptyState(
 				"Nothing was sent for this run.",
-				html`Start a run with a <code>callback_url</code>, or create a <a href="#/subscriptions">subscription</a> for all of your runs.`,
+				html`Start one with a <code>callback_url</code>, or create a <a href="#/subscriptions">subscription</a> for all runs.`,
 			);
 
 /** @type {Is.deliveryView} */

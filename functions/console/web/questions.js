@@ -89,7 +89,7 @@ export function questionsView(page) {
 		${page.state(asking)}
 		<div class="cards">${cards([...(asking?.values() ?? [])], true)}</div>
 		${asking?.size !== 0
-			? isCut ? hint("There may be more. They appear as these are answered.") : ""
+			? isCut ? hint("More may appear as these are answered.") : ""
 			: isCut
 				? emptyList(user, "None of the newest runs waits for an answer.", html`Older ones may: see <a href=${href(["runs"], { user, status: "input_required" })}>all that wait</a>.`)
 				: emptyList(user, "No agent waits for an answer.", "New questions appear here, and on the pages of their runs.")}`;

@@ -88,7 +88,7 @@ export function runView(page) {
 
 	const input = ({ message, parameters } = texts) => [
 		message ? section("Input", inputBlock(message)) : "",
-		parameters ? section("Parameters", parametersBlock(parameters)) : "",
+		parameters && parameters !== "{}" ? section("Parameters", parametersBlock(parameters)) : "",
 	];
 
 	const details = (/** @type {Run} */ it) => {
@@ -116,7 +116,7 @@ export function runView(page) {
 						<div>
 							${run.questions?.length ? section("Questions", asked) : ""}
 							${outcome()} ${input()}
-							${section("Deliveries", [deliveriesList(id, deliveries, refresh), isCut ? hint("Others are not shown.") : ""])}
+							${section("Deliveries", [deliveriesList(id, deliveries, refresh), isCut ? hint("Others are hidden.") : ""])}
 						</div>
 						<aside aria-label="Course of the run">
 							${section("Timeline", timeline(run, results?.metadata, deliveries))} ${section("Details", details(run))}

@@ -11,6 +11,7 @@ const TROUBLE_REFRESH = 15;
 const TROUBLE_SHOWN = 5;
 const SPANS = new Map([["Last hour", HOUR], ["Last day", DAY], ["Last week", 7 * DAY]]);
 const BETWEEN = "Between…";
+const CHECKS = [["Open", "open"], ["Went wrong", "trouble"]];
 const BOUNDS = [["After", "after"], ["Before", "before"]];
 
 /** What comes first, last. */
@@ -18,12 +19,12 @@ const URGENCY = ["running", "queued", "input_required"];
 
 const isRead = () => document.querySelector(".runs:hover, .runs:focus-within") !== null;
 
-/** What the filters ask of the API. @param {URLSearchParams} query */
+/** What is asked of the API. @param {URLSearchParams} query */
 function parametersOf(query) {
-	const { status, agent, tag, batch, user, trouble, cursor, since, after, before } = Object.fromEntries(query);
+	const { status, agent, tag, batch, user, open, trouble, cursor, since, after, before } = Object.fromEntries(query);
 	const span = SPANS.get(since);
 	return {
-		status, tag, trouble, cursor, agent_name: agent, batch_id: batch, owner: user, limit: "100",
+		status, tag, open, trouble, cursor, agent_name: agent, batch_id: batch, owner: user, limit: "100",
 		created_after: span ? new Date(Date.now() - span).toISOString() : after, created_before: before,
 	};
 }
@@ -148,12 +149,12 @@ function filterForm(query, agents) {
 		${since === BETWEEN ? BOUNDS.map(([label, name]) => input(label, name, toLocal(value(name)), "", "datetime-local")) : ""}
 		${input("Tag", "tag", value("tag"), "key=value")} ${input("Batch", "batch", value("batch"), "mcp-batch-…")}
 		${userInput(value("user"))}
-		<label class="check"><input type="checkbox" name="trouble" value="true" .checked=${value("trouble") === "true"}> Went wrong</label>
+		${CHECKS.map(([label, name]) => html`<label class="check"><input type="checkbox" name=${name} value="true" .checked=${value(name) === "true"}> ${label}</label>`)}
 		${[...query].length ? html`<a class="button small" href="#/runs">Clear</a>` : ""}
 		<button class="hidden" tabindex="-1">Apply</button>`;
-	return form(fields, ({ after = "", before = "", trouble = "", ...given }) => {
+	return form(fields, ({ after = "", before = "", open = "", trouble = "", ...given }) => {
 		const isBetween = given.since === BETWEEN;
 		const times = { after: isBetween ? fromLocal(after) : "", before: isBetween ? fromLocal(before) : "" };
-		location.hash = changed(query, { ...given, ...times, trouble, cursor: "" });
+		location.hash = changed(query, { ...given, ...times, open, trouble, cursor: "" });
 	}, "filters", true);
 }

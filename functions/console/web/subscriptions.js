@@ -99,7 +99,7 @@ export function subscriptionsView(page) {
 
 	return () => html`<h1>Subscriptions</h1>
 		${page.state(list)}
-		${list?.length === 0 ? emptyState("There are no subscriptions.", "A subscription sends the events of all your runs to a URL. Create one below.") : ""}
+		${list?.length === 0 ? emptyState("There are no subscriptions.", "One sends the events of all your runs to a URL. Create it below.") : ""}
 		<div class="cards">${list?.map(card)}</div>
 		<details class="section" ?open=${list?.length === 0}><summary>New subscription</summary>${create()}</details>`;
 }

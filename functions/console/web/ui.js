@@ -118,7 +118,7 @@ export const needs = (what, permission) => hint(html`Your key cannot ${what}: it
 /** @type {Is.emptyList} */
 export function emptyList(user, title, text, command) {
 	if (!session.me?.permissions.some((it) => /^(view|\*):/.test(it))) return emptyState(title, needs("see runs", "view:*"));
-	const whose = session.me.is_admin && !user ? "Of others you see what is open or went wrong; name a user above to see all of theirs. " : "";
+	const whose = session.me.is_admin && !user ? "Name a user above to see all of theirs. " : "";
 	return emptyState(title, html`${whose}${text}`, command);
 }
 
