@@ -441,10 +441,13 @@ async fn a_page_of_large_results_is_as_long_as_an_answer_may_be() {
     assert_eq!(pages, 2);
 }
 
-/// Twenty at once, of a hundred each. Their requests are made a few at a time, as many as a gateway serves here.
+/// Twenty at once, of a hundred each. Their requests are made a few at a time, as many as a gateway serves here. Still it
+/// is more than the engine bears: functions time out before they have sent a hint, which a sweep then makes good.
 #[cfg(feature = "all")]
 #[tokio::test]
 async fn many_large_batches_are_told_once_each() {
+    use std::collections::BTreeMap;
+
     use futures_util::{StreamExt, stream};
 
     const BATCHES: usize = 20;
@@ -468,14 +471,23 @@ async fn many_large_batches_are_told_once_each() {
     let all: BTreeSet<_> = batches.iter().cloned().collect();
     assert_eq!(all.len(), BATCHES);
     for batch in &batches {
-        assert_eq!(completed(&user, batch).await["counts"], json!({"completed": 100}));
+        let path = format!("/v1/batches/{batch}");
+        let is_told = async || {
+            let shown = user.get(&path).await;
+            let is_complete = shown.status == 200 && shown.text("status") == "completed";
+            let owes = stack.parts(batch).await.values().any(e2e::owes);
+            (is_complete && !owes).then_some(shown.body)
+        };
+        let shown = stack.sweep_until(&format!("{batch} to be told"), is_told).await;
+        assert_eq!(shown["counts"], json!({"completed": 100}));
     }
-    for batch in &batches {
-        user.wait_for_parts(batch).await;
-    }
-    let told = receiver.received().await;
-    let told: Vec<_> = told.iter().map(|post| post.body()["data"]["batch_id"].clone()).collect();
-    let told_of: BTreeSet<_> =
-        told.iter().filter_map(|it| it.as_str().map(str::to_owned)).collect();
+    // A POST whose function was killed is made again, with the same id.
+    let posts = receiver.received().await;
+    let told: BTreeMap<_, _> = posts.iter().map(|post| (post.header("webhook-id"), post)).collect();
+    let told_of: BTreeSet<_> = told
+        .values()
+        .map(|post| post.body()["data"]["batch_id"].as_str().unwrap().to_owned())
+        .collect();
     assert_eq!((told.len(), told_of), (BATCHES, all));
+    println!("{} batches of 100, told by {} requests", told.len(), posts.len());
 }

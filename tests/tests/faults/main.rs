@@ -165,7 +165,7 @@ async fn run(
     let late = rows.iter().filter(|row| row.is(Scenario::Forgotten));
     join_all(late.map(|row| row.ask_too_late(&proxy))).await;
     let waiting = rows.iter().filter(|row| row.is(Scenario::Waits));
-    join_all(waiting.map(|row| row.run.free())).await;
+    join_all(waiting.map(|row| row.run.free(row.call.function == "launch"))).await;
     let failed =
         rows.iter_mut().filter(|row| row.run.scenario.is_redriven() && !row.run.id.is_empty());
     join_all(failed.map(|row| row.run.redrive())).await;

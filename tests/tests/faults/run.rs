@@ -137,14 +137,15 @@ impl Run {
         format!("slots#{}", self.agent)
     }
 
-    /// Frees the slot that it waits for, once it does. Of one that is kept from that, `sweep` sees that it has
+    /// Frees the slot that it waits for, once it does. Of one that is `kept` from that, `sweep` sees that it has
     /// not been started.
-    pub(crate) async fn free(&self) {
+    pub(crate) async fn free(&self, kept: bool) {
         let stack = &self.user.stack;
         let waits = eventually("a run that waits", async || {
             stack.parts(&self.id).await.get("state")?.get("line").map(drop)
         });
-        drop(timeout(Duration::from_secs(10), waits).await);
+        let patience = Duration::from_secs(if kept { 10 } else { 60 });
+        drop(timeout(patience, waits).await);
         stack.forget(&self.pool(), "slot#0").await;
     }
 
