@@ -164,6 +164,7 @@ def signing_in(browser: Browser):
     page.evaluate("sessionStorage.setItem(sessionStorage.key(0), 'relay_revoked')")
     visitor.go("agents")
     expect(page.get_by_role("alert")).to_be_visible()
+    page.get_by_role("button", name="Sign in again").click()
     expect(page.get_by_label("API key")).to_be_visible()
     visitor.leave()
 
@@ -238,6 +239,12 @@ def signing_in_at_an_issuer(browser: Browser):
     issuer.lifetime = 15 - LEEWAY
     begin.click()
     comes_in("runs?status=completed")
+    # What is typed stays to be seen.
+    page.get_by_label("Tag").fill("half a t")
+    again = page.get_by_role("button", name="Sign in again")
+    expect(again).to_be_visible()
+    expect(page.get_by_label("Tag")).to_have_value("half a t")
+    again.click()
     stays_out("has expired", "runs?status=completed")
     issuer.lifetime = 600
     begin.click()
@@ -477,7 +484,7 @@ def odd_questions(browser: Browser):
     expect(page.get_by_role("button", name="Sign out")).to_be_visible()
     page.route(listing, lambda route: route.fulfill(json={"executions": [], "next_cursor": "more"}))
     visitor.go("questions")
-    expect(page.get_by_text("None of the newest runs waits")).to_be_visible()
+    expect(page.get_by_text("None of the runs looked through waits")).to_be_visible()
     expect(page.get_by_text("No agent waits")).to_have_count(0)
     found = {"executions": [seen | {"questions": []}]}
     page.route(re.compile(listing.pattern + ".*cursor=more"), lambda route: route.fulfill(json=found))
@@ -520,6 +527,32 @@ def odd_questions(browser: Browser):
     visitor.leave()
 
 
+def answering_among_others(browser: Browser):
+    """Whoever types is not disturbed: not by another's answer, nor by a list that lacks their run for once."""
+    first, second = start("approval", "First?"), start("approval", "Second?")
+    for run in (first, second):
+        wait_for(run, "input_required")
+    visitor = Visitor(browser, KEY)
+    page = visitor.page
+    visitor.go("questions")
+    cards = page.locator("form.card")
+    expect(cards.filter(has_text="First?")).to_be_visible()
+    comment = cards.filter(has_text="Second?").get_by_label("comment")
+    comment.click()
+    page.keyboard.type("Half ")
+    call("POST", f"/v1/executions/{first}/input", {"answer": {"approved": False}})
+    expect(cards.filter(has_text="First?")).to_have_count(0)
+    page.keyboard.type("a ")
+    # Then the run itself is asked.
+    with page.expect_response(lambda answer: answer.url.endswith(second)):
+        page.route(re.compile("status=input_required"), lambda route: route.fulfill(json={"executions": []}), times=1)
+    page.keyboard.type("word")
+    expect(comment).to_have_value("Half a word")
+    expect(page.get_by_text("Nobody waits")).to_have_count(0)
+    call("POST", f"/v1/executions/{second}/cancel")
+    visitor.leave()
+
+
 def many_runs(browser: Browser):
     for at in range(0, RUNS, 60):
         items = [{"agent_name": "echo", "input_message": f"{at + n}", "parameters": {"wait_seconds": 0}} for n in range(60)]
@@ -539,10 +572,10 @@ def many_runs(browser: Browser):
     paint = page.evaluate("performance.getEntriesByName('first-contentful-paint')[0]?.startTime")
     print(f"    first paint after {paint:.0f} ms, 100 runs after {1000 * listed:.0f} ms", flush=True)
     visitor.look("runs", on_phone=True)
-    page.get_by_role("link", name="Older").click()
+    page.get_by_role("link", name="Next page").click()
     page.wait_for_url("**cursor=**")
     expect(rows.first).to_be_visible()
-    page.get_by_role("link", name="Newest").click()
+    page.get_by_role("link", name="First page").click()
     expect(rows).to_have_count(100)
     page.get_by_label("Status").select_option("failed")
     page.wait_for_url("**status=failed**")
@@ -593,7 +626,7 @@ def hostile_texts(browser: Browser):
 
 BRIEF = [signing_in, a_newcomers_walk, answering_by_a_link]
 ALL = [signing_in, signing_in_at_an_issuer, a_newcomers_walk, starting_and_stopping, subscriptions_and_batches, rights,
-       odd_questions, answering_by_a_link, many_runs, hostile_texts]  # fmt: skip
+       odd_questions, answering_among_others, answering_by_a_link, many_runs, hostile_texts]  # fmt: skip
 
 
 def main() -> None:

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use e2e::{Stack, User, eventually};
 use relay::domain::time::Timestamp;
 use reqwest::Method;
@@ -167,14 +168,28 @@ async fn open_runs_are_listed_for_their_owner_and_for_an_administrator() {
         assert_eq!(run["user_id"], if is_own { &user.id } else { &other.id }.as_str());
     }
 
+    // What anybody can have accepted by the thousand hides none that asks.
+    let approval = stack.agent("ApprovalMachineArn", json!({})).await;
+    let mut body = json!({"agent_name": approval, "input_message": "x"});
+    let asks = user.start(&body).await;
+    body["delay_seconds"] = json!(3_600);
+    let scheduled = user.start(&body).await;
+    user.wait_for(&asks, "input_required").await;
+    // The first sweep after its start puts it there.
+    let has_begun = async || {
+        let debt = stack.parts(&asks).await["state"]["debt"].as_str()?.to_owned();
+        debt.starts_with("poll#").then_some(())
+    };
+    stack.sweep_until("a run among those that have begun", has_begun).await;
+    let in_order = open_in_order(admin, &format!("&agent_name={approval}&limit=1")).await;
+    assert_eq!(in_order, [asks, scheduled]);
+
     let of_other = format!("/v1/executions?open=true&owner={}", other.id);
     assert_eq!(user.get(&of_other).await.status, 403);
     let elsewhere = user.get("/v1/executions?limit=1").await.text("next_cursor");
-    for (query, field) in [
-        ("open=perhaps", "open"),
-        ("open=true&cursor=e30", "cursor"),
-        (&*format!("open=true&cursor={elsewhere}"), "cursor"),
-    ] {
+    for (query, field) in
+        [("open=perhaps", "open"), (&*format!("open=true&cursor={elsewhere}"), "cursor")]
+    {
         let refused = admin.get(&format!("/v1/executions?{query}")).await;
         assert_eq!((refused.status, refused.text("field")), (422, field.to_owned()), "{query}");
     }
@@ -184,9 +199,49 @@ async fn open_runs_are_listed_for_their_owner_and_for_an_administrator() {
     }
 }
 
-/// The open runs in all pages of a list.
-async fn open(user: &User, query: &str) -> BTreeSet<String> {
-    let mut ids = BTreeSet::new();
+/// What DynamoDB would take for no place of the list is no cursor of ours.
+#[tokio::test]
+async fn a_cursor_that_was_never_given_is_refused() {
+    let stack = Stack::connect().await;
+    let admin = stack.user(&["*:*"]).await;
+    let body =
+        json!({"agent_name": "echo", "input_message": "x", "parameters": {"wait_seconds": 0}});
+    let run = admin.start(&body).await;
+    let deliveries = format!("/v1/executions/{run}/deliveries?");
+    let long = "x".repeat(1025);
+    let entry = |part: &str| json!({"execution_id": run, "part": part, "troubled_at": 1});
+    let place = |id: &str, part: &str| json!({"debt": "poll#0", "after": {"execution_id": id, "part": part, "due_at": 1}});
+    for (path, cursor) in [
+        (&*deliveries, json!({})),
+        (&*deliveries, json!({"part": "state"})),
+        (&*deliveries, json!({"part": format!("delivery#{long}")})),
+        ("/v1/executions?trouble=true&", entry("")),
+        ("/v1/executions?trouble=true&", entry(&long)),
+        ("/v1/executions?open=true&", json!({})),
+        ("/v1/executions?open=true&", json!({"debt": "delivery#0"})),
+        ("/v1/executions?open=true&", place("", "state")),
+        ("/v1/executions?open=true&", place(&run, "")),
+    ] {
+        let cursor = URL_SAFE_NO_PAD.encode(cursor.to_string());
+        let refused = admin.get(&format!("{path}cursor={cursor}")).await;
+        let told = (refused.status, refused.text("field"));
+        assert_eq!(told, (422, "cursor".to_owned()), "{path}{cursor}: {refused:?}");
+    }
+    // One that could be is taken.
+    for (path, cursor) in [
+        (&*deliveries, json!({"part": "delivery#x"})),
+        ("/v1/executions?trouble=true&", entry("state")),
+        ("/v1/executions?open=true&", place(&run, "state")),
+    ] {
+        let cursor = URL_SAFE_NO_PAD.encode(cursor.to_string());
+        let page = admin.get(&format!("{path}cursor={cursor}")).await;
+        assert_eq!(page.status, 200, "{path}{cursor}: {page:?}");
+    }
+}
+
+/// The open runs in all pages of a list, in their order.
+async fn open_in_order(user: &User, query: &str) -> Vec<String> {
+    let mut ids = Vec::new();
     let mut cursor = String::new();
     loop {
         let page = user.get(&format!("/v1/executions?open=true{query}{cursor}")).await;
@@ -198,4 +253,8 @@ async fn open(user: &User, query: &str) -> BTreeSet<String> {
             None => return ids,
         }
     }
+}
+
+async fn open(user: &User, query: &str) -> BTreeSet<String> {
+    open_in_order(user, query).await.into_iter().collect()
 }

@@ -144,7 +144,12 @@ impl Tokens {
     }
 
     fn without_audience<'a>(&self, scope: &'a str) -> Option<&'a str> {
-        self.audiences.iter().find_map(|name| scope.strip_prefix(name.as_str())?.strip_prefix('/'))
+        let rests = self
+            .audiences
+            .iter()
+            .filter_map(|name| scope.strip_prefix(name.as_str())?.strip_prefix('/'));
+        // One may be the start of another.
+        rests.min_by_key(|rest| rest.len())
     }
 }
 

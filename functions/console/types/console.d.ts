@@ -99,6 +99,10 @@ declare global {
    */
   namespace Is {
     // ui.js
+    /** A run, by its agent and the end of its id: the start is alike. */
+    type runLink = (run: Run) => unknown;
+    /** Until when, with the zone: whoever reads it may be elsewhere. */
+    type deadline = (at: string) => unknown;
     /** Draws into an element. What cannot be drawn says so in one of its own: the rest of the page is as it was. */
     type drawn = (view: () => unknown, element?: HTMLDivElement) => HTMLDivElement;
     /** The address of a view. */
@@ -137,6 +141,12 @@ declare global {
     type confirmed = (question: string, verb: string, action: () => any) => () => any;
 
     // api.js
+    /** Whether the key grants an action for an agent, or for all of them (`*`). */
+    type may = (action: Action, agent: string) => boolean;
+    /** What a button does: it posts, and then something else. */
+    type posting = (to: string, then: () => void) => () => Promise<any>;
+    /** A query, without what is blank. */
+    type queryOf = (given: Given) => string;
     type send = (to: string, options: RequestOptions) => Promise<Answer>;
     /** `body` is JSON. */
     type post = (to: string, body?: string, headers?: Given) => Promise<Answer>;
@@ -146,6 +156,16 @@ declare global {
     type poll = (task: Task, signal: AbortSignal, report: (problem?: Problem, pause?: number) => void) => () => void;
 
     // json.js, format.js
+    /** The same with line breaks and indents; what is short stays on one line. */
+    type pretty = (text: string) => string;
+    /** A time here, as `<input type="datetime-local">` has it, if it can. */
+    type toLocal = (at: string | number) => string;
+    /** A span of time: `340 ms`, `4.2 s`, `3 h 10 min`. */
+    type duration = (ms: number) => string;
+    /** How long ago, or in how long, in one unit. */
+    type relative = (at: string) => string;
+    /** The page of an execution in the AWS console, if its ARN is one. */
+    type awsConsole = (arn: string | undefined) => string | undefined;
     /** The texts of what an array or an object holds, each with its index or name; none of anything else. */
     type entries = (text: string | undefined) => [string, string][];
     /** The text of a member, or of the last of that name. */
@@ -160,6 +180,14 @@ declare global {
     type curl = (path: string, body?: string) => string;
 
     // schema.js, schema-form.js
+    /** The scalars of an `enum`, or each of a `const` with its title; none if there are other values. */
+    type optionsOf = (text: string) => Field["options"];
+    /** What a `$ref` within `root` stands for, with what is beside it. */
+    type resolved = (text: string, root: string) => string;
+    /** A schema without null as a second type, or as one `anyOf` two. */
+    type withoutNull = (text: string) => string | undefined;
+    /** How a value is written into a field. */
+    type written = (field: Field, text: string) => string;
     /** The field for a schema. */
     type fieldOf = (schema: string, place: Place) => Field;
     /** Also adds what the field needs. */
@@ -178,6 +206,10 @@ declare global {
     type schemaForm = (schema: string, path: string, label?: string, isRequired?: boolean) => SchemaForm;
 
     // chart.js
+    /** How many of a list of runs there were and failed, and how long they took; nothing if they are too few. */
+    type charts = (runs: Run[]) => unknown;
+    /** A bar of parts of a whole, each of its class. */
+    type shares = (parts: [string, number][]) => unknown;
     type quantile = (values: number[], share: number) => string;
     /** A dot for each run that has ended, on a logarithmic scale. */
     type dots = (runs: Run[], times: number[], start: number, end: number) => unknown;
@@ -186,7 +218,15 @@ declare global {
     type figure = (caption: unknown, content: unknown) => unknown;
     type line = (y: number, label: unknown) => unknown;
 
+    // login.js
+    /** Leaves for the issuer. What is open now is opened again afterwards. */
+    type begin = (issuer: Issuer) => Promise<void>;
+    /** The token of a visitor who comes back from there. */
+    type finish = () => Promise<string | undefined>;
+
     // The views.
+    /** Cards of open questions, by their runs. Each keeps what is typed into it. `answered` is called after each answer. */
+    type questionCards = (answered: () => void) => (all: Asking[], hasLink?: boolean) => unknown;
     type pageOf = (id: string, query: URLSearchParams, signal: AbortSignal) => Page;
     type deliveriesList = (run: string, deliveries: Delivery[], refresh: () => void) => unknown;
     type deliveryView = (run: string, delivery: Delivery, refresh: () => void) => unknown;

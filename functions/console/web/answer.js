@@ -14,6 +14,8 @@ const TITLE = "An agent asks you";
 const app = /** @type {HTMLElement} */ (document.getElementById("app"));
 let opened = new AbortController();
 let [title, failure] = [TITLE, ""];
+/** Whether an answer was sent from here, perhaps without a receipt. */
+let isSent = false;
 /** Draws what there is to see. @type {() => unknown} */
 let view = () => loading;
 let content = document.createElement("div");
@@ -24,6 +26,7 @@ function questionView(token, text) {
 	const answer = schemaForm(within(text, "schema") ?? "true", "answer", "Answer");
 	const name = schemaForm(NAME, "name");
 	const draw = submitForm([answer, name], "Answer", async ([value, by]) => {
+		isSent = true;
 		await post("v1/answers", object({ token: JSON.stringify(token), answer: value, name: by }));
 		end("Answered. Thank you.", () => html`<p>Your answer to ${question.agent_name} is stored. You can close this page.</p>`);
 	});
@@ -50,12 +53,12 @@ function open() {
 	opened = new AbortController();
 	const { signal } = opened;
 	const token = location.hash.slice(1);
-	let isShown = false;
+	let isShown = (isSent = false);
 	[title, failure, view] = [TITLE, "", () => loading];
 	const look = async () => {
 		const { data, text } = await send("v1/answers", { key: "", headers: { "answer-token": token }, signal });
 		if (!data.is_open) {
-			return end("Nobody waits for this answer any more.", () => html`<p>The question has its answer, or the agent has stopped waiting.</p>`);
+			return end("Nobody waits for this answer any more.", () => html`<p>The question has its answer${isSent ? ", perhaps the one that you sent" : ""}, or the agent has stopped waiting.</p>`);
 		}
 		if (!isShown) view = questionView(token, text);
 		isShown = true;

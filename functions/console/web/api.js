@@ -50,7 +50,7 @@ export const session = {
 	},
 };
 
-/** Whether the key grants an action for an agent, or for all of them (`*`). @param {Action} action @param {string} agent */
+/** @type {Is.may} */
 export const may = (action, agent) =>
 	["*", action].some((granted) => session.me?.permissions.some((it) => it === `${granted}:*` || it === `${granted}:${agent}`));
 
@@ -98,7 +98,7 @@ export const get = (to, signal) => request(to, { signal });
 /** @type {Is.post} */
 export const post = (to, body, headers) => request(to, { method: "POST", body, headers });
 
-/** What a button does: it posts, and then something else. @param {string} to @param {() => void} then */
+/** @type {Is.posting} */
 export const posting = (to, then) => async () => {
 	const { data } = await post(to);
 	then();
@@ -119,7 +119,7 @@ export function starter() {
 	};
 }
 
-/** A query, without what is blank. @param {Given} given */
+/** @type {Is.queryOf} */
 export const queryOf = (given) => String(new URLSearchParams(Object.entries(given).filter(([, value]) => value)));
 
 const MOST_PAGES = 4;

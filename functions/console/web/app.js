@@ -51,7 +51,10 @@ const frame = () => html`
 			${button("Sign out", () => leave(""))}
 		</div>
 	</header>
-	<main id="main" tabindex="-1">${view ? main : reason ? problemBox(reason) : loading}</main>
+	<main id="main" tabindex="-1">
+		${view && reason ? [problemBox(reason), button("Sign in again", () => leave(reason))] : ""}
+		${view ? main : reason ? problemBox(reason) : loading}
+	</main>
 `;
 
 const signIn = () => html`<main class="alone">${form(html`
@@ -133,7 +136,10 @@ const notFound = () => html`<h1>Not found</h1>${emptyState("There is no such pag
 session.onRefused = (why) => {
 	if (!session.me) return;
 	const isOver = Date.parse(session.me.expires_at ?? "") <= Date.now();
-	leave(`${isOver ? "Your sign-in has expired." : told(new Problem(401, why))} Sign in again.`);
+	reason = isOver ? "Your sign-in has expired." : told(new Problem(401, why));
+	// What is typed stays to be seen.
+	opened.abort();
+	update();
 };
 addEventListener("hashchange", open);
 screen.draw = draw;
@@ -145,6 +151,7 @@ function enter() {
 	const { signal } = opened;
 	const signIn = async () => {
 		await session.signIn(signal);
+		reason = "";
 		open();
 	};
 	poll(signIn, signal, (problem, pause) => {

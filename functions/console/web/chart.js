@@ -35,7 +35,7 @@ function bucketsOf(runs) {
 	return { buckets, start, end: start + buckets.length * step, name };
 }
 
-/** A bar of parts of a whole, each of its class. @param {[string, number][]} parts */
+/** @type {Is.shares} */
 export function shares(parts) {
 	const sum = parts.reduce((total, [, size]) => total + size, 0) || 1;
 	let x = 0;
@@ -47,7 +47,7 @@ export function shares(parts) {
 	return html`<svg class="share" height="8" aria-hidden="true">${bar}</svg>`;
 }
 
-/** How many of a list of runs there were and failed, and how long they took; nothing if they are too few. @param {Run[]} runs */
+/** @type {Is.charts} */
 export function charts(runs) {
 	if (runs.length < 3) return "";
 	const { buckets, start, end, name } = bucketsOf(runs);

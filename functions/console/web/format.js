@@ -5,7 +5,7 @@ export const MINUTE = 60 * SECOND;
 export const HOUR = 60 * MINUTE;
 export const DAY = 24 * HOUR;
 
-/** A span of time: `340 ms`, `4.2 s`, `3 h 10 min`. @param {number} ms */
+/** @type {Is.duration} */
 export function duration(ms) {
 	if (ms < SECOND) return `${Math.max(0, Math.round(ms))} ms`;
 	if (ms < 9_950) return `${(ms / SECOND).toFixed(1)} s`;
@@ -16,7 +16,7 @@ export function duration(ms) {
 	return `${Math.floor(count / ratio)} ${name}${count % ratio ? ` ${count % ratio} ${rest}` : ""}`;
 }
 
-/** How long ago, or in how long, in one unit. @param {string} at */
+/** @type {Is.relative} */
 export function relative(at) {
 	const ms = Date.now() - Date.parse(at);
 	const [count, unit] = duration(Math.abs(ms)).split(" ");
@@ -24,7 +24,7 @@ export function relative(at) {
 	return ms < 0 ? `in ${parseInt(count)} ${unit}` : `${parseInt(count)} ${unit} ago`;
 }
 
-/** A time here, as `<input type="datetime-local">` has it, if it can. @param {string | number} at */
+/** @type {Is.toLocal} */
 export function toLocal(at) {
 	const date = new Date(at);
 	// Near the ends of time it is none in another zone.
@@ -55,7 +55,7 @@ export function curl(path, body) {
 	return lines.join(" \\\n  ");
 }
 
-/** The page of an execution in the AWS console, if its ARN is one. @param {string | undefined} arn */
+/** @type {Is.awsConsole} */
 export function awsConsole(arn) {
 	const [, region] = /^arn:aws:states:([a-z0-9-]+):/.exec(arn ?? "") ?? [];
 	return region && `https://${region}.console.aws.amazon.com/states/home?region=${region}#/v2/executions/details/${arn}`;

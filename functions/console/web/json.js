@@ -47,7 +47,7 @@ export function object(members) {
 const WIDTH = 88;
 const DEEPEST_INDENT = 24;
 
-/** The same with line breaks and indents; what is short stays on one line. @param {string} text */
+/** @type {Is.pretty} */
 export function pretty(text) {
 	const all = tokens(text);
 	let [out, depth] = ["", 0];

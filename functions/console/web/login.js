@@ -10,7 +10,7 @@ const HERE = location.origin + location.pathname;
 const text = (bytes) => btoa(String.fromCharCode(...bytes)).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
 const random = () => text(crypto.getRandomValues(new Uint8Array(32)));
 
-/** Leaves for the issuer. What is open now is opened again afterwards. @param {Issuer} issuer */
+/** @type {Is.begin} */
 export async function begin({ client_id, authorize_url, token_url }) {
 	const [state, verifier] = [random(), random()];
 	const hash = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(verifier));
@@ -21,7 +21,7 @@ export async function begin({ client_id, authorize_url, token_url }) {
 	location.assign(url);
 }
 
-/** The token of a visitor who comes back from there. @returns {Promise<string | undefined>} */
+/** @type {Is.finish} */
 export async function finish() {
 	const given = new URLSearchParams(location.search);
 	const state = given.get("state");

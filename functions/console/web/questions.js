@@ -8,13 +8,15 @@ import { asks, drawn, emptyList, form, hint, href, needs, notify, runLink, updat
 
 const REFRESH = 10;
 
-/** Cards of open questions. Each keeps what is typed into it. @param {() => void} answered is called after each answer */
+/** @type {Is.questionCards} */
 export function questionCards(answered) {
 	/** @type {Map<string, ReturnType<typeof questionCard>>} */
 	let cards = new Map();
+	// A card that stays is not moved: that would take the focus out of it.
+	const host = document.createElement("div");
 
-	/** @param {Asking[]} all @param {boolean} [hasLink] names their runs */
 	return (all, hasLink = false) => {
+		host.className = hasLink ? "cards" : "";
 		const open = all.flatMap(({ run, text }) =>
 			entries(within(text, "questions")).map(([, question]) => {
 				const id = `${run.execution_id} ${within(question, "id")}`;
@@ -24,7 +26,8 @@ export function questionCards(answered) {
 		const before = cards;
 		cards = new Map(open);
 		for (const [id, card] of before) if (!cards.has(id)) card.gone();
-		return open.map(([, card]) => card.draw(hasLink));
+		for (const card of cards.values()) card.draw(host, hasLink);
+		return host;
 	};
 }
 
@@ -46,15 +49,19 @@ function questionCard(run, text, answered) {
 	});
 
 	return {
-		draw(/** @type {boolean} */ hasLink) {
+		draw(/** @type {HTMLElement} */ host, /** @type {boolean} */ hasLink) {
 			const asked = asks(hasLink ? html`${runLink(run)} ${whose(run)}` : run.agent_name, question);
 			const card = () =>
 				may("execute", run.agent_name)
 					? form(html`${asked} ${answer.render()}`)
 					: html`<div class="card">${asked} ${needs("answer", `execute:${run.agent_name}`)}</div>`;
-			return (element = drawn(() => (isAnswered ? "" : card()), element));
+			const now = drawn(() => (isAnswered ? "" : card()), element);
+			if (now !== element) element.replaceWith(now);
+			element = now;
+			if (!element.parentNode) host.append(element);
 		},
 		gone() {
+			element.remove();
 			if (isTouched) notify(`Nobody waits any more for your answer to “${question.question.slice(0, 80)}”: it has another, or the agent has gone on.`, true);
 		},
 	};
@@ -70,12 +77,16 @@ export function questionsView(page) {
 
 	const refresh = page.poll(async () => {
 		const { found, next, pages } = await list({ open: "true", status: "input_required", owner: user, limit: "50" }, signal);
-		// Those that are shown keep their places, and the oldest of the others come first.
-		const now = new Map([...(asking ?? [])].filter(([id]) => next || found.some((run) => run.execution_id === id)));
+		const listed = new Map(found.toReversed().map((run) => [run.execution_id, run]));
+		const now = asking ?? new Map();
 		isCut = Boolean(next);
-		for (const run of found.toReversed()) {
-			if (now.get(run.execution_id)?.run.updated_at === run.updated_at) continue;
-			now.set(run.execution_id, { run, text: (await get(path("executions", run.execution_id), signal)).text });
+		// Those that are shown keep their places, and the oldest of the others come first. A list may lack some.
+		for (const id of new Set([...now.keys(), ...listed.keys()])) {
+			const [before, run] = [now.get(id), listed.get(id)];
+			if (before?.run.updated_at === run?.updated_at) continue;
+			const { data, text } = await get(path("executions", id), signal);
+			if (data.questions?.length) now.set(id, { run: { ...(run ?? before?.run), ...data }, text });
+			else now.delete(id);
 			asking = now;
 			update();
 		}
@@ -87,10 +98,10 @@ export function questionsView(page) {
 	return () => html`<h1>Questions</h1>
 		${session.me?.is_admin ? form(html`${userInput(user)}<button class="small">Show</button>`, (given) => void (location.hash = href(["questions"], given))) : ""}
 		${page.state(asking)}
-		<div class="cards">${cards([...(asking?.values() ?? [])], true)}</div>
+		${cards([...(asking?.values() ?? [])], true)}
 		${asking?.size !== 0
 			? isCut ? hint("More may appear as these are answered.") : ""
 			: isCut
-				? emptyList(user, "None of the newest runs waits for an answer.", html`Older ones may: see <a href=${href(["runs"], { user, status: "input_required" })}>all that wait</a>.`)
+				? emptyList(user, "None of the runs looked through waits for an answer.", html`Others may: see <a href=${href(["runs"], { user, open: "true", status: "input_required" })}>all that wait</a>.`)
 				: emptyList(user, "No agent waits for an answer.", "New questions appear here, and on the pages of their runs.")}`;
 }

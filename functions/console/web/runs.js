@@ -36,7 +36,8 @@ export function runsView(page) {
 	const isFirstPage = !query.has("cursor");
 	const hasTrouble = [...query.keys()].every((name) => name === "user");
 	/** The visitor's own, and what is open of everybody. */
-	const isOfAll = session.me?.is_admin && isFirstPage && !owner;
+	const isOfAll = session.me?.is_admin && isFirstPage && !owner && !query.has("open") && STATUSES.indexOf(query.get("status") ?? "") < 4;
+	let isCut = false;
 	let isWell = false;
 	/** The `newer` list would move what the reader points at. */
 	let [runs, newer, trouble] = /** @type {(Run[] | undefined)[]} */ ([]);
@@ -47,11 +48,11 @@ export function runsView(page) {
 
 	page.poll(async () => {
 		const asked = parametersOf(query);
-		const { found, pages, ...rest } = await list(asked, signal);
-		if (isOfAll) found.push(...(await list({ ...asked, open: "true" }, signal)).found);
-		next = rest.next;
-		accept(found);
-		return isFirstPage ? REFRESH * pages : undefined;
+		const open = isOfAll ? await list({ ...asked, open: "true" }, signal) : { found: [], pages: 0, next: "" };
+		const own = await list(asked, signal);
+		[next, isCut] = [own.next, Boolean(open.next)];
+		accept([...open.found, ...own.found]);
+		return isFirstPage ? REFRESH * (open.pages + own.pages) : undefined;
 	});
 	if (hasTrouble) {
 		poll(async () => {
@@ -97,7 +98,7 @@ export function runsView(page) {
 	};
 
 	const nobody = () => {
-		if (next) return emptyState("None of the runs on this page fits.", "Older ones may: go on to the next page.");
+		if (next) return emptyState("None of the runs on this page fits.", "Others may: go on to the next page.");
 		if (!hasTrouble || owner) return emptyList(owner, "No runs fit.", html`Change the filters, or <a href="#/runs">show all runs</a>.`);
 		const start = curl("v1/executions", JSON.stringify({ agent_name: agents[0] ?? "echo", input_message: "Hello" }));
 		return emptyList(owner, "There are no runs yet.", html`Start one from the page of an <a href="#/agents">agent</a>, or with a request:`, start);
@@ -108,10 +109,11 @@ export function runsView(page) {
 		${hasTrouble ? troubleSection() : ""}
 		${filterForm(query, agents)}
 		${page.state(runs)}
-		${runs?.length ? [charts(runs), runsTable(runs)] : runs ? nobody() : ""}
+		${runs?.length ? [charts(isOfAll ? runs.filter((run) => !run.user_id) : runs), runsTable(runs)] : runs ? nobody() : ""}
 		<nav class="buttons" aria-label="Pages">
-			${isFirstPage ? "" : html`<a class="button" href=${changed(query, { cursor: "" })}>Newest</a>`}
-			${next ? html`<a class="button" href=${changed(query, { cursor: next })}>Older</a>` : ""}
+			${isFirstPage ? "" : html`<a class="button" href=${changed(query, { cursor: "" })}>First page</a>`}
+			${next ? html`<a class="button" href=${changed(query, { cursor: next })}>Next page${isOfAll ? " of yours" : ""}</a>` : ""}
+			${isCut ? html`<a class="button" href=${changed(query, { open: "true" })}>All open runs</a>` : ""}
 		</nav>`;
 }
 
@@ -120,7 +122,7 @@ const row = (run, owner) => html`<tr>
 	<td>${badge(run.status)}</td>
 	<th scope="row">${runLink(run)} ${whose(run)}</th>
 	<td class="message">${run.message} ${progress(run)} ${run.trouble?.includes("undelivered") ? badge("undelivered") : ""}</td>
-	<td class="tags">${tagList(run.tags, owner)}</td>
+	<td class="tags">${tagList(run.tags, run.user_id ?? owner)}</td>
 	<td>${time(run.created_at)}</td>
 	<td class="number">${runTime(run)}</td>
 </tr>`;

@@ -15,11 +15,13 @@ const CONTROLS = new Map([["date", "date"], ["date-time", "datetime-local"], ["e
 /** What may be longer gets a larger field. */
 const SHORT = 200;
 const DEEPEST_GROUP = 1;
+/** Of all groups together: a schema may refer to itself. */
+const MOST_FIELDS = 200;
 const MOST_REFERENCES = 20;
 const NUMBER = /^-?(0|[1-9]\d*)(\.\d+)?(e[+-]?\d+)?$/i;
 const INTEGER = /^-?(0|[1-9]\d*)$/;
 
-let count = 0;
+let [count, left] = [0, 0];
 
 const understands = (/** @type {any} */ schema, /** @type {string} */ type) =>
 	Object.keys(schema).every((it) => `${NOTES} ${KEYWORDS.get(type)}`.split(" ").includes(it));
@@ -28,6 +30,7 @@ const plain = (/** @type {string} */ text) => (text.startsWith('"') ? JSON.parse
 
 /** @type {Is.fieldOf} */
 export function fieldOf(whole, { path, key = "", label = key, isRequired, depth = 0, root = whole, start }) {
+	if (!depth) left = MOST_FIELDS;
 	const given = resolved(whole, root);
 	const other = withoutNull(given);
 	const text = other ? resolved(other, root) : given;
@@ -41,7 +44,9 @@ export function fieldOf(whole, { path, key = "", label = key, isRequired, depth 
 	};
 	if (isObject(schema)) field.kind = kindOf(field, text, root, depth);
 	if (field.kind === "group") {
-		field.fields = entries(within(text, "properties")).map(([name, child]) =>
+		const members = entries(within(text, "properties"));
+		left -= members.length;
+		field.fields = members.map(([name, child]) =>
 			fieldOf(child, {
 				path: path ? `${path}.${name}` : name, key: name, isRequired: schema.required?.includes?.(name) ?? false, depth: depth + 1, root,
 				start: within(start, name),
@@ -55,7 +60,7 @@ export function fieldOf(whole, { path, key = "", label = key, isRequired, depth 
 	return field;
 }
 
-/** What a `$ref` within `root` stands for, with what is beside it. @param {string} text @param {string} root */
+/** @type {Is.resolved} */
 function resolved(text, root) {
 	for (let left = MOST_REFERENCES; left; left--) {
 		const reference = JSON.parse(text)?.$ref;
@@ -69,7 +74,7 @@ function resolved(text, root) {
 	return text;
 }
 
-/** A schema without null as a second type, or as one `anyOf` two. @param {string} text */
+/** @type {Is.withoutNull} */
 function withoutNull(text) {
 	const { type, anyOf } = JSON.parse(text) ?? {};
 	const rest = entries(text).filter(([name]) => name !== "type" && name !== "anyOf");
@@ -110,10 +115,11 @@ function kindOf(field, text, root, depth) {
 		field.options = optionsOf(items);
 		return field.options.length ? "checks" : rules.type === "string" && understands(rules, "string") ? "lines" : "json";
 	}
-	return type === "object" && depth <= DEEPEST_GROUP && entries(within(text, "properties")).length ? "group" : "json";
+	const size = entries(within(text, "properties")).length;
+	return type === "object" && depth <= DEEPEST_GROUP && size && size <= left ? "group" : "json";
 }
 
-/** The scalars of an `enum`, or each of a `const` with its title; none if there are other values. @param {string} text */
+/** @type {Is.optionsOf} */
 function optionsOf(text) {
 	const titled = entries(within(text, "oneOf") ?? within(text, "anyOf")).map(([, it]) => [member(it, "const"), within(it, "title")]);
 	const listed = entries(within(text, "enum")).map(([, value]) => [value]);
@@ -122,7 +128,7 @@ function optionsOf(text) {
 	return all.every(([value]) => value && !/^[{[]/.test(value)) ? all.map(([value = "", title = value]) => ({ label: plain(title), text: value })) : [];
 }
 
-/** How a value is written into a field. @param {Field} field @param {string} text */
+/** @type {Is.written} */
 function written({ kind, type, options }, text) {
 	const index = (/** @type {string} */ value) => options.findIndex((it) => it.text === value);
 	const items = entries(text).map(([, value]) => value);

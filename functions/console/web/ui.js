@@ -43,7 +43,7 @@ export const badge = (status) => html`<span class="badge ${status}">${status.rep
 export const time = (at, exact) =>
 	at ? html`<time datetime=${at} title=${exact ? relative(at) : clock(at)}>${exact ? clock(at, true) : relative(at)}</time>` : "–";
 
-/** Until when, with the zone: whoever reads it may be elsewhere. @param {string} at */
+/** @type {Is.deadline} */
 const deadline = (at) =>
 	html`<time datetime=${at} title=${relative(at)}>${clock(at)} ${new Date(at).toLocaleTimeString("en", { timeZoneName: "short" }).split(" ").at(-1)}</time>`;
 
@@ -54,7 +54,7 @@ export const asks = (who, { question, asked_at, expires_at }) => html`
 	${hint(html`${who} asked ${time(asked_at)}${expires_at ? html`, and waits until ${deadline(expires_at)}` : ""}`)}
 	<p class="question">${question}</p>`;
 
-/** A run, by its agent and the end of its id: the start is alike. @param {Run} run */
+/** @type {Is.runLink} */
 export const runLink = (run) =>
 	html`<a class="row" href=${href(["runs", run.execution_id])}>${run.agent_name} <span class="id">${run.execution_id.slice(-6)}</span></a>`;
 

@@ -23,6 +23,12 @@ use crate::domain::{
 /// How the sort key of each delivery starts.
 pub const PART_PREFIX: &str = "delivery#";
 
+/// Whether a delivery may have this part: DynamoDB's sort keys have 1,024 bytes at most.
+#[must_use]
+pub fn may_be_part(text: &str) -> bool {
+    text.starts_with(PART_PREFIX) && text.len() <= 1024
+}
+
 /// The target of the callback that came with the start.
 pub const CALLBACK_TARGET: &str = "callback";
 

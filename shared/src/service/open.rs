@@ -17,7 +17,7 @@ use crate::{
         body::ListRequest,
     },
     service::{
-        paging::{MAX_PAGES, decode_cursor, encode_cursor},
+        paging::{MAX_PAGES, WRONG_CURSOR, decode_cursor, encode_cursor},
         read::Reader,
     },
     store::{
@@ -49,8 +49,9 @@ impl Reader {
     }
 }
 
-/// A page of everybody's, newest first in itself: the index has them by when they are next looked after. A run
-/// that moves in it may be on two pages, or on none.
+/// A page of everybody's, newest first in itself: the index has them by when they are next looked after. Those
+/// that began some minutes ago come before those that wait, of which anybody may have thousands. A run that is looked after
+/// meanwhile moves on to a later page, and may come again; one that begins meanwhile may be missed.
 async fn list(
     executions: &Executions,
     due: &Due,
@@ -62,7 +63,7 @@ async fn list(
         None => (0, None),
         Some(Reached { debt, after }) => {
             let at = keys.iter().position(|key| *key == debt);
-            (at.ok_or_else(|| Error::invalid("cursor", "must be of the same list"))?, after)
+            (at.ok_or_else(|| Error::invalid("cursor", WRONG_CURSOR))?, after)
         }
     };
     let limit = request.limit.clamp(1, ListRequest::MAX_LIMIT);
@@ -73,7 +74,7 @@ async fn list(
             return shown(runs, Some(&Reached { debt: debt.clone(), after }));
         }
         let start = after.as_ref().map(|place| place.key(debt));
-        let page = due.overdue(debt, FOREVER, End::Newest, start).await?;
+        let page = due.overdue(debt, FOREVER, End::Oldest, start).await?;
         pages += usize::from(!page.items.is_empty());
         let mut open = open_runs(executions, &page.items).await?;
         for item in &page.items {
@@ -96,8 +97,8 @@ async fn list(
 
 /// Where the runs stand that have not ended, also those that `sweep` has given up.
 fn keys() -> Vec<Debt> {
-    let kinds = DebtKind::ALL.into_iter().filter(|kind| kind.is_of_a_run());
-    kinds.flat_map(DebtKind::keys).chain([Debt::dead()]).collect()
+    let [begun, waiting] = [DebtKind::Poll, DebtKind::Launch].map(DebtKind::keys);
+    begun.chain([Debt::dead()]).chain(waiting).collect()
 }
 
 async fn open_runs(

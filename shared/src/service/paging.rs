@@ -11,6 +11,8 @@ use crate::{
 /// How many pages of the index one list reads at most, when a filter leaves little of each.
 pub(super) const MAX_PAGES: usize = 5;
 
+pub(super) const WRONG_CURSOR: &str = "must be the next_cursor of an earlier answer";
+
 /// The place behind a run of a list.
 pub(super) fn behind(run: &Execution) -> After {
     After::Run(PageKey { execution_id: run.execution_id.clone(), created_at: run.created_at })
@@ -34,7 +36,7 @@ pub(super) fn encode_cursor(key: &impl Serialize) -> Result<String, Error> {
 pub(super) fn decode_cursor<T: DeserializeOwned>(cursor: &str) -> Result<T, Error> {
     let text = URL_SAFE_NO_PAD.decode(cursor).ok();
     text.and_then(|text| serde_json::from_slice(&text).ok())
-        .ok_or_else(|| Error::invalid("cursor", "must be the next_cursor of an earlier answer"))
+        .ok_or_else(|| Error::invalid("cursor", WRONG_CURSOR))
 }
 
 #[cfg(test)]

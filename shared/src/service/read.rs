@@ -11,7 +11,7 @@ use crate::{
         agent::AgentStatus,
         batch_id::BatchId,
         caller::{Action, Caller},
-        delivery::Delivery,
+        delivery::{self, Delivery},
         error::Error,
         execution::Execution,
         id::{ExecutionId, SubscriptionId},
@@ -35,7 +35,7 @@ use crate::{
     },
     service::{
         batch_read,
-        paging::{MAX_PAGES, behind, decode_cursor, encode_cursor, shown_to},
+        paging::{MAX_PAGES, WRONG_CURSOR, behind, decode_cursor, encode_cursor, shown_to},
         trouble,
     },
     store::{
@@ -244,6 +244,9 @@ impl Reader {
         cursor: Option<&str>,
     ) -> Result<DeliveryList, Error> {
         let after: Option<AfterPart> = cursor.map(decode_cursor).transpose()?;
+        if after.as_ref().is_some_and(|it| !delivery::may_be_part(&it.part)) {
+            return Err(Error::invalid("cursor", WRONG_CURSOR));
+        }
         let found = self.executions.find(id, Consistency::Strong).await?;
         let execution = permitted(caller, Action::View, found)?;
         let limit = i32::try_from(limit).unwrap_or(i32::MAX);

@@ -23,7 +23,7 @@ use crate::{
     store::{
         batch::{Consistency, MAX_BATCH, read_batch},
         item::{Item, from_item, number, text},
-        key::{BATCH, LINE, key},
+        key::{BATCH, LINE, key, possible_part},
         projection::Projection,
         write::{Step, Write, is_refused, is_written, step},
     },
@@ -76,11 +76,11 @@ impl DueItem {
         })
     }
 
-    /// Where it stands under its key; `None` when its time is none of ours.
+    /// Where it stands under its key; `None` when its id or time is none of ours.
     #[must_use]
     pub fn place(&self) -> Option<Place> {
-        let Self { execution_id, part, .. } = self.clone();
-        Some(Place { execution_id, part, due_at: self.due_at()? })
+        let execution_id = self.execution_id.parse().ok()?;
+        Some(Place { execution_id, part: self.part.clone(), due_at: self.due_at()? })
     }
 
     /// `None` when it is no time of ours.
@@ -117,7 +117,8 @@ impl DueItem {
 /// Where an item stands under a key of the index, as a cursor has it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Place {
-    execution_id: String,
+    execution_id: ExecutionId,
+    #[serde(deserialize_with = "possible_part")]
     part: String,
     due_at: Timestamp,
 }
@@ -126,7 +127,7 @@ impl Place {
     /// Where a page begins that goes on behind it.
     #[must_use]
     pub fn key(&self, debt: &Debt) -> Item {
-        let mut key = key(&self.execution_id, &self.part);
+        let mut key = key(self.execution_id.as_str(), &self.part);
         key.insert("debt".to_owned(), text(debt.as_str()));
         key.insert("due_at".to_owned(), number(self.due_at.millis()));
         key

@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use serde::{Deserialize, Deserializer, de::Error};
+
 use crate::{
     domain::id::{SubscriptionId, UserId},
     store::item::{Item, text},
@@ -17,6 +19,16 @@ pub(super) const LINE: &str = "line";
 
 pub(super) fn key(id: &str, part: &str) -> Item {
     HashMap::from([("execution_id".to_owned(), text(id)), ("part".to_owned(), text(part))])
+}
+
+/// The longest sort key, in bytes
+/// (<https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html>).
+const MAX_PART: usize = 1024;
+
+/// For `#[serde(deserialize_with)]` of a part that a caller's cursor names: DynamoDB takes no other.
+pub(super) fn possible_part<'de, D: Deserializer<'de>>(text: D) -> Result<String, D::Error> {
+    let part = String::deserialize(text)?;
+    if (1..=MAX_PART).contains(&part.len()) { Ok(part) } else { Err(D::Error::custom("no part")) }
 }
 
 pub(super) const GENERATION: &str = "generation";

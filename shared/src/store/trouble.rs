@@ -12,7 +12,7 @@ use crate::{
     store::{
         executions::Executions,
         item::{from_item, from_item_of_list, number, text},
-        key::{STATE, TROUBLE, key},
+        key::{STATE, TROUBLE, key, possible_part},
     },
 };
 
@@ -20,6 +20,7 @@ use crate::{
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Trouble {
     pub execution_id: ExecutionId,
+    #[serde(deserialize_with = "possible_part")]
     pub part: String,
     pub troubled_at: Timestamp,
 }

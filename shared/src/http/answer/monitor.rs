@@ -117,7 +117,7 @@ pub struct Monitor {
         skip_serializing_if = "Option::is_none"
     )]
     pub completed_at: Option<Timestamp>,
-    /// Whose run it is. Only in lists with `trouble`, which show an administrator those of all users.
+    /// Whose run it is. Only in lists with `trouble` or `open`, which show an administrator those of all users.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user_id: Option<UserId>,
     /// What went wrong. Only in lists with `trouble`.
