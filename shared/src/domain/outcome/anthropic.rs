@@ -2,7 +2,7 @@
 
 use crate::domain::{
     json::Members,
-    outcome::dialect::{Block, Dialect, Message, kind},
+    outcome::dialect::{Block, Dialect, Message, kind, word},
 };
 
 pub(super) const DIALECT: Dialect = Dialect {
@@ -22,14 +22,24 @@ pub(super) const DIALECT: Dialect = Dialect {
         "context_management",
         "diagnostics",
         "input_transformations",
+        // Of a guardrail of Bedrock's InvokeModel.
+        "amazon-bedrock-guardrailAction",
+        "amazon-bedrock-trace",
     ],
     ..Dialect::NONE
 };
+
+/// Why a model stops where no turn of its own follows. The others are `tool_use` and `pause_turn`:
+/// <https://docs.claude.com/en/api/handling-stop-reasons>.
+const FINAL: [&str; 5] =
+    ["end_turn", "stop_sequence", "max_tokens", "refusal", "model_context_window_exceeded"];
 
 /// A raw answer is a message, too.
 fn message<'a>(members: &Members<'a>, message: &mut Message<'a>) {
     message.by_role(members, "role", "content");
     message.usage = message.usage.or(members.get("usage"));
+    let reason = members.get("stop_reason").and_then(word);
+    message.is_final |= reason.is_some_and(|reason| FINAL.contains(&&*reason));
 }
 
 fn block<'a>(members: &Members<'a>) -> Option<Block<'a>> {

@@ -58,6 +58,27 @@ impl Extend<String> for Tools {
     }
 }
 
+/// Where the assistant's turn ends, as far as its messages say so.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+enum Turn {
+    #[default]
+    Open,
+    Ended,
+    /// It goes on after its end, though nobody else has spoken: these are several answers.
+    Resumed,
+}
+
+impl Turn {
+    fn after(self, speaker: Option<Speaker>, is_final: bool) -> Self {
+        match (self, speaker) {
+            (Self::Ended, Some(Speaker::Assistant)) => Self::Resumed,
+            (Self::Open, Some(Speaker::Assistant)) if is_final => Self::Ended,
+            (Self::Ended, Some(Speaker::Other)) => Self::Open,
+            (turn, _) => turn,
+        }
+    }
+}
+
 /// What messages say.
 #[derive(Default)]
 pub(super) struct Conversation<'a> {
@@ -70,6 +91,7 @@ pub(super) struct Conversation<'a> {
     is_one_turn: bool,
     /// Whether somebody else has spoken since.
     is_over: bool,
+    turn: Turn,
     pub(super) tools: Tools,
     /// How many messages the assistant has.
     assistants: usize,
@@ -140,8 +162,9 @@ impl<'a> Conversation<'a> {
             }
         }
         // An API may have items that we do not know, but a list of other things is no conversation
-        // for the messages in it. Nor are things that happen to have an author.
-        let is_one = known > unknown && (is_dialogue || are_bare);
+        // for the messages in it. Nor are things that happen to have an author, or several answers.
+        let is_one =
+            known > unknown && (is_dialogue || are_bare) && conversation.turn != Turn::Resumed;
         (is_one && (conversation.has_assistant() || calls > 0)).then_some(conversation)
     }
 
@@ -167,9 +190,10 @@ impl<'a> Conversation<'a> {
             None => {}
         }
         self.tools.extend(message.tools);
-        if let (true, Some(refusal)) = (texts.is_blank(), message.refusal) {
-            texts.push(refusal);
+        if let (true, Some(substitute)) = (texts.is_blank(), message.substitute) {
+            texts.push(substitute);
         }
+        self.turn = self.turn.after(speaker, message.is_final);
         match speaker {
             Some(Speaker::Assistant) => {
                 self.assistants += 1;
@@ -232,7 +256,7 @@ impl<'a> Conversation<'a> {
 
 /// Who speaks in an object that is, or may be, a message of this form.
 fn speaker(members: &Members<'_>, message: &Message<'_>, is_answer: bool) -> Option<Speaker> {
-    let says_something = message.content.is_some() || message.refusal.is_some();
+    let says_something = message.content.is_some() || message.substitute.is_some();
     let asks = !message.tools.is_empty();
     message.speaker.or_else(|| match kind(members) {
         None if is_answer && (says_something || asks) => Some(Speaker::Assistant),

@@ -80,8 +80,10 @@ pub(super) struct Message<'a> {
     pub(super) is_item: bool,
     /// It is not the answer, but says what is being done for it.
     pub(super) is_commentary: bool,
-    /// Said in place of the content.
-    pub(super) refusal: Option<Node<'a>>,
+    /// It ends the turn, by its own word.
+    pub(super) is_final: bool,
+    /// Said in place of the content: a refusal, or the transcript of what is spoken.
+    pub(super) substitute: Option<Node<'a>>,
     pub(super) tools: Vec<String>,
     pub(super) usage: Option<Node<'a>>,
 }

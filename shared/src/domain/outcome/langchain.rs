@@ -72,7 +72,9 @@ fn add<'a>(members: &Members<'a>, message: &mut Message<'a>) {
     message.content = message.content.or(members.get("content"));
     message.tools.extend(openai_chat::requests(members));
     if let Some(kept) = members.get("additional_kwargs") {
-        message.tools.extend(openai_chat::requests(&kept.members()));
+        let kept = kept.members();
+        message.tools.extend(openai_chat::requests(&kept));
+        message.substitute = message.substitute.or_else(|| openai_chat::substitute(&kept));
     }
     message.usage = message.usage.or(members.get("usage_metadata")).or_else(|| {
         let metadata = members.get("response_metadata")?.members();

@@ -3,7 +3,7 @@
 
 use crate::domain::{
     json::{Members, Node},
-    outcome::dialect::{Answer, Block, Dialect, Message, Speaker, is_type, name},
+    outcome::dialect::{Answer, Block, Dialect, Message, Speaker, is_bare, kind, name},
 };
 
 pub(super) const DIALECT: Dialect = Dialect {
@@ -16,6 +16,7 @@ pub(super) const DIALECT: Dialect = Dialect {
         "name",
         "refusal",
         "annotations",
+        "citations",
         "audio",
         "tool_calls",
         "function_call",
@@ -46,6 +47,8 @@ pub(super) const DIALECT: Dialect = Dialect {
         "created_at",
         "done",
         "done_reason",
+        "remote_model",
+        "remote_host",
         "total_duration",
         "load_duration",
         "prompt_eval_count",
@@ -57,11 +60,18 @@ pub(super) const DIALECT: Dialect = Dialect {
 
 fn message<'a>(members: &Members<'a>, message: &mut Message<'a>) {
     let tools = requests(members);
-    if members.has("refusal") || !tools.is_empty() {
+    let substitute = substitute(members);
+    if members.has("refusal") || substitute.is_some() || !tools.is_empty() {
         message.speaker = message.speaker.or_else(|| Speaker::of(members.get("role")?));
-        message.refusal = members.get("refusal");
+        message.substitute = message.substitute.or(substitute);
         message.tools.extend(tools);
     }
+}
+
+/// What is said in place of the content.
+pub(super) fn substitute<'a>(members: &Members<'a>) -> Option<Node<'a>> {
+    let spoken = || members.get("audio")?.members().get("transcript");
+    members.get("refusal").or_else(spoken)
 }
 
 /// The tools that `tool_calls` asks for, and the older `function_call`.
@@ -80,12 +90,22 @@ fn requested(call: Node<'_>) -> Option<String> {
 }
 
 fn block<'a>(members: &Members<'a>) -> Option<Block<'a>> {
-    is_type(members, &["refusal"]).then(|| Block::text(members, "refusal"))
+    match &*kind(members)? {
+        "refusal" => Some(Block::text(members, "refusal")),
+        // Mistral puts its sources between two pieces of a text.
+        "reference" if members.has("reference_ids") => Some(Block::Text(Vec::new())),
+        "tool_reference" if members.has("tool") => Some(Block::Text(Vec::new())),
+        _ => None,
+    }
 }
 
-/// Of several choices, the first one.
+/// Of several choices, the first one. A message may not say who speaks, but then it has nothing else.
 fn answer<'a>(members: &Members<'a>) -> Option<Answer<'a>> {
     let first = members.get("choices")?.items().into_iter().next()?;
     let message = first.members().get("message").filter(|message| message.is_object())?;
-    Some(Answer::of(message, members.get("usage")))
+    let is_message = {
+        let members = message.members();
+        members.has("role") || is_bare(&[&DIALECT], &members)
+    };
+    is_message.then(|| Answer::of(message, members.get("usage")))
 }

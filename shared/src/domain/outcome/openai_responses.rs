@@ -1,5 +1,6 @@
 //! OpenAI's Responses: <https://platform.openai.com/docs/api-reference/responses/object>. An answer
-//! is a list of items, of which some are messages, and some are calls of tools.
+//! is a list of items, of which some are messages, and some are calls of tools. The histories of
+//! OpenAI's Agents SDKs are lists of such items, too.
 
 use crate::domain::{
     json::{Members, Node},
@@ -10,7 +11,8 @@ pub(super) const DIALECT: Dialect = Dialect {
     message,
     block,
     answer,
-    members: &["id", "type", "role", "status", "content", "phase"],
+    // The last one is of the SDK for JavaScript.
+    members: &["id", "type", "role", "status", "content", "phase", "providerData"],
     around: &[
         "id",
         "object",
@@ -65,6 +67,11 @@ const CALLS: [&str; 12] = [
     "tool_search_call",
 ];
 
+/// In the history of the SDK for JavaScript, an item that runs at OpenAI: its type is the `name`, and
+/// what else it has is `providerData`:
+/// <https://github.com/openai/openai-agents-js/blob/main/packages/agents-core/src/types/protocol.ts>.
+const HOSTED: &str = "hosted_tool_call";
+
 /// What a call may be in the middle of, or have come to.
 const STATUSES: [&str; 8] = [
     "in_progress",
@@ -97,8 +104,12 @@ fn asked(members: &Members<'_>, kind: &str) -> Option<(String, Speaker)> {
     if kind == "tool_call" {
         return None;
     }
+    if kind == HOSTED {
+        let item = members.get("providerData").map_or_else(Members::none, Node::members);
+        return Some((called(&item, &word(members.get("name")?)?)?, Speaker::Call));
+    }
     let has = |name: &str| members.get(name).is_some_and(Node::is_text);
-    let is_known = CALLS.contains(&kind) && (has("id") || has("call_id") || has("name"));
+    let is_known = CALLS.contains(&kind) && (has("id") || has_call(members) || has("name"));
     let may_be = || has("call_id") || (has("id") && is(members, "status", &STATUSES));
     let speaker = if is_known { Speaker::Call } else { Speaker::Unknown };
     (is_known || may_be()).then_some((called(members, kind)?, speaker))
@@ -109,20 +120,28 @@ fn beside(members: &Members<'_>, kind: &str) -> Option<Speaker> {
     let has = |name: &str| members.has(name);
     let is_item = match kind {
         "reasoning" => has("summary") || has("content"),
-        "mcp_list_tools"
+        HOSTED
+        | "mcp_list_tools"
         | "mcp_approval_request"
         | "mcp_approval_response"
         | "compaction_trigger" => true,
         // The caller has run the tool, and the next turn begins.
-        "function_call_output" | "custom_tool_call_output" | "computer_call_output" => {
-            return has("call_id").then_some(Speaker::Other);
-        }
+        "function_call_output"
+        | "custom_tool_call_output"
+        | "computer_call_output"
+        | "function_call_result"
+        | "computer_call_result" => return has_call(members).then_some(Speaker::Other),
         "compaction" => has("id") || has("encrypted_content"),
         "item_reference" | "additional_tools" | "configuration_update" => has("id") || has("tools"),
-        "tool_search_output" | "program" | "program_output" => has("call_id"),
-        output => output.ends_with("_call_output") && (has("call_id") || has("id")),
+        "tool_search_output" | "program" | "program_output" => has_call(members),
+        output => output.ends_with("_call_output") && (has_call(members) || has("id")),
     };
     is_item.then_some(Speaker::Item)
+}
+
+/// Whether this says to which call it belongs.
+fn has_call(members: &Members<'_>) -> bool {
+    members.has("call_id") || members.has("callId")
 }
 
 /// Whether the member of this name is one of these words.
