@@ -15,6 +15,7 @@ mod langchain;
 pub mod normalised;
 mod openai_chat;
 mod openai_responses;
+mod strands;
 #[cfg(test)]
 mod tests;
 mod texts;

@@ -1,10 +1,12 @@
 //! Amazon Bedrock's Converse, which AgentCore and Strands speak, too:
 //! <https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Converse.html>. The SDK
-//! integrations of Step Functions and `bedrockagentcore:invokeHarness` write it in `PascalCase`.
+//! integrations of Step Functions and `bedrockagentcore:invokeHarness` write it in `PascalCase`. And
+//! the answers of its knowledge bases:
+//! <https://docs.aws.amazon.com/bedrock/latest/APIReference/API_agent-runtime_RetrieveAndGenerate.html>.
 
 use crate::domain::{
     json::{Members, Node},
-    outcome::dialect::{Answer, Block, Dialect, Message},
+    outcome::dialect::{Answer, Block, Dialect, Message, Speaker},
 };
 
 pub(super) const DIALECT: Dialect = Dialect {
@@ -50,10 +52,7 @@ fn block<'a>(members: &Members<'a>) -> Option<Block<'a>> {
         return Some(Block::Tool(name.filter(|name| !name.is_empty())));
     }
     if let Some(cited) = either(members, "citationsContent", "CitationsContent") {
-        let content = either(&cited.members(), "content", "Content");
-        let parts = content.map(Node::items).unwrap_or_default();
-        let texts = parts.into_iter().filter_map(|part| either(&part.members(), "text", "Text"));
-        return Some(Block::Text(texts.collect()));
+        return Some(self::cited(cited));
     }
     if ASIDES.into_iter().any(|name| members.has(name)) {
         return Some(Block::Aside);
@@ -61,33 +60,44 @@ fn block<'a>(members: &Members<'a>) -> Option<Block<'a>> {
     members.has("Text").then(|| Block::text(members, "Text"))
 }
 
-fn answer<'a>(members: &Members<'a>) -> Option<Answer<'a>> {
-    let message = either(&either(members, "output", "Output")?.members(), "message", "Message")?;
-    let is_message = {
-        let members = message.members();
-        members.has("content") || members.has("Content")
-    };
-    let usage = either(members, "usage", "Usage");
-    is_message.then(|| Answer::of(message, usage))
+/// The text of which the sources are known.
+pub(super) fn cited(cited: Node<'_>) -> Block<'_> {
+    let content = either(&cited.members(), "content", "Content");
+    let parts = content.map(Node::items).unwrap_or_default();
+    let texts = parts.into_iter().filter_map(|part| either(&part.members(), "text", "Text"));
+    Block::Text(texts.collect())
 }
 
-/// Whether this is a message as Strands writes it, which an agent on AgentCore gives for its result,
-/// and can be nothing else.
-pub(super) fn is_message(result: Node<'_>) -> bool {
-    const ASSISTANT: &str = "\"assistant\"";
-    // A large result is not parsed for this.
-    if !result.is_object() || !result.as_str().contains(ASSISTANT) {
-        return false;
+/// What the answer of a knowledge base has, with what an SDK adds.
+const RETRIEVED: [&str; 9] = [
+    "output",
+    "Output",
+    "sessionId",
+    "SessionId",
+    "citations",
+    "Citations",
+    "guardrailAction",
+    "GuardrailAction",
+    "ResponseMetadata",
+];
+
+fn answer<'a>(members: &Members<'a>) -> Option<Answer<'a>> {
+    let output = either(members, "output", "Output")?;
+    let within = output.members();
+    if let Some(message) = either(&within, "message", "Message") {
+        let mut read = Message::default();
+        self::message(&message.members(), &mut read);
+        let usage = either(members, "usage", "Usage");
+        return (read.speaker == Some(Speaker::Assistant)).then(|| Answer::of(message, usage));
     }
-    let members = result.members();
-    let is_assistant = members.get("role").is_some_and(|role| role.as_str() == ASSISTANT);
-    let is_bare = members.names().all(|name| ["role", "content", "metadata"].contains(&name));
-    let is_block = |block: Node<'_>| {
-        let block = block.members();
-        !block.has("type") && (block.has("text") || self::block(&block).is_some())
-    };
-    let blocks = members.get("content").map(Node::items).unwrap_or_default();
-    is_assistant && is_bare && blocks.into_iter().all(is_block)
+    let is_retrieved = either(members, "sessionId", "SessionId").is_some()
+        && members.names().all(|name| RETRIEVED.contains(&name));
+    let is_text = within.names().eq(["text"]) || within.names().eq(["Text"]);
+    (is_retrieved && is_text).then(|| Answer {
+        blocks: Some(output),
+        is_sure: true,
+        ..Answer::default()
+    })
 }
 
 fn either<'a>(members: &Members<'a>, camel: &str, pascal: &str) -> Option<Node<'a>> {

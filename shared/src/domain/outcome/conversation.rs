@@ -7,7 +7,7 @@ use crate::domain::{
     outcome::{
         ai_sdk, anthropic, bedrock,
         dialect::{Answer, Block, Dialect, Message, Speaker, is_around, is_bare, is_type, kind},
-        gemini, interactions, langchain, openai_chat, openai_responses,
+        gemini, interactions, langchain, openai_chat, openai_responses, strands,
         texts::Texts,
         tokens,
     },
@@ -15,7 +15,7 @@ use crate::domain::{
 
 /// All dialects. To add one, write a file like the others, name it here, and add it to the table in
 /// `docs/agents.md`.
-pub(super) const DIALECTS: [&Dialect; 8] = [
+pub(super) const DIALECTS: [&Dialect; 9] = [
     &ai_sdk::DIALECT,
     &anthropic::DIALECT,
     &bedrock::DIALECT,
@@ -24,6 +24,7 @@ pub(super) const DIALECTS: [&Dialect; 8] = [
     &langchain::DIALECT,
     &openai_chat::DIALECT,
     &openai_responses::DIALECT,
+    &strands::DIALECT,
 ];
 
 /// What a block says in the dialect that knows it.
@@ -84,7 +85,9 @@ impl Turn {
 pub(super) struct Conversation<'a> {
     /// Of the last message of the assistant that has any; of all of its messages where they are one
     /// turn.
-    pub(super) answer: Texts<'a>,
+    answer: Texts<'a>,
+    /// What is said in place of the answer, in the form that was asked for.
+    structured: Option<Node<'a>>,
     /// Whether the answer is but a comment on what the assistant is about to do.
     is_commentary: bool,
     /// Whether the assistant's messages are one turn, until somebody else speaks.
@@ -113,8 +116,11 @@ impl<'a> Conversation<'a> {
 
     /// The messages of a raw answer, which are one turn from one of them on. One that does not say
     /// who speaks is the assistant's.
-    fn read_answer(answer: &Answer<'a>) -> Self {
-        let mut conversation = Self::default();
+    pub(super) fn read_answer(answer: &Answer<'a>) -> Self {
+        let mut conversation = Self { structured: answer.structured, ..Self::default() };
+        for messages in &answer.history {
+            conversation.tools.extend(Self::read(*messages).tools.into_names());
+        }
         let mut earlier = Texts::default();
         if let Some(blocks) = answer.blocks {
             let mut texts = Texts::default();
@@ -234,6 +240,11 @@ impl<'a> Conversation<'a> {
                 None => texts.interrupt(),
             },
         }
+    }
+
+    /// What it comes to.
+    pub(super) fn result(&self) -> Option<Json> {
+        self.structured.map(Node::to_json).or_else(|| self.answer.join())
     }
 
     /// Whether the assistant speaks.

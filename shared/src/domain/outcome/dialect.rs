@@ -28,12 +28,17 @@ impl Dialect {
 }
 
 /// A raw answer of an API. Its messages are the assistant's, even where they do not say so.
+#[derive(Default)]
 pub(super) struct Answer<'a> {
     pub(super) messages: Vec<Node<'a>>,
     /// From which of them on they are one turn, whose texts are one text.
     pub(super) last_turn: usize,
     /// Or the content of one message.
     pub(super) blocks: Option<Node<'a>>,
+    /// What the model has said in the form that was asked for: it takes the place of the text.
+    pub(super) structured: Option<Node<'a>>,
+    /// Lists of messages that led to the answer, and ask for tools, too.
+    pub(super) history: Vec<Node<'a>>,
     pub(super) usage: Option<Node<'a>>,
     /// Whether it can be nothing else; else it is one only if all its messages are such.
     pub(super) is_sure: bool,
@@ -42,7 +47,7 @@ pub(super) struct Answer<'a> {
 impl<'a> Answer<'a> {
     /// One message, that can be nothing else.
     pub(super) fn of(message: Node<'a>, usage: Option<Node<'a>>) -> Self {
-        Self { messages: vec![message], last_turn: 0, blocks: None, usage, is_sure: true }
+        Self { messages: vec![message], usage, is_sure: true, ..Self::default() }
     }
 }
 

@@ -4,10 +4,10 @@
 use crate::domain::{
     json::{Json, Members, Node},
     outcome::{
-        bedrock,
         conversation::{self, Conversation, DIALECTS, Tools, flat},
         dialect::{TOKENS, is_around, name},
         normalised::{Normalised, raw},
+        strands,
     },
 };
 
@@ -22,10 +22,11 @@ pub(super) struct Read {
 
 /// Reads an output with the members that it has if it is an object.
 pub(super) fn read(output: &str, members: &Members<'_>) -> Read {
-    let result = given(members);
-    let conversation = conversation(members, result.is_some());
-    if let Some(result) = result {
-        return Read::known(result, used(members, conversation), tokens(members));
+    let given = given(members);
+    let conversation = conversation(members, given.is_some());
+    if let Some((result, said)) = given {
+        let tokens_used = tokens(members).or_else(|| said.as_ref()?.usage());
+        return Read::known(result, used(members, conversation.or(said)), tokens_used);
     }
     if let Some(conversation) = conversation {
         return with_messages(output, members, conversation);
@@ -35,7 +36,7 @@ pub(super) fn read(output: &str, members: &Members<'_>) -> Read {
         let known = Read::known(raw(output), Tools::default(), None);
         return Read { is_known: false, ..known };
     };
-    let result = conversation.answer.join().unwrap_or_else(|| raw(output));
+    let result = conversation.result().unwrap_or_else(|| raw(output));
     Read::known(result, conversation.tools, tokens_used)
 }
 
@@ -55,12 +56,12 @@ fn with_messages<'a>(
     let (mut answer, mut usage) = (None, None);
     // A model's raw answer may have been put beside what led to it.
     if let Some((last, used)) = conversation::answer(members, false) {
-        answer = last.answer.join();
+        answer = last.result();
         conversation.tools.extend(last.tools.into_names());
         usage = used;
     }
     let tokens_used = tokens(members).or(usage).or_else(|| conversation.usage());
-    let answer = beside(members, answer).or_else(|| conversation.answer.join());
+    let answer = beside(members, answer).or_else(|| conversation.result());
     let is_known = answer.is_some();
     let result = answer.unwrap_or_else(|| raw(output));
     Read { is_known, ..Read::known(result, conversation.tools, tokens_used) }
@@ -130,25 +131,22 @@ const READ: [&str; 12] = [
     "success",
 ];
 
-/// The result that an output names as such.
-fn given(members: &Members<'_>) -> Option<Json> {
+/// The result that an output names as such, and the message that it was, if it was one.
+fn given<'a>(members: &Members<'a>) -> Option<(Json, Option<Conversation<'a>>)> {
     if !members.has("result") {
-        return members.get("final_answer").map(flat);
+        return members.get("final_answer").map(|answer| (flat(answer), None));
     }
-    let Some(result) = members.get("result") else { return Some(Json::null()) };
-    // An agent on AgentCore gives its last message.
-    Some(if bedrock::is_message(result) { flat(result) } else { result.to_json() })
+    let Some(result) = members.get("result") else { return Some((Json::null(), None)) };
+    let said = strands::result(result).map(|answer| Conversation::read_answer(&answer));
+    let answer = said.as_ref().and_then(Conversation::result);
+    Some((answer.unwrap_or_else(|| result.to_json()), said))
 }
 
 /// The tools that were used by the word of the output, or else by that of what was said.
-fn used(members: &Members<'_>, conversation: Option<Conversation<'_>>) -> Tools {
+fn used(members: &Members<'_>, said: Option<Conversation<'_>>) -> Tools {
     if members.has("tools_used") {
         return names(members.get("tools_used"));
     }
-    let said = conversation.or_else(|| {
-        let result = members.get("result").filter(|result| bedrock::is_message(*result))?;
-        Some(Conversation::read(result))
-    });
     said.map(|said| said.tools).unwrap_or_default()
 }
 

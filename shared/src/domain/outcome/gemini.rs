@@ -72,12 +72,20 @@ fn block<'a>(members: &Members<'a>) -> Option<Block<'a>> {
     is_signature.then(|| Block::Text(Vec::new()))
 }
 
+/// What has led to the answer: the request, to which the answer was added, and what the Python SDK
+/// did about it by itself
+/// (<https://googleapis.github.io/python-genai/#automatic-python-function-support>).
+const HISTORIES: [&str; 3] =
+    ["contents", "automatic_function_calling_history", "automaticFunctionCallingHistory"];
+
 /// Of the candidates, the first one is the best.
 fn answer<'a>(members: &Members<'a>) -> Option<Answer<'a>> {
     let first = members.get("candidates")?.items().into_iter().next()?;
     let content = first.members().get("content")?;
     let usage = either(members, "usageMetadata", "usage_metadata");
-    content.members().has("parts").then(|| Answer::of(content, usage))
+    let history = HISTORIES.into_iter().filter_map(|name| members.get(name)).collect();
+    let answer = Answer { history, ..Answer::of(content, usage) };
+    content.members().has("parts").then_some(answer)
 }
 
 fn either<'a>(members: &Members<'a>, camel: &str, snake: &str) -> Option<Node<'a>> {

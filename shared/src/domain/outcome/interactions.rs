@@ -116,7 +116,7 @@ fn answer<'a>(members: &Members<'a>) -> Option<Answer<'a>> {
         let last_turn = last_turn(&kinds?);
         let is_sure = has_status && last_turn.is_some();
         let last_turn = last_turn.unwrap_or_default();
-        return Some(Answer { messages, last_turn, blocks: None, usage, is_sure });
+        return Some(Answer { messages, last_turn, usage, is_sure, ..Answer::default() });
     }
     let blocks = members.get("outputs")?;
     let is_content = |node: Node<'_>| {
@@ -126,12 +126,11 @@ fn answer<'a>(members: &Members<'a>) -> Option<Answer<'a>> {
     let is_interaction = (has_status || members.has("role"))
         && is_around(&[&DIALECT], members, |_| false)
         && blocks.items().into_iter().all(is_content);
-    is_interaction.then_some(Answer {
-        messages: Vec::new(),
-        last_turn: 0,
+    is_interaction.then(|| Answer {
         blocks: Some(blocks),
         usage,
         is_sure: true,
+        ..Answer::default()
     })
 }
 

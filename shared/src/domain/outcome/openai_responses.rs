@@ -163,5 +163,5 @@ fn answer<'a>(members: &Members<'a>) -> Option<Answer<'a>> {
     let messages = members.get("output")?.items();
     let usage = members.get("usage");
     let is_sure = is(members, "object", &["response"]);
-    Some(Answer { messages, last_turn: 0, blocks: None, usage, is_sure })
+    Some(Answer { messages, usage, is_sure, ..Answer::default() })
 }

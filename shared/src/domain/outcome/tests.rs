@@ -481,7 +481,16 @@ fn any_json() -> impl Strategy<Value = String> {
 }
 
 /// What the forms and dialects call their members.
-const NAMES: [&str; 54] = [
+const NAMES: [&str; 63] = [
+    "response",
+    "lastMessage",
+    "structuredOutput",
+    "sessionId",
+    "providerData",
+    "callId",
+    "additional_kwargs",
+    "audio",
+    "transcript",
     "steps",
     "outputs",
     "object",
@@ -539,7 +548,11 @@ const NAMES: [&str; 54] = [
 ];
 
 /// And what is in them.
-const WORDS: [&str; 29] = [
+const WORDS: [&str; 33] = [
+    "agentResult",
+    "hosted_tool_call",
+    "function_call_result",
+    "textBlock",
     "model_output",
     "thought",
     "google_search_call",
