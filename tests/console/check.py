@@ -240,10 +240,11 @@ def signing_in_at_an_issuer(browser: Browser):
     begin.click()
     comes_in("runs?status=completed")
     # What is typed stays to be seen.
-    page.get_by_label("Tag").fill("half a t")
+    page.get_by_label("by its id").fill("mcp-")
     again = page.get_by_role("button", name="Sign in again")
     expect(again).to_be_visible()
-    expect(page.get_by_label("Tag")).to_have_value("half a t")
+    expect(page.get_by_label("by its id")).to_have_value("mcp-")
+    expect(page.get_by_label("Status")).to_have_value("completed")
     again.click()
     stays_out("has expired", "runs?status=completed")
     issuer.lifetime = 600
