@@ -36,7 +36,7 @@ export function runsView(page) {
 	const isFirstPage = !query.has("cursor");
 	const hasTrouble = [...query.keys()].every((name) => name === "user");
 	/** The visitor's own, and what is open of everybody. */
-	const isOfAll = session.me?.is_admin && isFirstPage && !owner && !query.has("open") && STATUSES.indexOf(query.get("status") ?? "") < 4;
+	const isOfAll = session.me?.is_admin && isFirstPage && !owner && !query.has("open") && !query.has("trouble") && STATUSES.indexOf(query.get("status") ?? "") < 4;
 	let isCut = false;
 	let isWell = false;
 	/** The `newer` list would move what the reader points at. */
