@@ -21,6 +21,7 @@ use crate::{
         read::Reader,
     },
     store::{
+        batch::MAX_BATCH,
         due::{Due, DueItem, End, FOREVER, Place},
         executions::Executions,
     },
@@ -68,14 +69,14 @@ async fn list(
     };
     let limit = request.limit.clamp(1, ListRequest::MAX_LIMIT);
     let mut runs: Vec<Execution> = Vec::new();
-    let mut pages = 0;
+    let mut looked_through = 0;
     while let Some(debt) = keys.get(at) {
-        if runs.len() >= limit || pages >= MAX_PAGES {
+        if runs.len() >= limit || looked_through >= MAX_PAGES * MAX_BATCH {
             return shown(runs, Some(&Reached { debt: debt.clone(), after }));
         }
         let start = after.as_ref().map(|place| place.key(debt));
         let page = due.overdue(debt, FOREVER, End::Oldest, start).await?;
-        pages += usize::from(!page.items.is_empty());
+        looked_through += page.items.len();
         let mut open = open_runs(executions, &page.items).await?;
         for item in &page.items {
             if runs.len() >= limit {

@@ -18,7 +18,7 @@ pub enum Consistency {
 }
 
 /// As many items as one call reads.
-pub(super) const MAX_BATCH: usize = 100;
+pub const MAX_BATCH: usize = 100;
 
 /// Reads at most [`MAX_BATCH`] items in one call, in no order.
 pub(super) async fn read_batch(
