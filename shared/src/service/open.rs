@@ -50,9 +50,10 @@ impl Reader {
     }
 }
 
-/// A page of everybody's, newest first in itself: the index has them by when they are next looked after. Those
-/// that began some minutes ago come before those that wait, of which anybody may have thousands. A run that is looked after
-/// meanwhile moves on to a later page, and may come again; one that begins meanwhile may be missed.
+/// A page of everybody's, newest first in itself: the index has them by when they are next looked after.
+/// Those that began some minutes ago come before those that wait, of which anybody may have thousands. A
+/// run that is looked after meanwhile moves on to a later page, and may come again; one that begins
+/// meanwhile may be missed.
 async fn list(
     executions: &Executions,
     due: &Due,

@@ -46,7 +46,7 @@ pub struct AnsweredQuestion {
     pub question: String,
     pub asked_at: Timestamp,
     pub answered_by: Option<Answerer>,
-    /// 0.2.0 did not store it.
+    /// Missing in what was answered before this was stored.
     pub answered_at: Option<Timestamp>,
 }
 
