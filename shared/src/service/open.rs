@@ -79,9 +79,10 @@ async fn list(
         let page = due.overdue(debt, FOREVER, End::Oldest, start).await?;
         looked_through += page.items.len();
         let mut open = open_runs(executions, &page.items).await?;
+        let mut last = None;
         for item in &page.items {
             if runs.len() >= limit {
-                return shown(runs, Some(&Reached { debt: debt.clone(), after }));
+                return shown(runs, Some(&Reached { debt: debt.clone(), after: last.or(after) }));
             }
             let run = open.remove(&item.execution_id).filter(|run| request.wants(run));
             let is_new =
@@ -89,9 +90,10 @@ async fn list(
             if let Some(run) = run.filter(is_new) {
                 runs.push(run);
             }
-            after = item.place().or(after);
+            last = item.place().or(last);
         }
-        after = page.next.as_ref().and_then(DueItem::of).and_then(|last| last.place());
+        // A dead letter may have an id that no cursor can name: the next page begins before it.
+        after = page.next.and(last);
         at += usize::from(after.is_none());
     }
     shown(runs, None)
