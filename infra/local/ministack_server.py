@@ -1,5 +1,6 @@
-"""Runs ministack with three things put right: what its IAM reads of a BatchGetItem, what its DynamoDB says that a write
-consumes, and the task tokens of the branches of its Parallel states. And with RedriveExecution, of ministack_redrive.
+"""Runs ministack with four things put right: what its IAM reads of a BatchGetItem, what its DynamoDB says that a write
+consumes, the task tokens of the branches of its Parallel states, and how long an expression may take. And with
+RedriveExecution, of ministack_redrive.
 
 Its IAM takes a call's condition keys from the top of its body. A batch names there only tables, and in each what it
 asks for, so that on its own it is taken to ask for everything.
@@ -14,6 +15,7 @@ from ministack.services import dynamodb, stepfunctions
 from ministack_redrive import add_redrive
 
 WRITES = {"PutItem", "UpdateItem", "DeleteItem", "TransactWriteItems"}
+EXPRESSION_MS = 30_000
 
 
 def read_batches(context_of) -> None:
@@ -55,10 +57,20 @@ def keep_branches_apart(run_branch) -> None:
     stepfunctions._run_sub_machine = run
 
 
+def wait_for_expressions(compile_expression) -> None:
+    """Expressions end after a second of the clock, which others may take up on a busy machine: then a run fails."""
+
+    def compiled(expression, **options):
+        return compile_expression(expression, **options | {"timeout": EXPRESSION_MS})
+
+    stepfunctions.jsonata.Jsonata.jsonata = compiled
+
+
 if __name__ == "__main__":
     read_batches(iam_actions.dynamodb_service_context)
     say_what_is_consumed(dynamodb.handle_request)
     keep_branches_apart(stepfunctions._run_sub_machine)
+    wait_for_expressions(stepfunctions.jsonata.Jsonata.jsonata)
     add_redrive()
     from ministack import app  # It looks up what it serves when it is imported.
 

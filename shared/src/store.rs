@@ -13,6 +13,7 @@ pub mod executions;
 pub mod generations;
 pub mod given_up;
 pub mod item;
+mod keep;
 mod key;
 pub mod limits;
 pub mod listing;

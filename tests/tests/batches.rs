@@ -1,6 +1,6 @@
 //! Batches: many starts as one, told once when all of them have ended.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use e2e::{Answer, Stack, User, eventually, id, receiver::Receiver};
@@ -386,6 +386,54 @@ async fn a_redriven_run_holds_its_batch_until_it_has_ended_again() {
     event(failed, "SUCCEEDED", 2).await;
     user.wait_for_parts(&batch).await;
     assert_eq!(receiver.received().await.len(), 1);
+}
+
+/// A batch is told of when its last run has ended, of those that have ended long before, too.
+#[tokio::test]
+async fn a_run_that_has_ended_is_kept_while_others_of_its_batch_go_on() {
+    let stack = Stack::connect().await;
+    let user = stack.user(EVERYTHING).await;
+    let item = |wait: u32| {
+        json!({
+            "agent_name": "echo", "input_message": "x", "parameters": {"wait_seconds": wait},
+        })
+    };
+    let body = json!({"items": [item(0), item(600)]});
+    let batch = post(&user, &[], &body).await.text("batch_id");
+    let shown = user.get(&format!("/v1/batches/{batch}")).await.body;
+    let [Some(first), Some(last)] = &runs(&shown)[..] else { panic!("{shown}") };
+    user.wait_for(first, "completed").await;
+    user.wait_for_parts(first).await;
+
+    // As days later.
+    let soon = Timestamp::now().plus(Duration::from_hours(24)).seconds();
+    for (id, part) in [(first.as_str(), "state"), (first, "output"), (&batch, "batch")] {
+        expire(&stack, id, part, soon).await;
+    }
+    owe(&stack, &batch).await;
+    stack.sweep().await;
+    let ttl = async |id: &str, part: &str| stack.parts(id).await[part]["ttl"].as_i64().unwrap();
+    let kept = ttl(first, "state").await;
+    assert!(kept > Timestamp::now().plus(Duration::from_hours(72)).seconds());
+    assert_eq!(ttl(first, "output").await, kept);
+    assert!(ttl(first, "input").await > kept && ttl(&batch, "batch").await > kept);
+    let cancelled =
+        user.send(Method::POST, &format!("/v1/executions/{last}/cancel"), &[], "").await;
+    assert_eq!(cancelled.status, 202, "{cancelled:?}");
+    assert_eq!(completed(&user, &batch).await["counts"]["completed"], 1);
+}
+
+async fn expire(stack: &Stack, id: &str, part: &str, until: i64) {
+    let update = stack.dynamodb.update_item().table_name(stack.output("ExecutionsTable"));
+    update
+        .key("execution_id", AttributeValue::S(id.to_owned()))
+        .key("part", AttributeValue::S(part.to_owned()))
+        .update_expression("SET #ttl = :until")
+        .expression_attribute_names("#ttl", "ttl")
+        .expression_attribute_values(":until", AttributeValue::N(until.to_string()))
+        .send()
+        .await
+        .unwrap();
 }
 
 /// Has the sweep look after a batch now, whose request was made long ago.

@@ -328,6 +328,45 @@ async fn what_belongs_to_a_run_expires_later_than_it_and_is_kept_while_it_goes_o
     assert_eq!(move_to(&stack, &seen, &ended, Grounds::Told, &[]).await, Step::Applied);
     stack.executions().keep_longer(&seen, now).await.unwrap();
     assert_eq!(expiries().await, [ended.ttl, kept, kept, kept], "an end rewrites no other part");
+
+    // Of one that has ended, all is kept longer, unless it is kept as long already or has been redriven.
+    let executions = stack.executions();
+    let outcome = Outcome { output: None, error: None, cause: None, redrive_count: 0, rank: 90 };
+    executions.put_outcome(&run.execution_id, &outcome, ended.ttl.unwrap()).await.unwrap();
+    let longest = later.plus(HOUR);
+    let redriven = Execution { redrive_count: 1, ..ended.clone() };
+    executions.keep_ended(&redriven, longest).await.unwrap();
+    assert_eq!(expiries().await, [ended.ttl, kept, kept, kept]);
+    for until in [longest, later] {
+        executions.keep_ended(&ended, until).await.unwrap();
+        let parts = Some(protocol::parts_until(longest).seconds());
+        assert_eq!(expiries().await, [Some(longest.seconds()), parts, parts, parts]);
+        let output = stack.parts(run.execution_id.as_str()).await["output"].clone();
+        assert_eq!(output["ttl"], longest.seconds());
+    }
+}
+
+#[tokio::test]
+async fn what_is_left_of_a_closed_question_is_kept_while_its_run_goes_on() {
+    let stack = Stack::connect().await;
+    let (id, now) = (new_id(), Timestamp::now());
+    let question = |name: &str, state: &str, ttl: Timestamp| {
+        json!({
+            "execution_id": id, "part": format!("question#{name}"), "question_id": name,
+            "state": state, "asked_at": now, "ttl": ttl.seconds(),
+        })
+    };
+    let (early, until, late) = (now.plus(HOUR), now.plus(HOUR * 2), now.plus(HOUR * 3));
+    let names = ["a", "b", "c"].map(|name| name.repeat(32));
+    for (name, (state, ttl)) in
+        names.iter().zip([("answered", early), ("open", early), ("answered", late)])
+    {
+        stack.put("ExecutionsTable", question(name, state, ttl)).await;
+    }
+    stack.executions().keep_closed_questions(&id, until).await.unwrap();
+    let parts = stack.parts(id.as_str()).await;
+    let ttls = names.each_ref().map(|name| parts[&format!("question#{name}")]["ttl"].as_i64());
+    assert_eq!(ttls, [until, early, late].map(|time| Some(time.seconds())));
 }
 
 #[tokio::test]
@@ -459,7 +498,7 @@ async fn a_run_is_claimed_when_the_rule_says_so() {
     }
 }
 
-/// With what it takes, and only so.
+/// With what it takes, and only so; also where that is nothing any more.
 #[tokio::test]
 async fn a_run_that_takes_slots_is_claimed_with_them_where_the_rule_says_so() {
     let stack = Stack::connect().await;
@@ -471,16 +510,19 @@ async fn a_run_that_takes_slots_is_claimed_with_them_where_the_rule_says_so() {
                 for cancel_requested_at in [None, Some(now)] {
                     for start_at in [None, Some(now), Some(now.plus(HOUR))] {
                         for redrive_requested_at in [None, Some(now)] {
-                            runs.push(Execution {
-                                claimed_at,
-                                start_at,
-                                launch_before: if late { now } else { now.plus(HOUR) },
-                                cancel_requested_at,
-                                redrive_requested_at,
-                                wait_order: Some(now),
-                                debt: None,
-                                ..at(&queued(&new_id()), Position { redrive_count: 0, rank })
-                            });
+                            for user_max_concurrent in [None, Some(1)] {
+                                runs.push(Execution {
+                                    claimed_at,
+                                    start_at,
+                                    launch_before: if late { now } else { now.plus(HOUR) },
+                                    cancel_requested_at,
+                                    redrive_requested_at,
+                                    user_max_concurrent,
+                                    wait_order: Some(now),
+                                    debt: None,
+                                    ..at(&queued(&new_id()), Position { redrive_count: 0, rank })
+                                });
+                            }
                         }
                     }
                 }
@@ -494,20 +536,41 @@ async fn a_run_that_takes_slots_is_claimed_with_them_where_the_rule_says_so() {
             let now = Timestamp::now();
             let again = run.claimed_at.is_some() && run.facts().may_be_claimed(now);
             assert_eq!(matches!(claim, Claim::Claimed(..)), again, "{run:?}");
-            let slot = Slot {
-                pool: Pool::from(format!("slots#{}", run.execution_id)),
-                name: "0".to_owned(),
+            let pool = Pool::from(format!("slots#{}", run.execution_id));
+            let slots = match run.user_max_concurrent {
+                Some(_) => vec![Slot { pool, name: "0".to_owned() }],
+                None => Vec::new(),
             };
-            let claim = executions.claim_with(run, vec![slot.clone()], now.plus(HOUR)).await;
-            let is_claimed = matches!(claim.unwrap(), SlotClaim::Claimed(..));
+            let claim =
+                async || executions.claim_with(run, slots.clone(), now.plus(HOUR)).await.unwrap();
+            let is_claimed = matches!(claim().await, SlotClaim::Claimed(..));
             assert_eq!(is_claimed, run.takes_slots(now), "{run:?}");
             if is_claimed {
-                let claim = executions.claim_with(run, vec![slot], now.plus(HOUR)).await.unwrap();
-                assert!(matches!(claim, SlotClaim::Refused), "{run:?}: it has them");
+                after(Timestamp::now()).await;
+                // A redrive that takes nothing leaves nothing by which it could be refused.
+                let again = slots.is_empty() && run.facts().is_to_be_redriven();
+                let claim = claim().await;
+                assert_eq!(matches!(claim, SlotClaim::Claimed(..)), again, "{run:?}: it has them");
             }
         }))
         .await;
     }
+}
+
+/// Where that takes no slot and leaves no line, there is nothing else by which it could be refused.
+#[tokio::test]
+async fn a_redrive_that_was_withdrawn_is_not_claimed() {
+    let stack = Stack::connect().await;
+    let now = Timestamp::now();
+    let ended = Execution {
+        wait_order: Some(now),
+        debt: None,
+        ..at(&queued(&new_id()), Position { redrive_count: 0, rank: Rank::Ended })
+    };
+    store(&stack, &ended).await;
+    let seen = Execution { redrive_requested_at: Some(now), ..ended };
+    let claim = stack.executions().claim_with(&seen, Vec::new(), now.plus(HOUR)).await.unwrap();
+    assert!(matches!(claim, SlotClaim::Refused), "{claim:?}");
 }
 
 /// Waits until the clock has left this millisecond.

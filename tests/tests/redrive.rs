@@ -98,6 +98,12 @@ async fn a_run_goes_on_from_the_state_that_failed_and_by_sweep_alone() {
     let row = stack.executions().find(&id(&run), Consistency::Strong).await.unwrap().unwrap();
     let by = row.started_by.clone().unwrap();
     stack.executions().request_redrive(&row, &by, row.created_at).await.unwrap();
+    // However long it waits for its turn, all that it needs then is kept.
+    let parts = stack.parts(&run).await;
+    let kept = parts["state"]["ttl"].as_i64().unwrap();
+    assert!(kept > Timestamp::now().plus(Duration::from_hours(29 * 24)).seconds());
+    assert_eq!(parts["output"]["ttl"], kept);
+    assert!(parts["input"]["ttl"].as_i64().unwrap() > kept);
     let shown = user.monitor(&run).await;
     assert!(shown.body["redrive_requested_at"].is_string(), "{shown:?}");
     stack.sweep().await;

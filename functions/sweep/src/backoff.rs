@@ -62,6 +62,14 @@ pub(crate) fn is_over(kind: DebtKind, sweeps: u32, is_readable: bool) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::{collections::BTreeSet, mem};
+
+    use relay::domain::{
+        protocol::Facts,
+        status::{Position, Rank},
+        time::Timestamp,
+    };
+
     use super::*;
 
     const MINUTE: Duration = Duration::from_mins(1);
@@ -94,5 +102,52 @@ mod tests {
         assert!(!is_over(DebtKind::Launch, MOST_FAILURES, true));
         assert!(is_over(DebtKind::Launch, MOST_FAILURES, false));
         assert!(is_over(DebtKind::Delivery, MOST_HINTS, true));
+    }
+
+    /// Of ten thousand that come together, and of which a sweep may ask about 350: whether they go on or have
+    /// ended, each is asked about before long.
+    #[test]
+    fn what_comes_together_is_asked_about_as_fast_as_the_budget_allows() {
+        const RUNS: u32 = 10_000;
+        const BUDGET: u32 = 350;
+        let start = Timestamp::from_millis(100_000_000_000);
+        let running = Facts {
+            position: Position { redrive_count: 0, rank: Rank::Running },
+            claimed_at: Some(start),
+            start_at: None,
+            launch_before: start,
+            waits: false,
+            is_cancelled: false,
+            deadline: None,
+            sequence: 0,
+            started_at: Some(start.minus(MINUTE * 60 * 8)),
+            updated_at: start.minus(MINUTE * 60 * 8),
+            due_at: None,
+            is_redrive_requested: false,
+        };
+        let silence = silence((MINUTE, MINUTE * 5), 0, MINUTE * (RUNS / BUDGET));
+        for goes_on in [false, true] {
+            let mut due: BTreeSet<_> = (0..RUNS).map(|run| (start, run)).collect();
+            let mut asked = BTreeSet::new();
+            let mut minutes = 0;
+            while asked.len() < RUNS as usize {
+                let now = start.plus(MINUTE * minutes);
+                let later = due.split_off(&(now, RUNS));
+                for (nth, (_, run)) in (0..).zip(mem::replace(&mut due, later)) {
+                    if nth >= BUDGET {
+                        // As an id and the clock's milliseconds would.
+                        let spread = (run ^ minutes).wrapping_mul(0x9E37_79B1).to_be_bytes()[0];
+                        due.insert((running.put_off(now, silence, spread), run));
+                        continue;
+                    }
+                    asked.insert(run);
+                    if goes_on {
+                        due.insert((running.next_poll(now, silence), run));
+                    }
+                }
+                minutes += 1;
+                assert!(minutes < 3 * RUNS / BUDGET, "{} of {RUNS} were asked about", asked.len());
+            }
+        }
     }
 }

@@ -13,7 +13,7 @@ use relay::{
         debt::DebtKind,
         error::Error,
         execution::Execution,
-        id::ExecutionId,
+        id::{ExecutionId, UserId},
         observation::Observation,
         pool::Pool,
         protocol::{Grounds, Poll, held_for},
@@ -131,8 +131,6 @@ impl Sweeper {
         let overdue = (self.launch_overdue, self.settle.event_overdue);
         let silence = silence(overdue, sweeps, round.floor);
         let mut poll = facts.poll(now, silence);
-        let until = facts.next_poll(now, silence);
-        let next = run.debt_kind_until(until);
         // What cannot wait is among the launches, and comes first.
         let reserve = if kind == DebtKind::Launch { 0 } else { self.reserve() };
         let asks = matches!(poll, Poll::Ask | Poll::AskOrLaunch | Poll::Confirm);
@@ -140,7 +138,14 @@ impl Sweeper {
         if is_left_out && poll == Poll::AskOrLaunch {
             poll = Poll::Launch;
         }
-        let waits = poll == Poll::Later || (is_left_out && poll != Poll::Launch);
+        let is_put_off = is_left_out && poll != Poll::Launch;
+        let until = if is_put_off {
+            facts.put_off(now, silence, spread(&run.execution_id, now))
+        } else {
+            facts.next_poll(now, silence)
+        };
+        let next = run.debt_kind_until(until);
+        let waits = poll == Poll::Later || is_put_off;
         // Nothing is owed of a run that has ended for good: what stands here all the same is given up.
         let is_done = run.position().rank == Rank::Ended && !facts.is_to_be_redriven();
         // Nor is one that waits for a slot in vain: its line is looked after.
@@ -218,7 +223,13 @@ impl Sweeper {
                     "agent-relay may neither start nor describe this state machine",
                 )
             }
-            Err(error) => return Err(error),
+            Err(error) => {
+                // A stop need not know how it is.
+                if run.facts().to_stop(now).is_some() {
+                    self.hint_launch(run, Duration::ZERO).await;
+                }
+                return Err(error);
+            }
             Ok(None) if is_lost => {
                 warn!(execution.id = %id, "Step Functions does not know {id}");
                 lost("execution_lost", "Step Functions does not know this execution")
@@ -271,13 +282,17 @@ impl Sweeper {
             return Ok(Reconciled::Checked);
         };
         let id = first.execution_id;
-        if let Some(run) = executions.find(&id, Consistency::Eventual).await?
-            && run.line.as_ref() == Some(line)
-        {
-            let for_ms = now.millis_since(run.wanted_at());
-            telemetry::record(&id, &run.agent_name, RunMetric::Waiting { for_ms });
-            let message = LaunchMessage::freeing(id, vec![line.clone()]);
-            self.launch_queue.enqueue_hint(&message, &run.user_id, Duration::ZERO).await;
+        // Whatever is wrong with the first, those behind it go on.
+        let group = UserId::from(line.as_str().to_owned());
+        let message = LaunchMessage::freeing(id.clone(), vec![line.clone()]);
+        self.launch_queue.enqueue_hint(&message, &group, Duration::ZERO).await;
+        match executions.find(&id, Consistency::Eventual).await {
+            Ok(Some(run)) if run.line.as_ref() == Some(line) => {
+                let for_ms = now.millis_since(run.wanted_at());
+                telemetry::record(&id, &run.agent_name, RunMetric::Waiting { for_ms });
+            }
+            Ok(_) => {}
+            Err(error) => failure::log(&error),
         }
         Ok(Reconciled::Checked)
     }
@@ -307,6 +322,12 @@ impl Sweeper {
         let message = LaunchMessage::of(run.execution_id.clone());
         self.launch_queue.enqueue_hint(&message, &run.user_id, wait).await;
     }
+}
+
+/// Another number each time, for runs that were put off together, too.
+fn spread(id: &ExecutionId, now: Timestamp) -> u8 {
+    let [last, ..] = now.millis().to_le_bytes();
+    id.spread() ^ last
 }
 
 fn id(item: &DueItem) -> Result<ExecutionId, Error> {

@@ -310,6 +310,14 @@ impl Facts {
         }
     }
 
+    /// When `sweep` processes one that it could not ask about now: at some time within its silence, by `spread`. Those
+    /// that are put off together would else come together again, most of them in vain each time.
+    #[must_use]
+    pub fn put_off(&self, now: Timestamp, silence: Silence, spread: u8) -> Timestamp {
+        let pause = silence.launch + silence.event * u32::from(spread) / 256;
+        self.before_deadline(now, pause).min(self.next_poll(now, silence))
+    }
+
     /// When `sweep` processes a run that waits for a slot itself, though its line is looked after.
     #[must_use]
     pub fn waits_until(&self, now: Timestamp) -> Timestamp {
@@ -372,7 +380,13 @@ pub fn held_for(leased_until: Option<Timestamp>, now: Timestamp) -> Duration {
 /// Until when the other parts of a run are kept that goes on at `now`.
 #[must_use]
 pub fn kept_until(now: Timestamp, retention: Duration) -> Timestamp {
-    now.plus(retention + KEPT_LONGER)
+    parts_until(now.plus(retention))
+}
+
+/// Until when the other parts of a run are kept that is itself kept until `until`.
+#[must_use]
+pub fn parts_until(until: Timestamp) -> Timestamp {
+    until.plus(KEPT_LONGER)
 }
 
 /// Whether the other parts of a run that goes on are to be kept longer: else they might expire

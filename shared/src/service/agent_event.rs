@@ -193,7 +193,7 @@ impl Settle {
         question: &QuestionId,
         reason: QuestionState,
     ) -> Result<(), Error> {
-        let ttl = Timestamp::now().plus(self.retention).seconds();
+        let kept_until = Timestamp::now().plus(self.retention);
         for _ in 0..WRITE_ATTEMPTS {
             let found = self.executions.find(id, Consistency::Strong).await?;
             let Some(before) = found.filter(|row| row.open_questions.contains(question)) else {
@@ -211,6 +211,8 @@ impl Settle {
                 change.answered_by = answered.and_then(|it| it.answered_by.as_ref());
                 self.bus.publish(&change).await?;
             }
+            // Like the other parts: while the run goes on, they are kept longer.
+            let ttl = before.kept_until.map_or(kept_until, |until| until.max(kept_until)).seconds();
             let turn = self.executions.close_question(&before, &after, question, reason, ttl);
             if turn.await? == QuestionWrite::Applied {
                 if reason == QuestionState::Lapsed {

@@ -26,6 +26,10 @@ use crate::{
     },
 };
 
+/// A run of an open batch that expires so soon is kept longer. A batch is looked after for that once a day, so it is kept for
+/// two days after the end of its batch.
+const EXPIRES_SOON: Duration = Duration::from_hours(72);
+
 /// What completes batches, and tells of it.
 #[derive(Debug)]
 pub struct Batches<'a> {
@@ -51,6 +55,7 @@ impl Batches<'_> {
         if batch.completed_at.is_none() && batch.ttl < now.plus(self.retention).seconds() {
             let until = protocol::kept_until(now, self.retention);
             self.executions.keep_batch(&batch, until).await?;
+            self.keep_runs(&batch, now).await?;
         }
         if batch.items.is_none() && batch.requested_at.plus(CLOSED_AFTER) <= now {
             let decided = self.executions.decided_of(&batch).await?;
@@ -64,6 +69,17 @@ impl Batches<'_> {
             self.executions.close_batch(id, &items, now.plus(POLLED_EVERY)).await?;
         }
         self.complete(id).await
+    }
+
+    /// Keeps those of its runs that have ended long ago: it is told of, and has its results, when the last has.
+    async fn keep_runs(&self, batch: &Batch, now: Timestamp) -> Result<(), Error> {
+        let ids: Vec<_> = batch.runs().cloned().collect();
+        let runs = self.executions.find_all_fresh(&ids).await?;
+        let soon = now.plus(EXPIRES_SOON).seconds();
+        for run in runs.iter().filter(|run| run.ttl.is_some_and(|ttl| ttl < soon)) {
+            self.executions.keep_ended(run, now.plus(self.retention)).await?;
+        }
+        Ok(())
     }
 
     /// Completes a batch whose runs have all ended, and tells of it. Whoever ends one of its runs asks for

@@ -203,7 +203,13 @@ impl Settle {
         if !protocol::is_to_be_kept_longer(run.kept_until, now, self.retention) {
             return Ok(());
         }
-        self.executions.keep_longer(run, protocol::kept_until(now, self.retention)).await
+        let until = protocol::kept_until(now, self.retention);
+        self.executions.keep_longer(run, until).await?;
+        // Most ask nothing.
+        if run.sequence > 0 {
+            self.executions.keep_closed_questions(&run.execution_id, until).await?;
+        }
+        Ok(())
     }
 
     pub(super) async fn enqueue_hints(&self, owed: Vec<Delivery>) {

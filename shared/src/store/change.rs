@@ -37,8 +37,11 @@ pub(super) const MAY_BE_CLAIMED: &str = "launch_before > :now \
     AND (attribute_not_exists(start_at) OR start_at <= :now) \
     AND (attribute_not_exists(deadline) OR deadline > :now)";
 
-/// Those attributes of a change by which whoever has written it knows it again.
-const SEAL: [&str; 5] = ["updated_at", "rank", "redrive_count", "progress", "sequence"];
+/// Those attributes of a change by which whoever has written it knows it again, where it writes one of those times. The
+/// others may be only what its condition asks for.
+const SEAL: [&str; 6] =
+    ["updated_at", "claimed_at", "rank", "redrive_count", "progress", "sequence"];
+const TIMES: [&str; 2] = [":updated_at", ":claimed_at"];
 
 /// An outcome, and the condition under which it replaces what is known of how its run ended: only
 /// what is of an earlier position, or the same.
@@ -130,17 +133,15 @@ impl Change {
         if redrive_count > before.redrive_count || rank >= Rank::Presumed {
             removed.push("open_questions".to_owned());
         }
-        if before.wait_order.is_some() {
-            // Whoever read it may not have seen it join a line.
-            removed.extend(["line".to_owned(), "waits_for".to_owned()]);
-            if after.slots != before.slots {
-                names.insert("#slots".to_owned(), "slots".to_owned());
-                if after.slots.is_empty() {
-                    removed.push("#slots".to_owned());
-                } else {
-                    set.push("#slots = :slots".to_owned());
-                    values.insert(":slots".to_owned(), to_attribute(&after.slots)?);
-                }
+        // Whoever read it may not have seen it join a line.
+        removed.extend(["line".to_owned(), "waits_for".to_owned()]);
+        if after.slots != before.slots {
+            names.insert("#slots".to_owned(), "slots".to_owned());
+            if after.slots.is_empty() {
+                removed.push("#slots".to_owned());
+            } else {
+                set.push("#slots = :slots".to_owned());
+                values.insert(":slots".to_owned(), to_attribute(&after.slots)?);
             }
         }
         let mut expression = format!("SET {}", set.join(", "));
@@ -155,9 +156,7 @@ impl Change {
             condition.push_str(" AND attribute_not_exists(claimed_at)");
         }
         // What it has taken since, it would keep; what was freed since may be another's by now.
-        if before.wait_order.is_some() {
-            condition = format!("{condition} AND {}", holding(&before.slots, &mut values)?);
-        }
+        condition = format!("{condition} AND {}", holding(&before.slots, &mut values)?);
         Ok(Self { expression, condition, names, values })
     }
 }
@@ -206,6 +205,7 @@ impl Executions {
         state: Change,
         action: &'static str,
     ) -> Result<Transaction, Error> {
+        let is_its_own = TIMES.iter().any(|time| state.values.contains_key(*time));
         let written: Vec<_> = SEAL
             .into_iter()
             .filter_map(|name| Some((name, state.values.get(&format!(":{name}"))?.clone())))
@@ -223,7 +223,7 @@ impl Executions {
             Ok(_) => Ok(Transaction::Committed),
             // An earlier attempt was committed, and only its reply was lost.
             Err(error)
-                if !written.is_empty()
+                if is_its_own
                     && found(&error).is_some_and(|item| {
                         written.iter().all(|(name, value)| item.get(*name) == Some(value))
                     }) =>

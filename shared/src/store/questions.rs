@@ -184,7 +184,7 @@ impl Executions {
     }
 
     /// This of all questions of a run.
-    async fn query_questions<T: DeserializeOwned>(
+    pub(super) async fn query_questions<T: DeserializeOwned>(
         &self,
         id: &ExecutionId,
         Projection { expression, names }: Projection,

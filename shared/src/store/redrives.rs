@@ -10,6 +10,7 @@ use crate::{
         debt::{Debt, DebtKind},
         error::Error,
         execution::Execution,
+        protocol,
         status::Rank,
         time::Timestamp,
     },
@@ -18,7 +19,7 @@ use crate::{
         executions::Executions,
         item::{number, text, to_item},
         slot,
-        write::{Step, Write, step},
+        write::{Step, Transaction, Write, step},
     },
 };
 
@@ -27,7 +28,7 @@ const KEPT: Duration = Duration::from_hours(30 * 24);
 
 impl Executions {
     /// Records that the end of a run is to be redriven, if it is that end. Repeating it is harmless. It takes slots
-    /// like a start of now, and is kept for as long as it may wait for them.
+    /// like a start of now, and is kept for as long as it may wait for them, with all that belongs to it.
     pub async fn request_redrive(
         &self,
         run: &Execution,
@@ -35,28 +36,35 @@ impl Executions {
         due_at: Timestamp,
     ) -> Result<Step, Error> {
         let id = &run.execution_id;
-        let updated = self
-            .update(id)
-            .update_expression(
-                "SET redrive_requested_at = if_not_exists(redrive_requested_at, :now), \
-                 redriven_by = :by, due_at = :due_at, debt = :debt, #ttl = :ttl, \
-                 wait_order = if_not_exists(wait_order, :created_at) \
-                 REMOVE redrive_refusal, sweeps, dead_reason",
-            )
-            .condition_expression("#rank = :ended AND redrive_count = :redrive_count")
-            .expression_attribute_names("#rank", "rank")
-            .expression_attribute_names("#ttl", "ttl")
-            .expression_attribute_values(":ttl", number(Timestamp::now().plus(KEPT).seconds()))
-            .expression_attribute_values(":created_at", number(run.created_at.millis()))
-            .expression_attribute_values(":ended", number(Rank::Ended as u8))
-            .expression_attribute_values(":redrive_count", number(run.redrive_count))
-            .expression_attribute_values(":by", AttributeValue::M(to_item(by)?))
-            .expression_attribute_values(":now", number(Timestamp::now().millis()))
-            .expression_attribute_values(":due_at", number(due_at.millis()))
-            .expression_attribute_values(":debt", text(Debt::of(DebtKind::Launch, id).as_str()))
-            .write()
-            .await;
-        step(updated, "redrive an execution")
+        let now = Timestamp::now();
+        let until = now.plus(KEPT);
+        let values = [
+            (":ttl", number(until.seconds())),
+            (":kept_until", number(protocol::parts_until(until).millis())),
+            (":created_at", number(run.created_at.millis())),
+            (":ended", number(Rank::Ended as u8)),
+            (":redrive_count", number(run.redrive_count)),
+            (":by", AttributeValue::M(to_item(by)?)),
+            (":now", number(now.millis())),
+            (":due_at", number(due_at.millis())),
+            (":debt", text(Debt::of(DebtKind::Launch, id).as_str())),
+        ];
+        let state = Change {
+            expression: "SET redrive_requested_at = if_not_exists(redrive_requested_at, :now), \
+                         redriven_by = :by, due_at = :due_at, debt = :debt, #ttl = :ttl, \
+                         kept_until = :kept_until, \
+                         wait_order = if_not_exists(wait_order, :created_at) \
+                         REMOVE redrive_refusal, sweeps, dead_reason"
+                .to_owned(),
+            condition: "#rank = :ended AND redrive_count = :redrive_count".to_owned(),
+            names: ["rank", "ttl"].map(|name| (format!("#{name}"), name.to_owned())).into(),
+            values: values.map(|(name, value)| (name.to_owned(), value)).into(),
+        };
+        let kept = self.keep_with_outcome(run, until)?;
+        Ok(match self.change(id, state, kept, "redrive an execution").await? {
+            Transaction::Committed => Step::Applied,
+            Transaction::Refused(_) => Step::Stale,
+        })
     }
 
     /// Takes back that a run is to be redriven, while it stands in a line: from its claim on it may be redriven any

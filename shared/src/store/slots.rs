@@ -153,7 +153,8 @@ impl Executions {
         let (mut condition, counted) = if run.facts().is_to_be_redriven() {
             (TO_BE_REDRIVEN.to_owned(), "")
         } else {
-            set.push("claimed_at = :now");
+            set.push("claimed_at = :claimed_at");
+            values.insert(":claimed_at".to_owned(), number(now.millis()));
             values.insert(":now".to_owned(), number(now.millis()));
             values.insert(":one".to_owned(), number(1));
             (

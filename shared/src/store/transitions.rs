@@ -32,9 +32,9 @@ use crate::{
         change::{Change, MAY_BE_CLAIMED, Replacing, holding},
         executions::Executions,
         item::{from_item, number, text, to_item},
-        key::{CALLBACK, IDEMPOTENCY, INPUT, STATE, key},
+        key::{STATE, key},
         marker, slot,
-        write::{Step, Transaction, Write, expire, is_refused},
+        write::{Step, Transaction, Write, is_refused},
     },
 };
 
@@ -223,24 +223,6 @@ impl Executions {
         Ok(())
     }
 
-    /// Keeps the other parts of a run that goes on until `until`.
-    pub async fn keep_longer(&self, execution: &Execution, until: Timestamp) -> Result<(), Error> {
-        let state = Change {
-            expression: "SET kept_until = :until".to_owned(),
-            condition: "#rank < :presumed AND kept_until = :before".to_owned(),
-            names: HashMap::from([("#rank".to_owned(), "rank".to_owned())]),
-            values: HashMap::from([
-                (":until".to_owned(), number(until.millis())),
-                (":before".to_owned(), number(execution.kept_until.unwrap_or(until).millis())),
-                (":presumed".to_owned(), number(Rank::Presumed as u8)),
-            ]),
-        };
-        let others = self.keep(execution, until)?;
-        // Who is refused has met another, or its end.
-        self.change(&execution.execution_id, state, others, "keep an execution longer").await?;
-        Ok(())
-    }
-
     pub(super) fn update(&self, id: &ExecutionId) -> UpdateItemFluentBuilder {
         let state = Some(key(id.as_str(), STATE));
         self.client.update_item().table_name(&self.table).set_key(state)
@@ -345,28 +327,5 @@ impl Executions {
             .build()
             .map_err(|error| Error::corrupt("an outcome", error))?;
         Ok(TransactWriteItem::builder().put(put).build())
-    }
-
-    /// Puts off the expiry of all parts that live as long as the run. The outcome and the deliveries
-    /// are written with an expiry of their own.
-    fn keep(
-        &self,
-        execution: &Execution,
-        until: Timestamp,
-    ) -> Result<Vec<TransactWriteItem>, Error> {
-        let id = execution.execution_id.as_str();
-        let mut parts = vec![(id, INPUT)];
-        if !execution.callback_events.is_empty() {
-            parts.push((id, CALLBACK));
-        }
-        if let Some(item) = &execution.idempotency_item {
-            parts.push((item, IDEMPOTENCY));
-        }
-        let kept = parts.into_iter().map(|(id, part)| expire(&self.table, id, part, until));
-        let mut kept = kept.collect::<Result<Vec<_>, Error>>()?;
-        if let Some(batch) = execution.batch_id.as_ref().filter(|_| !execution.status.is_end()) {
-            kept.push(marker::keep(&self.table, &execution.execution_id, batch, until)?);
-        }
-        Ok(kept)
     }
 }

@@ -477,6 +477,7 @@ pub(crate) const BY_CHANCE: &[Call] = &[
     dynamodb("sweep", "batch: decided", "BatchGetItem").part("idem"),
     dynamodb("sweep", "batch: refuse", "TransactWriteItems").part("idem").says(ACCEPT),
     dynamodb("sweep", "batch: keep", "TransactWriteItems").part("batch").says("SET #ttl"),
+    dynamodb("sweep", "batch: keep a run", "TransactWriteItems").part("state").says("#ttl < :ttl"),
     update("sweep", "batch: close", "SET #items"),
     dynamodb("launch", "batch: decided", "BatchGetItem").part("idem"),
     dynamodb("launch", "batch: refuse", "TransactWriteItems").part("idem").says(ACCEPT),
@@ -599,7 +600,10 @@ pub(crate) const RUNS: &[(Call, Scenario)] = &[
     ),
     (launch_message("sweep", "slot: confirm: hint").says("freed"), Scenario::Held),
     (dynamodb("start", "redrive: find", "GetItem").part("state"), Scenario::Redriven),
-    (update("start", "redrive: request", "redrive_requested_at"), Scenario::Redriven),
+    (
+        dynamodb("start", "redrive: request", "TransactWriteItems").says("redrive_requested_at"),
+        Scenario::Redriven,
+    ),
     (call("launch", "redrive: describe", "stepfunctions", "DescribeExecution"), Scenario::Redriven),
     (call("launch", "RedriveExecution", "stepfunctions", "RedriveExecution"), Scenario::Redriven),
     (
