@@ -87,6 +87,7 @@ impl change::Change {
             executions: Executions::new(dynamodb.clone(), table.clone()),
             deliveries: Deliveries::new(dynamodb.clone(), table.clone()),
             subscriptions: Subscriptions::new(dynamodb.clone(), table.clone()),
+            agents: Agents::new(dynamodb.clone(), env::required("AGENTS_TABLE")?),
             limits: Limits::new(dynamodb, table),
             launch_queue: Queue::new(sqs.clone(), env::required("LAUNCH_QUEUE_URL")?),
             webhook_queue: Queue::new(sqs.clone(), env::required("WEBHOOK_QUEUE_URL")?),

@@ -605,8 +605,11 @@ async fn urls_that_lead_to_this_api_and_requests_that_come_from_it_are_refused()
     let before = stack.count_rows(&user).await;
     for (path, body) in [
         ("/v1/executions", quick("echo").to_string()),
+        ("/v1/batches", json!({"items": [quick("echo")]}).to_string()),
         (test.as_str(), String::new()),
         (redeliver.as_str(), String::new()),
+        (&format!("/v1/executions/{run}/rerun"), String::new()),
+        (&format!("/v1/executions/{run}/redrive"), String::new()),
     ] {
         let refused = user.send(Method::POST, path, &headers, body).await;
         assert_eq!((refused.status, &refused.body["field"]), (422, &json!("CDN-Loop")), "{path}");

@@ -300,7 +300,25 @@ async fn a_batch_is_for_who_may_view_all_of_its_agents() {
     assert_eq!(narrow.get(&format!("/v1/executions?batch_id={batch}")).await.status, 403);
     let path = format!("/v1/batches/{batch}/cancel");
     assert_eq!(narrow.send(Method::POST, &path, &[], "").await.status, 403);
-    // What may not be started is refused by itself.
+    // What may not be started is refused by itself, and hides nothing of the others.
+    let one = with(&["execute:echo", "view:echo", "cancel:echo"]).await;
+    let mut with_callback = body.clone();
+    with_callback["callback_url"] = json!(receiver.url());
+    let accepted = post(&one, &[], &with_callback).await;
+    assert_eq!(accepted.body["items"][1]["error"]["status"], 403, "{accepted:?}");
+    let batch = accepted.text("batch_id");
+    assert_eq!(completed(&one, &batch).await["counts"], json!({"completed": 1}));
+    assert_eq!(receiver.wait_for(1).await[0].body()["data"]["counts"], json!({"completed": 1}));
+    let unknown = with(&["execute:*", "view:echo"]).await;
+    let mut typo = body.clone();
+    typo["items"][1]["agent_name"] = json!("ecoh");
+    let accepted = post(&unknown, &[], &typo).await;
+    assert_eq!(accepted.body["items"][1]["error"]["status"], 404, "{accepted:?}");
+    completed(&unknown, &accepted.text("batch_id")).await;
+    for wrong in ["trouble=true", "owner=somebody"] {
+        let list = format!("/v1/executions?batch_id={batch}&{wrong}");
+        assert_eq!(one.get(&list).await.status, 422, "{list}");
+    }
     let starter = with(&["execute:echo", "view:*"]).await;
     let accepted = post(&starter, &[], &body).await;
     assert_eq!(accepted.body["items"][1]["error"]["status"], 403, "{accepted:?}");
@@ -333,13 +351,16 @@ async fn what_is_no_batch_is_refused_as_a_whole_and_counts_nothing() {
         let refused = post(&user, &[], &body).await;
         assert_eq!((refused.status, refused.text("field").as_str()), (422, field), "{body:.200}");
     }
-    // All of it, or nothing, within the starts of a minute.
+    // All of it, or nothing, within the starts of a minute. What would never fit into one is not put off.
     let refused = post(&user, &[], &json!({"agent_name": "echo", "items": items(6)})).await;
-    assert_eq!(refused.status, 429, "{refused:?}");
-    let accepted = post(&user, &[], &json!({"agent_name": "echo", "items": items(5)})).await;
+    assert_eq!((refused.status, refused.text("field")), (422, "items".to_owned()), "{refused:?}");
+    assert!(refused.text("detail").contains("at most 5 items"), "{refused:?}");
+    let accepted = post(&user, &[], &json!({"agent_name": "echo", "items": items(4)})).await;
     assert_eq!(accepted.status, 202, "{accepted:?}");
+    let refused = post(&user, &[], &json!({"agent_name": "echo", "items": items(2)})).await;
+    assert_eq!(refused.status, 429, "{refused:?}");
     completed(&user, &accepted.text("batch_id")).await;
-    assert_eq!(stack.count_rows(&user).await, 5);
+    assert_eq!(stack.count_rows(&user).await, 4);
     // What is wrong with each start is told of each.
     let other = stack.user(EVERYTHING).await;
     let refused = post(&other, &[], &json!({"items": items(2)})).await;
@@ -386,6 +407,45 @@ async fn a_redriven_run_holds_its_batch_until_it_has_ended_again() {
     event(failed, "SUCCEEDED", 2).await;
     user.wait_for_parts(&batch).await;
     assert_eq!(receiver.received().await.len(), 1);
+}
+
+/// What of a batch could not be delivered is found, and delivered on request, as of a run.
+#[tokio::test]
+async fn an_undelivered_batch_is_listed_and_delivered_again() {
+    let stack = Stack::connect().await;
+    let user = stack.user(EVERYTHING).await;
+    let receiver = Receiver::answering(&[410, 200]).await;
+    let body = json!({"agent_name": "echo", "items": items(1), "callback_url": receiver.url()});
+    let batch = post(&user, &[], &body).await.text("batch_id");
+    completed(&user, &batch).await;
+    let deliveries = format!("/v1/executions/{batch}/deliveries");
+    let given_up = eventually("a delivery that was given up", async || {
+        let shown = user.get(&deliveries).await.body["deliveries"][0].clone();
+        (shown["state"] == "undelivered").then_some(shown)
+    })
+    .await;
+
+    let trouble = "/v1/executions?trouble=true";
+    let listed = user.get(trouble).await.body;
+    assert_eq!(listed["executions"], json!([]), "{listed}");
+    assert_eq!(listed["batches"][0]["batch_id"], batch.as_str(), "{listed}");
+    let blind = stack.key(&user.id, &["execute:*"], json!({})).await;
+    let blind = User { key: blind, ..user.clone() };
+    let foreign = stack.user(EVERYTHING).await;
+    let redeliver = format!("{deliveries}/{}/redeliver", given_up["id"].as_str().unwrap());
+    for (other, status) in [(&blind, 403), (&foreign, 404)] {
+        assert!(other.get(trouble).await.body.get("batches").is_none());
+        assert_eq!(other.get(&deliveries).await.status, status);
+        assert_eq!(other.send(Method::POST, &redeliver, &[], "").await.status, status);
+    }
+
+    assert_eq!(user.send(Method::POST, &redeliver, &[], "").await.status, 202);
+    let told = receiver.wait_for(2).await;
+    assert_eq!(told[1].body(), told[0].body());
+    eventually("no trouble", async || {
+        user.get(trouble).await.body.get("batches").is_none().then_some(())
+    })
+    .await;
 }
 
 /// A batch is told of when its last run has ended, of those that have ended long before, too.

@@ -37,7 +37,7 @@ async fn failed(user: &User, fields: &Value) -> String {
     row.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
     let agent = stack.agent("EchoMachineArn", row).await;
     let receiver = fields["receiver"].as_str();
-    let mut body = json!({"agent_name": agent, "input_message": "x"});
+    let mut body = json!({"agent_name": agent, "input_message": "x", "timeout_seconds": 600});
     if let Some(receiver) = receiver {
         body["callback_url"] = receiver.into();
     }
@@ -68,10 +68,11 @@ async fn a_run_that_failed_goes_on_and_is_told_of_again() {
     let mut told: Vec<_> = told.iter().map(|post| post.body()["type"].to_string()).collect();
     told.sort();
     assert_eq!(told, ["\"execution.completed\"", "\"execution.failed\""]);
-    assert_eq!(
-        user.wait_for_parts(&run).await["state"]["redriven_by"]["user_id"],
-        user.id.as_str()
-    );
+    let row = user.wait_for_parts(&run).await["state"].clone();
+    assert_eq!(row["redriven_by"]["user_id"], user.id.as_str());
+    // It has as long again.
+    let time = |name: &str| row[name].as_i64().unwrap();
+    assert!(time("deadline") > time("created_at") + 600_000, "{row}");
 
     let late = post(&user, &run, "redrive").await;
     assert_eq!((late.status, late.text("detail")), (409, "the execution has completed".to_owned()));
@@ -97,13 +98,17 @@ async fn a_run_goes_on_from_the_state_that_failed_and_by_sweep_alone() {
     // Its message is lost.
     let row = stack.executions().find(&id(&run), Consistency::Strong).await.unwrap().unwrap();
     let by = row.started_by.clone().unwrap();
-    stack.executions().request_redrive(&row, &by, row.created_at).await.unwrap();
+    stack.executions().request_redrive(&row, &by, &row.hops, row.created_at).await.unwrap();
     // However long it waits for its turn, all that it needs then is kept.
     let parts = stack.parts(&run).await;
     let kept = parts["state"]["ttl"].as_i64().unwrap();
     assert!(kept > Timestamp::now().plus(Duration::from_hours(29 * 24)).seconds());
     assert_eq!(parts["output"]["ttl"], kept);
     assert!(parts["input"]["ttl"].as_i64().unwrap() > kept);
+    // It stands behind those who came before it was asked for.
+    let place = |name: &str| parts["state"][name].as_i64().unwrap();
+    assert_eq!(place("wait_order"), place("redrive_requested_at"));
+    stack.executions().request_redrive(&row, &by, &row.hops, row.created_at).await.unwrap();
     let shown = user.monitor(&run).await;
     assert!(shown.body["redrive_requested_at"].is_string(), "{shown:?}");
     stack.sweep().await;
@@ -196,4 +201,29 @@ async fn a_redrive_takes_a_slot_or_waits_for_one() {
         (!parts.keys().any(|part| part.starts_with("slot#"))).then_some(())
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_redrive_is_counted_and_refused_like_a_start() {
+    let stack = Stack::connect().await;
+    let user = stack.user(EVERYTHING).await;
+    let run = failed(&user, &json!({})).await;
+    let path = format!("/v1/executions/{run}/redrive");
+    let refused = user.send(Method::POST, &path, &[], r#"{"redrive_count":1}"#).await;
+    assert_eq!((refused.status, refused.text("field").as_str()), (422, "redrive_count"));
+    let key = stack.key(&user.id, EVERYTHING, json!({"rate_limit": 0})).await;
+    let spent = User { key, ..user.clone() };
+    assert_eq!(post(&spent, &run, "redrive").await.status, 429);
+
+    let row = stack.parts(&run).await["state"].clone();
+    let mut of_inactive = row.clone();
+    of_inactive["agent_name"] =
+        json!(stack.agent("EchoMachineArn", json!({"status": "inactive"})).await);
+    stack.put("ExecutionsTable", of_inactive).await;
+    let refused = post(&user, &run, "redrive").await;
+    assert_eq!(refused.status, 409);
+    assert!(refused.text("detail").contains("inactive"), "{refused:?}");
+    stack.put("ExecutionsTable", row).await;
+    assert_eq!(user.send(Method::POST, &path, &[], "{}").await.status, 202);
+    user.wait_for(&run, "completed").await;
 }

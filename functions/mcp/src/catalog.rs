@@ -12,8 +12,8 @@ use relay::{
     http::{
         answer::{
             batch::BatchReceipt,
-            lists::AgentList,
-            monitor::{ExecutionList, Monitor, Receipt},
+            lists::{AgentList, ExecutionList},
+            monitor::{Monitor, Receipt},
             results::Results,
         },
         body::{Answered, Cancelling},
@@ -78,6 +78,15 @@ pub(crate) struct BatchArguments {
     /// As for `start_agent`.
     #[serde(default)]
     pub(crate) client_token: Option<String>,
+    /// As for `start_agent`.
+    #[serde(default)]
+    pub(crate) delay_seconds: Option<u32>,
+    /// As for `start_agent`.
+    #[serde(default)]
+    pub(crate) start_at: Option<String>,
+    /// As for `start_agent`.
+    #[serde(default)]
+    pub(crate) priority: Option<u32>,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]

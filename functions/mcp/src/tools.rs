@@ -173,9 +173,15 @@ async fn start_batch(
     caller: &Caller,
     arguments: BatchArguments,
 ) -> Result<BatchReceipt, Error> {
-    let BatchArguments { agent_name, items, callback_url, client_token } = arguments;
-    let key = token(client_token.as_deref())?;
-    let body = BatchBody { agent_name, callback_url, ..BatchBody::new(items) };
+    let key = token(arguments.client_token.as_deref())?;
+    let body = BatchBody {
+        agent_name: arguments.agent_name,
+        callback_url: arguments.callback_url,
+        delay_seconds: arguments.delay_seconds,
+        start_at: arguments.start_at,
+        priority: arguments.priority,
+        ..BatchBody::new(arguments.items)
+    };
     let accepted = services.start.start_batch(caller, body, key.as_ref()).await;
     Ok(accepted.map_err(of_token)?.receipt)
 }

@@ -15,7 +15,7 @@ use relay::{
         time::Timestamp,
     },
     http::{
-        body::{AnswerBody, LinkAnswerBody, RecoverBody},
+        body::{AnswerBody, LinkAnswerBody, RecoverBody, RedriveBody},
         gateway,
         parse::parse_object,
         reply,
@@ -96,6 +96,10 @@ impl Api {
             }
             REDRIVE => {
                 let id = gateway::execution_id(request)?;
+                // It takes nothing, and says so to whoever expects more of it.
+                if !request.body().is_empty() {
+                    let RedriveBody {} = parse_object(request.body())?;
+                }
                 Ok(reply::reply(202, &self.change.redrive(&caller, &id).await?))
             }
             CANCEL => {

@@ -288,7 +288,8 @@ impl Sweeper {
         self.launch_queue.enqueue_hint(&message, &group, Duration::ZERO).await;
         match executions.find(&id, Consistency::Eventual).await {
             Ok(Some(run)) if run.line.as_ref() == Some(line) => {
-                let for_ms = now.millis_since(run.wanted_at());
+                let since = run.redrive_requested_at.unwrap_or(run.wanted_at());
+                let for_ms = now.millis_since(since);
                 telemetry::record(&id, &run.agent_name, RunMetric::Waiting { for_ms });
             }
             Ok(_) => {}

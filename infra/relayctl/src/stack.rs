@@ -148,6 +148,7 @@ impl Stack {
             executions: Executions::new(self.dynamodb(), table.clone()),
             deliveries: Deliveries::new(self.dynamodb(), table.clone()),
             subscriptions: Subscriptions::new(self.dynamodb(), table.clone()),
+            agents: self.agents()?,
             limits: Limits::new(self.dynamodb(), table),
             launch_queue: queue("LaunchQueueUrl")?,
             webhook_queue: queue("WebhookQueueUrl")?,

@@ -5,6 +5,7 @@ use std::{str::FromStr, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use crate::domain::{
+    error::Error,
     id::{AgentName, ExecutionId},
     json::Json,
     status::LONGEST_RUN,
@@ -118,6 +119,16 @@ pub struct Agent {
 }
 
 impl Agent {
+    /// Refuses what an inactive agent is asked to run.
+    pub fn require_active(&self) -> Result<(), Error> {
+        match self.status {
+            AgentStatus::Active => Ok(()),
+            AgentStatus::Inactive => {
+                Err(Error::Conflict(format!("agent {} is inactive", self.agent_name).into()))
+            }
+        }
+    }
+
     /// The average execution time in milliseconds, where it is known: one that no run can have taken
     /// is none.
     #[must_use]

@@ -189,7 +189,8 @@ pub type Counts = BTreeMap<Status, u32>;
 pub struct Batch {
     pub batch_id: BatchId,
     pub user_id: UserId,
-    /// The agents of its starts: who may not view all of these is not told of it.
+    /// The agents of its runs, and until it is closed of all starts that its caller may make: who may not view all of
+    /// these is not told of it.
     pub agents: BTreeSet<AgentName>,
     /// How many starts it has.
     pub size: u32,

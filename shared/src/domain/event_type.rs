@@ -102,4 +102,10 @@ impl EventType {
             Self::BatchCompleted | Self::Test | Self::Disabled => None,
         }
     }
+
+    /// Whether it tells of runs, and not of the subscription itself.
+    #[must_use]
+    pub const fn is_of_runs(self) -> bool {
+        !matches!(self, Self::Test | Self::Disabled)
+    }
 }

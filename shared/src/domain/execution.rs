@@ -134,6 +134,9 @@ pub struct Execution {
     /// After this we stop the run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadline: Option<Timestamp>,
+    /// How long it may take, counted anew from each redrive.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout_seconds: Option<u32>,
     /// Why we have stopped it, if we have: its end may still be another one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stop_reason: Option<StopReason>,
@@ -178,6 +181,15 @@ impl Execution {
     #[must_use]
     pub fn wanted_at(&self) -> Timestamp {
         self.start_at.unwrap_or(self.created_at)
+    }
+
+    /// How long it may take, from its start and from each redrive.
+    #[must_use]
+    pub fn timeout(&self) -> Option<Duration> {
+        let seconds = self.timeout_seconds.map(|it| Duration::from_secs(it.into()));
+        // Before that was stored, a redrive had none.
+        let span = |end: Timestamp| Duration::from_millis(end.millis_since(self.wanted_at()));
+        seconds.or_else(|| self.deadline.map(span))
     }
 
     /// Whether it is to go on, but only with the slots that it takes.

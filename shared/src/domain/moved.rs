@@ -67,7 +67,8 @@ pub fn moved(
     let is_redriven = position.redrive_count > before.redrive_count;
     let facts = before.facts();
     // What was owed and asked of an earlier redrive is done with.
-    let facts = if is_redriven { Facts { deadline: None, due_at: None, ..facts } } else { facts };
+    let deadline = before.timeout().map(|timeout| now.plus(timeout));
+    let facts = if is_redriven { Facts { deadline, due_at: None, ..facts } } else { facts };
     let mut after = Execution {
         status: observed.status,
         redrive_count: position.redrive_count,
@@ -94,7 +95,7 @@ pub fn moved(
         after.cancelled_by = None;
         after.redrive_requested_at = None;
         after.redrive_refusal = None;
-        after.deadline = None;
+        after.deadline = deadline;
         after.stop_reason = None;
         after.progress = None;
         after.message = None;

@@ -125,7 +125,7 @@ impl RerunBody {
             batch_id: None,
             start_at: None,
             priority: Duration::ZERO,
-            timeout: first.deadline.map(span),
+            timeout: first.timeout(),
             queue_timeout: Some(span(first.launch_before)),
             hash,
         })

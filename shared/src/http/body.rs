@@ -25,6 +25,11 @@ pub struct Cancelling {
     pub status: &'static str,
 }
 
+/// The body of a redrive, which may be missing, too.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RedriveBody {}
+
 /// The response to an accepted redrive.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct Redriving {

@@ -21,7 +21,7 @@ use crate::{
         time::Timestamp,
     },
     http::{answer::batch::BatchReceipt, problem::Problem},
-    service::start::{MIN_REPLAYS, Start},
+    service::start::{MIN_REPLAYS, Start, uncount},
     store::{batch::Consistency, write::Step},
 };
 
@@ -36,14 +36,32 @@ pub struct AcceptedBatch {
     pub replayed: bool,
 }
 
-/// Refuses who may start none of these.
-fn require_one(caller: &Caller, agents: &BTreeSet<AgentName>) -> Result<(), Error> {
-    let first = agents.iter().map(|agent| caller.require(Action::Execute, agent));
-    match first.reduce(Result::or) {
-        Some(refusal) => refusal,
-        // What is wrong with their names is told of each.
-        None => Ok(()),
+/// Those of these agents that the caller may start; refuses who may start none of them.
+fn startable(caller: &Caller, agents: &[Option<AgentName>]) -> Result<BTreeSet<AgentName>, Error> {
+    let mut startable = BTreeSet::new();
+    let mut refusal = None;
+    for agent in agents.iter().flatten() {
+        match caller.require(Action::Execute, agent) {
+            Ok(()) => drop(startable.insert(agent.clone())),
+            Err(error) => refusal = refusal.or(Some(error)),
+        }
     }
+    match refusal {
+        Some(refusal) if startable.is_empty() => Err(refusal),
+        // What is wrong with their names is told of each.
+        _ => Ok(startable),
+    }
+}
+
+/// The agents of the runs among these items: what was refused is nobody's. Where all was, those that were asked for.
+fn accepted_agents(
+    batch: &Batch,
+    items: &[BatchItem],
+    agents: Vec<Option<AgentName>>,
+) -> BTreeSet<AgentName> {
+    let accepted = items.iter().zip(agents).filter(|(item, _)| item.execution_id().is_some());
+    let accepted: BTreeSet<_> = accepted.filter_map(|(_, agent)| agent).collect();
+    if accepted.is_empty() { batch.agents.clone() } else { accepted }
 }
 
 impl Start {
@@ -57,8 +75,9 @@ impl Start {
     ) -> Result<AcceptedBatch, Error> {
         caller.arrival.refuse_loop()?;
         body.check_size()?;
-        let (wanted, starts) = self.new_batch(caller, &body, key);
-        require_one(caller, &wanted.agents)?;
+        let starts = body.starts();
+        let agents: Vec<_> = starts.iter().map(|start| start.agent_name.parse().ok()).collect();
+        let wanted = self.new_batch(caller, &body, key, startable(caller, &agents)?);
         let found = match key {
             Some(_) => self.executions.find_batch(&wanted.batch_id, Consistency::Strong).await?,
             None => None,
@@ -82,14 +101,15 @@ impl Start {
             let receipt = BatchReceipt::new(id.clone(), items);
             AcceptedBatch { receipt, replayed: true }
         };
-        if let Some(items) = batch.items {
-            return Ok(replayed(items));
+        if let Some(items) = &batch.items {
+            return Ok(replayed(items.clone()));
         }
         // The request that has stored it may have died, or goes on: what is decided of a start is the same
         // for both.
         let items = self.start_items(caller, &batch, starts, key.is_some()).await?;
         let due_at = Timestamp::now().plus(self.launch_overdue);
-        if self.executions.close_batch(id, &items, due_at).await? == Step::Stale {
+        let agents = accepted_agents(&batch, &items, agents);
+        if self.executions.close_batch(id, &items, &agents, due_at).await? == Step::Stale {
             return Ok(replayed(items));
         }
         // All of its runs may have ended by now.
@@ -99,22 +119,21 @@ impl Start {
         Ok(AcceptedBatch { receipt: BatchReceipt::new(id.clone(), items), replayed: false })
     }
 
-    /// The batch as it would be stored, and its starts.
+    /// The batch as it would be stored.
     fn new_batch(
         &self,
         caller: &Caller,
         body: &BatchBody,
         key: Option<&IdempotencyKey>,
-    ) -> (Batch, Vec<StartBody>) {
+        agents: BTreeSet<AgentName>,
+    ) -> Batch {
         let batch_id =
             key.map_or_else(BatchId::generate, |key| BatchId::of_item(&key.item(&caller.user_id)));
-        let starts = body.starts();
-        let agents = starts.iter().filter_map(|start| start.agent_name.parse().ok()).collect();
         let now = Timestamp::now();
-        let batch = Batch {
+        Batch {
             user_id: caller.user_id.clone(),
             agents,
-            size: u32::try_from(starts.len()).unwrap_or_default(),
+            size: u32::try_from(body.items.len()).unwrap_or_default(),
             requested_at: now,
             started_by: caller.actor(),
             hops: caller.arrival.hops.clone(),
@@ -127,8 +146,7 @@ impl Start {
             debt: Some(Batch::debt_of(&batch_id)),
             ttl: protocol::kept_until(now, self.retention).seconds(),
             batch_id,
-        };
-        (batch, starts)
+        }
     }
 
     /// Stores a new batch, or gives the one that another request with its key has stored meanwhile.
@@ -150,16 +168,19 @@ impl Start {
                 caller.require(Action::View, agent)?;
             }
         }
+        let limit = caller.rate_limit;
+        if limit > 0 && batch.size > limit {
+            let reason =
+                format!("must have at most {limit} items, the starts a minute of this key");
+            return Err(Error::invalid("items", reason));
+        }
         let now = Timestamp::now();
-        let counted = self
-            .limits
-            .count_starts(&caller.credential, batch.size, caller.rate_limit, now)
-            .await?;
+        let counted = self.limits.count_starts(&caller.credential, batch.size, limit, now).await?;
         let holder = Some(Holder::for_run(caller));
         let callback = callback.map(|callback| callback::Callback { holder, ..callback });
         let created = self.executions.create_batch(batch, callback.as_ref()).await;
         if !matches!(created, Ok(Step::Applied)) {
-            self.uncount(counted).await;
+            uncount(&self.limits, counted).await;
         }
         if created? == Step::Applied {
             return Ok(batch.clone());

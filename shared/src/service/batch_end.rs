@@ -1,6 +1,6 @@
 //! The end of a batch: told once, when all of its runs have ended.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use tracing::info;
 
@@ -10,7 +10,7 @@ use crate::{
         queue::Queue,
     },
     domain::{
-        batch::{Batch, BatchSummary, CLOSED_AFTER, POLLED_EVERY, Refusal},
+        batch::{Batch, BatchItem, BatchSummary, CLOSED_AFTER, POLLED_EVERY, Refusal},
         batch_id::BatchId,
         delivery::{CALLBACK_TARGET, Delivery},
         error::Error,
@@ -66,7 +66,12 @@ impl Batches<'_> {
                     None => self.executions.refuse_item(&batch, index, &not_accepted()).await?,
                 });
             }
-            self.executions.close_batch(id, &items, now.plus(POLLED_EVERY)).await?;
+            let ids: Vec<_> = items.iter().filter_map(BatchItem::execution_id).cloned().collect();
+            let runs = self.executions.find_all_fresh(&ids).await?.into_iter();
+            let agents: BTreeSet<_> = runs.map(|run| run.agent_name).collect();
+            let agents = if agents.is_empty() { batch.agents } else { agents };
+            let due_at = now.plus(POLLED_EVERY);
+            self.executions.close_batch(id, &items, &agents, due_at).await?;
         }
         self.complete(id).await
     }
@@ -105,7 +110,8 @@ impl Batches<'_> {
         let after = Batch {
             completed_at: Some(now),
             counts: Some(counts),
-            ttl: now.plus(self.retention).seconds(),
+            // Not before the keys of its starts, by which a repetition finds them.
+            ttl: protocol::kept_until(now, self.retention).seconds(),
             ..batch
         };
         // Before it is stored, after which nobody would: told at least once.

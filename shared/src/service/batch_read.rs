@@ -12,14 +12,16 @@ use crate::{
         caller::{Action, Caller},
         error::Error,
         execution::Execution,
-        id::ExecutionId,
+        id::{ExecutionId, UserId},
         json::Json,
+        rights,
         time::Timestamp,
     },
     http::{
         answer::{
             batch::{BatchResults, BatchView, ItemOutcome, ItemResults, RefusedStatus, counts},
-            monitor::{ExecutionList, Monitor},
+            lists::ExecutionList,
+            monitor::Monitor,
             results::Results,
         },
         body::ListRequest,
@@ -55,6 +57,21 @@ pub async fn permitted(
         caller.require(action, agent)?;
     }
     Ok(batch)
+}
+
+/// Whose deliveries a caller asks for, who may view what they tell of: a run, or a batch.
+pub(super) async fn owner_of(
+    executions: &Executions,
+    caller: &Caller,
+    id: &ExecutionId,
+) -> Result<UserId, Error> {
+    let found = executions.find(id, Consistency::Strong).await?;
+    match id.as_str().parse() {
+        Ok(batch) if found.is_none() => {
+            Ok(permitted(executions, caller, Action::View, &batch).await?.user_id)
+        }
+        _ => Ok(rights::permitted(caller, Action::View, found)?.user_id),
+    }
 }
 
 /// A batch, and where its runs stand.
@@ -141,6 +158,12 @@ pub(super) async fn list(
     let cursor = request.cursor.as_deref().map(decode_cursor::<AfterIndex>).transpose()?;
     let start = cursor.map_or(0, |it| it.index);
     let batch = permitted(executions, caller, Action::View, id).await?;
+    if request.owner.as_ref().is_some_and(|owner| *owner != batch.user_id) {
+        return Err(Error::invalid("owner", "is another user than that of the batch"));
+    }
+    if request.trouble {
+        return Err(Error::invalid("trouble", "cannot be asked for of a batch: see its counts"));
+    }
     let mut runs = runs(executions, &batch).await?;
     let place = |run: &Execution| batch.runs().position(|id| *id == run.execution_id);
     runs.sort_by_key(place);
@@ -155,5 +178,6 @@ pub(super) async fn list(
     Ok(ExecutionList {
         executions: page.into_iter().map(|(_, run)| run).collect(),
         next_cursor: next.as_ref().map(encode_cursor).transpose()?,
+        ..ExecutionList::default()
     })
 }

@@ -23,10 +23,10 @@ use crate::{
         answer::{batch::BatchCancelling, lists::DeliveryView},
         body::{AnswerBody, Answered, Cancelling, Redriving},
     },
-    service::batch_read,
+    service::{batch_read, start::uncount},
     store::{
-        batch::Consistency, deliveries::Deliveries, executions::Executions, limits::Limits,
-        subscriptions::Subscriptions, write::Step,
+        agents::Agents, batch::Consistency, deliveries::Deliveries, executions::Executions,
+        limits::Limits, subscriptions::Subscriptions, write::Step,
     },
 };
 
@@ -40,6 +40,7 @@ pub struct Change {
     pub executions: Executions,
     pub deliveries: Deliveries,
     pub subscriptions: Subscriptions,
+    pub agents: Agents,
     pub limits: Limits,
     pub launch_queue: Queue,
     pub webhook_queue: Queue,
@@ -82,6 +83,7 @@ impl Change {
 
     /// Asks for a run to go on from where it failed. Asking again is harmless.
     pub async fn redrive(&self, caller: &Caller, id: &ExecutionId) -> Result<Redriving, Error> {
+        caller.arrival.refuse_loop()?;
         let found = self.executions.find(id, Consistency::Strong).await?;
         let execution = permitted(caller, Action::Execute, found)?;
         let refused = |reason: &str| {
@@ -92,9 +94,25 @@ impl Change {
         if let Some(reason) = execution.not_redrivable(Timestamp::now()) {
             return Err(refused(reason));
         }
-        let due_at = Timestamp::now().plus(self.launch_overdue);
-        let actor = caller.actor();
-        if self.executions.request_redrive(&execution, &actor, due_at).await? == Step::Stale {
+        // One that is gone was perhaps renamed: the run knows its machine.
+        if let Some(agent) = self.agents.find(&execution.agent_name).await? {
+            agent.require_active()?;
+        }
+        let now = Timestamp::now();
+        let counted = match execution.redrive_requested_at {
+            None => {
+                let (key, limit) = (&caller.credential, caller.rate_limit);
+                Some(self.limits.count_starts(key, 1, limit, now).await?)
+            }
+            Some(_) => None,
+        };
+        let due_at = now.plus(self.launch_overdue);
+        let (actor, hops) = (caller.actor(), &caller.arrival.hops);
+        let requested = self.executions.request_redrive(&execution, &actor, hops, due_at).await;
+        if let Some(counted) = counted.filter(|_| !matches!(requested, Ok(Step::Applied))) {
+            uncount(&self.limits, counted).await;
+        }
+        if requested? == Step::Stale {
             return Err(refused("the execution was redriven meanwhile"));
         }
         let message = LaunchMessage::of(id.clone());
@@ -207,7 +225,7 @@ impl Change {
         Err(Error::Busy("store an answer"))
     }
 
-    /// Owes a delivery again that is over.
+    /// Owes a delivery of a run or a batch again that is over.
     pub async fn redeliver(
         &self,
         caller: &Caller,
@@ -215,12 +233,11 @@ impl Change {
         webhook_id: &str,
     ) -> Result<DeliveryView, Error> {
         caller.arrival.refuse_loop()?;
-        let found = self.executions.find(id, Consistency::Strong).await?;
-        let execution = permitted(caller, Action::View, found)?;
+        let owner = batch_read::owner_of(&self.executions, caller, id).await?;
         let found = self.deliveries.find_by_id(id, webhook_id).await?;
         let delivery = found.ok_or(Error::NotFound("delivery"))?;
         if let Some(subscription) = delivery.subscription() {
-            let found = self.subscriptions.find_signed(&execution.user_id, &subscription).await?;
+            let found = self.subscriptions.find_signed(&owner, &subscription).await?;
             if found.is_some_and(|subscription| !subscription.may_be_seen(caller)) {
                 return Err(Error::Forbidden("manage:*".to_owned()));
             }
@@ -240,7 +257,7 @@ impl Change {
             return Err(still_owed());
         }
         let message = DeliveryMessage { execution_id: id.clone(), part: delivery.part.clone() };
-        self.webhook_queue.enqueue_hint(&message, &execution.user_id, Duration::ZERO).await;
+        self.webhook_queue.enqueue_hint(&message, &owner, Duration::ZERO).await;
         let owed = self.deliveries.find(id, &delivery.part).await?;
         owed.map(DeliveryView::from).ok_or(Error::NotFound("delivery"))
     }

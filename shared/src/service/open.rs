@@ -13,7 +13,7 @@ use crate::{
         time::Timestamp,
     },
     http::{
-        answer::monitor::{ExecutionList, Monitor},
+        answer::{lists::ExecutionList, monitor::Monitor},
         body::ListRequest,
     },
     service::{
@@ -124,5 +124,6 @@ fn shown(mut runs: Vec<Execution>, reached: Option<&Reached>) -> Result<Executio
         Monitor { user_id, ..Monitor::of(run, now) }
     });
     let executions = executions.collect();
-    Ok(ExecutionList { executions, next_cursor: reached.map(encode_cursor).transpose()? })
+    let next_cursor = reached.map(encode_cursor).transpose()?;
+    Ok(ExecutionList { executions, next_cursor, ..ExecutionList::default() })
 }

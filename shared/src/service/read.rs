@@ -14,7 +14,7 @@ use crate::{
         delivery::{self, Delivery},
         error::Error,
         execution::Execution,
-        id::{ExecutionId, SubscriptionId},
+        id::{ExecutionId, SubscriptionId, UserId},
         input,
         json::surrogate::mend,
         outcome::normalised,
@@ -27,8 +27,8 @@ use crate::{
     http::{
         answer::{
             batch::{BatchResults, BatchView},
-            lists::{AgentView, DeliveryList, DeliveryView},
-            monitor::{ExecutionList, Monitor, Receipt},
+            lists::{AgentView, DeliveryList, DeliveryView, ExecutionList},
+            monitor::{Monitor, Receipt},
             results::{AnsweredBy, Metadata, Results},
         },
         body::ListRequest,
@@ -235,7 +235,7 @@ impl Reader {
         }
     }
 
-    /// A page of the deliveries of a run, with their attempts.
+    /// A page of the deliveries of a run or a batch, with their attempts.
     pub async fn deliveries(
         &self,
         caller: &Caller,
@@ -247,12 +247,11 @@ impl Reader {
         if after.as_ref().is_some_and(|it| !delivery::may_be_part(&it.part)) {
             return Err(Error::invalid("cursor", WRONG_CURSOR));
         }
-        let found = self.executions.find(id, Consistency::Strong).await?;
-        let execution = permitted(caller, Action::View, found)?;
+        let owner = batch_read::owner_of(&self.executions, caller, id).await?;
         let limit = i32::try_from(limit).unwrap_or(i32::MAX);
         let after = after.as_ref().map(|after| after.part.as_str());
         let (mut deliveries, next) = self.deliveries.list(id, limit, after).await?;
-        self.hide_answers(caller, &execution, &mut deliveries).await?;
+        self.hide_answers(caller, &owner, &mut deliveries).await?;
         let next = next.map(|part| encode_cursor(&AfterPart { part })).transpose()?;
         Ok(DeliveryList {
             deliveries: deliveries.into_iter().map(DeliveryView::from).collect(),
@@ -264,7 +263,7 @@ impl Reader {
     async fn hide_answers(
         &self,
         caller: &Caller,
-        execution: &Execution,
+        owner: &UserId,
         deliveries: &mut [Delivery],
     ) -> Result<(), Error> {
         let mut of_subscriptions: Vec<_> = deliveries
@@ -274,7 +273,7 @@ impl Reader {
         if of_subscriptions.is_empty() || caller.permissions.allow_all(Action::Manage) {
             return Ok(());
         }
-        let listed = self.subscriptions.list(&execution.user_id).await?;
+        let listed = self.subscriptions.list(owner).await?;
         for (id, attempts) in &mut of_subscriptions {
             let found = listed.iter().find(|listed| listed.id == *id);
             if !found.is_some_and(|listed| listed.may_be_seen(caller)) {
@@ -348,6 +347,7 @@ impl Reader {
                 .map(|execution| Monitor::of(execution, now))
                 .collect(),
             next_cursor: after.map(|key| encode_cursor(&key)).transpose()?,
+            ..ExecutionList::default()
         })
     }
 

@@ -1,6 +1,6 @@
 //! Accepting a start: checks, then one durable transaction, then a hint to launch it.
 
-use std::{borrow::Cow, collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, time::Duration};
 
 use tracing::{info, warn};
 
@@ -10,7 +10,7 @@ use crate::{
         telemetry::{self, RunMetric},
     },
     domain::{
-        agent::{Agent, AgentStatus},
+        agent::Agent,
         batch_id::BatchId,
         callback::Callback,
         caller::{Action, Caller},
@@ -39,6 +39,13 @@ use crate::{
 /// How many replays a minute even a key is allowed that may start little or nothing: what was
 /// accepted once must be found again.
 pub(super) const MIN_REPLAYS: u32 = 60;
+
+/// Takes a count back of what was not accepted.
+pub(super) async fn uncount(limits: &Limits, counted: Counted) {
+    if let Err(error) = limits.uncount_starts(counted).await {
+        warn!(%error, "a start that was not accepted stays counted");
+    }
+}
 
 #[derive(Debug)]
 pub struct Start {
@@ -169,12 +176,7 @@ impl Start {
         idempotency_item: Option<&str>,
     ) -> Result<Option<Accepted>, Error> {
         let agent = self.agents.find(&request.agent_name).await?.ok_or(Error::NotFound("agent"))?;
-        if agent.status == AgentStatus::Inactive {
-            return Err(Error::Conflict(Cow::Owned(format!(
-                "agent {} is inactive",
-                agent.agent_name
-            ))));
-        }
+        agent.require_active()?;
         check_parameters(&agent, request)?;
         let now = Timestamp::now();
         let input = request.input(&caller.user_id, now)?;
@@ -198,7 +200,7 @@ impl Start {
         };
         let stored = self.executions.accept(new).await;
         if let Some(counted) = counted.filter(|_| !matches!(stored, Ok(Accept::Stored))) {
-            self.uncount(counted).await;
+            uncount(&self.limits, counted).await;
         }
         if stored? == Accept::KeyTaken {
             return Ok(None);
@@ -216,12 +218,6 @@ impl Start {
     }
 
     /// Takes back what was counted of starts that were not accepted.
-    pub(super) async fn uncount(&self, counted: Counted) {
-        if let Err(error) = self.limits.uncount_starts(counted).await {
-            warn!(%error, "a start that was not accepted stays counted");
-        }
-    }
-
     fn new_execution(
         &self,
         caller: &Caller,
@@ -277,6 +273,7 @@ impl Start {
             rerun_of: request.work.rerun_of().cloned(),
             hops: request.work.hops(caller),
             deadline: request.timeout.map(|timeout| from.plus(timeout)),
+            timeout_seconds: request.timeout.and_then(|it| u32::try_from(it.as_secs()).ok()),
             stop_reason: None,
             due_at: None,
             debt: None,
@@ -328,7 +325,7 @@ fn check_parameters(agent: &Agent, request: &StartRequest) -> Result<(), Error> 
     let schema = Schema::parse(schema).map_err(|error| {
         warn!(agent.name = %agent.agent_name, %error, "an agent's parameters_schema cannot be used");
         let detail = format!("agent {} has an invalid parameters_schema", agent.agent_name);
-        Error::Conflict(Cow::Owned(detail))
+        Error::Conflict(detail.into())
     })?;
     schema.check(request.work.parameters()).map_err(|Violation { path, reason }| {
         Error::invalid(format!("parameters{path}"), format!("does not fit the agent: {reason}"))

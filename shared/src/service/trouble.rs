@@ -4,7 +4,9 @@ use std::collections::{HashMap, HashSet};
 
 use crate::{
     domain::{
-        caller::Caller,
+        batch::{Batch, Counts},
+        batch_id::BatchId,
+        caller::{Action, Caller},
         error::Error,
         execution::Execution,
         id::{ExecutionId, UserId},
@@ -13,10 +15,17 @@ use crate::{
         time::Timestamp,
     },
     http::{
-        answer::monitor::{ExecutionList, Monitor, TroubleKind},
+        answer::{
+            batch::BatchView,
+            lists::ExecutionList,
+            monitor::{Monitor, TroubleKind},
+        },
         body::ListRequest,
     },
-    service::paging::{MAX_PAGES, decode_cursor, encode_cursor},
+    service::{
+        batch_read,
+        paging::{MAX_PAGES, decode_cursor, encode_cursor},
+    },
     store::{
         executions::Executions,
         trouble::{Trouble, TroubleAfter},
@@ -26,12 +35,30 @@ use crate::{
 /// What is gathered of a list.
 struct Gathered {
     runs: Vec<Monitor>,
+    batches: Vec<BatchView>,
     limit: usize,
     /// The last entry that is in it.
     last: Option<TroubleAfter>,
 }
 
 impl Gathered {
+    fn has_room(&self) -> bool {
+        self.runs.len() + self.batches.len() < self.limit
+    }
+
+    /// Adds an entry of this batch; false when there is no room.
+    fn add_batch(&mut self, entry: Trouble, batch: Batch) -> bool {
+        if self.batches.iter().all(|it| it.batch_id != batch.batch_id) {
+            if !self.has_room() {
+                return false;
+            }
+            let batch = Batch { items: None, ..batch };
+            self.batches.push(BatchView::of(batch, Counts::default()));
+        }
+        self.last = Some(TroubleAfter::Entry(entry));
+        true
+    }
+
     /// Adds an entry of this run; false when there is no room.
     fn add(&mut self, entry: Trouble, kind: TroubleKind, run: &Execution) -> bool {
         let same = self.runs.iter_mut().find(|it| it.execution_id == run.execution_id);
@@ -39,7 +66,7 @@ impl Gathered {
             if !run.trouble.contains(&kind) {
                 run.trouble.push(kind);
             }
-        } else if self.runs.len() < self.limit {
+        } else if self.has_room() {
             let user_id = Some(run.user_id.clone());
             let shown = Monitor::of(run.clone(), Timestamp::now());
             self.runs.push(Monitor { user_id, trouble: vec![kind], ..shown });
@@ -55,7 +82,7 @@ impl Gathered {
     fn cut(self, reached: Option<Timestamp>) -> Result<ExecutionList, Error> {
         let after = self.last.or_else(|| reached.map(|until| TroubleAfter::Time { until }));
         let next_cursor = after.as_ref().map(encode_cursor).transpose()?;
-        Ok(ExecutionList { executions: self.runs, next_cursor })
+        Ok(ExecutionList { executions: self.runs, batches: self.batches, next_cursor })
     }
 }
 
@@ -72,7 +99,7 @@ pub(super) async fn list(
     let start: Option<TroubleAfter> = request.cursor.as_deref().map(decode_cursor).transpose()?;
     let page_size = i32::try_from(ListRequest::MAX_LIMIT).unwrap_or(i32::MAX);
 
-    let mut gathered = Gathered { runs: Vec::new(), limit, last: None };
+    let mut gathered = Gathered { runs: Vec::new(), batches: Vec::new(), limit, last: None };
     let mut after = start.clone();
     for pages in 1.. {
         let (entries, next) = executions
@@ -81,6 +108,15 @@ pub(super) async fn list(
         let runs = runs_of(executions, &entries).await?;
         for entry in entries {
             let run = runs.get(&entry.execution_id);
+            if run.is_none()
+                && let Ok(id) = entry.execution_id.as_str().parse()
+            {
+                let batch = undelivered(executions, caller, &request, &id).await?;
+                if batch.is_some_and(|batch| !gathered.add_batch(entry, batch)) {
+                    return gathered.cut(None);
+                }
+                continue;
+            }
             let run = run.filter(|run| is_wanted(run, caller, &request));
             let Some((run, kind)) = run.and_then(|run| Some((run, kind(run, &entry)?))) else {
                 continue;
@@ -97,7 +133,8 @@ pub(super) async fn list(
             return gathered.cut(Some(at));
         }
     }
-    Ok(ExecutionList { executions: gathered.runs, next_cursor: None })
+    let Gathered { runs, batches, .. } = gathered;
+    Ok(ExecutionList { executions: runs, batches, next_cursor: None })
 }
 
 async fn runs_of(
@@ -108,6 +145,28 @@ async fn runs_of(
     let ids: Vec<_> = ids.into_iter().collect();
     let runs = executions.find_all(&ids).await?.into_iter();
     Ok(runs.map(|run| (run.execution_id.clone(), run)).collect())
+}
+
+/// A batch that its receiver was not told of, if the caller may view it and asks for no more than runs and batches.
+async fn undelivered(
+    executions: &Executions,
+    caller: &Caller,
+    request: &ListRequest,
+    id: &BatchId,
+) -> Result<Option<Batch>, Error> {
+    let is_of_runs = request.status.is_some() || request.tag.is_some();
+    if is_of_runs {
+        return Ok(None);
+    }
+    let found = batch_read::permitted(executions, caller, Action::View, id).await;
+    let batch = match found {
+        Ok(batch) => batch,
+        Err(Error::NotFound(_) | Error::Forbidden(_)) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let is_of = |agent| batch.agents.contains(agent);
+    let is_wanted = request.agent_name.as_ref().is_none_or(is_of);
+    Ok(Some(batch).filter(|_| is_wanted))
 }
 
 /// Whose trouble is listed: `None` is everybody's.

@@ -3,6 +3,8 @@
 //! A marker is put by the transaction that accepts a run, and deleted by the one that ends it. So the
 //! markers are the runs that go on, with no counter that everybody would write.
 
+use std::collections::BTreeSet;
+
 use aws_sdk_dynamodb::types::{
     AttributeValue, ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update,
 };
@@ -21,7 +23,7 @@ use crate::{
     store::{
         batch::Consistency,
         executions::{Executions, Idempotency, Kept, is_live},
-        item::{from_item, number, text, to_item},
+        item::{from_item, number, text, to_attribute, to_item},
         key::{BATCH, CALLBACK, IDEMPOTENCY, key},
         marker,
         projection::Projection,
@@ -116,12 +118,13 @@ impl Executions {
         }
     }
 
-    /// Closes a batch with what was decided of its starts; `Stale` where it was closed before, with the
+    /// Closes a batch with what was decided of its starts, and the agents of its runs; `Stale` where it was closed before, with the
     /// same.
     pub async fn close_batch(
         &self,
         id: &BatchId,
         items: &[BatchItem],
+        agents: &BTreeSet<AgentName>,
         due_at: Timestamp,
     ) -> Result<Step, Error> {
         let items = items.iter().map(|item| Ok(AttributeValue::M(to_item(item)?)));
@@ -131,10 +134,13 @@ impl Executions {
             .update_item()
             .table_name(&self.table)
             .set_key(Some(key(id.as_str(), BATCH)))
-            .update_expression("SET #items = :items, due_at = :due_at, debt = :debt REMOVE sweeps")
+            .update_expression(
+                "SET #items = :items, agents = :agents, due_at = :due_at, debt = :debt REMOVE sweeps",
+            )
             .condition_expression("attribute_exists(batch_id) AND attribute_not_exists(#items)")
             .expression_attribute_names("#items", "items")
             .expression_attribute_values(":items", items.clone())
+            .expression_attribute_values(":agents", to_attribute(agents)?)
             .expression_attribute_values(":due_at", number(due_at.millis()))
             .expression_attribute_values(":debt", text(Batch::debt_of(id).as_str()))
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)

@@ -122,13 +122,20 @@ impl Change {
                 "cancelled_by",
                 "redrive_requested_at",
                 "redrive_refusal",
-                "deadline",
                 "stop_reason",
                 "progress",
                 "message",
             ];
             removed.extend(done.map(|name| format!("#{name}")));
             names.extend(done.map(|name| (format!("#{name}"), name.to_owned())));
+            names.insert("#deadline".to_owned(), "deadline".to_owned());
+            match after.deadline {
+                Some(deadline) => {
+                    set.push("#deadline = :deadline".to_owned());
+                    values.insert(":deadline".to_owned(), number(deadline.millis()));
+                }
+                None => removed.push("#deadline".to_owned()),
+            }
         }
         if redrive_count > before.redrive_count || rank >= Rank::Presumed {
             removed.push("open_questions".to_owned());

@@ -329,10 +329,10 @@ impl Deliveries {
             .table_name(&self.table)
             .key("execution_id", text(delivery.execution_id.as_str()))
             .key("part", text(&delivery.part));
-        let is_of_a_run = delivery.event.status().is_some();
+        let is_of_runs = delivery.event.is_of_runs();
         let update = match verdict {
             Verdict::Dropped => over(update, DeliveryState::Undelivered, ""),
-            Verdict::Undelivered if !is_of_a_run => over(update, DeliveryState::Undelivered, ""),
+            Verdict::Undelivered if !is_of_runs => over(update, DeliveryState::Undelivered, ""),
             Verdict::Again { next_attempt_at, due_at } => update
                 .update_expression(
                     "SET attempts = :attempts, earlier = :earlier, next_attempt_at = :next, due_at = :due_at, \

@@ -10,6 +10,7 @@ use crate::{
         debt::{Debt, DebtKind},
         error::Error,
         execution::Execution,
+        loops::Hops,
         protocol,
         status::Rank,
         time::Timestamp,
@@ -17,7 +18,7 @@ use crate::{
     store::{
         change::{Change, holding},
         executions::Executions,
-        item::{number, text, to_item},
+        item::{number, text, to_attribute, to_item},
         slot,
         write::{Step, Transaction, Write, step},
     },
@@ -28,37 +29,46 @@ const KEPT: Duration = Duration::from_hours(30 * 24);
 
 impl Executions {
     /// Records that the end of a run is to be redriven, if it is that end. Repeating it is harmless. It takes slots
-    /// like a start of now, and is kept for as long as it may wait for them, with all that belongs to it.
+    /// like a start of now, and is kept for as long as it may wait for them, with all that belongs to it. What it tells
+    /// from then on has these hops, too.
     pub async fn request_redrive(
         &self,
         run: &Execution,
         by: &Actor,
+        hops: &Hops,
         due_at: Timestamp,
     ) -> Result<Step, Error> {
         let id = &run.execution_id;
         let now = Timestamp::now();
         let until = now.plus(KEPT);
-        let values = [
+        let mut values = HashMap::from([
             (":ttl", number(until.seconds())),
             (":kept_until", number(protocol::parts_until(until).millis())),
-            (":created_at", number(run.created_at.millis())),
             (":ended", number(Rank::Ended as u8)),
             (":redrive_count", number(run.redrive_count)),
             (":by", AttributeValue::M(to_item(by)?)),
             (":now", number(now.millis())),
             (":due_at", number(due_at.millis())),
             (":debt", text(Debt::of(DebtKind::Launch, id).as_str())),
-        ];
+        ]);
+        let mut set = "redrive_requested_at = if_not_exists(redrive_requested_at, :now), \
+                       redriven_by = :by, due_at = :due_at, debt = :debt, #ttl = :ttl, \
+                       kept_until = :kept_until"
+            .to_owned();
+        // It would else overtake all who have come since its start. Asked for again, it keeps its place.
+        if run.redrive_requested_at.is_none() {
+            set.push_str(", wait_order = :now");
+        }
+        if !hops.is_empty() {
+            set.push_str(", hops = :hops");
+            values.insert(":hops", to_attribute(&run.hops.clone().and(hops))?);
+        }
+        let values = values.into_iter().map(|(name, value)| (name.to_owned(), value));
         let state = Change {
-            expression: "SET redrive_requested_at = if_not_exists(redrive_requested_at, :now), \
-                         redriven_by = :by, due_at = :due_at, debt = :debt, #ttl = :ttl, \
-                         kept_until = :kept_until, \
-                         wait_order = if_not_exists(wait_order, :created_at) \
-                         REMOVE redrive_refusal, sweeps, dead_reason"
-                .to_owned(),
+            expression: format!("SET {set} REMOVE redrive_refusal, sweeps, dead_reason"),
             condition: "#rank = :ended AND redrive_count = :redrive_count".to_owned(),
             names: ["rank", "ttl"].map(|name| (format!("#{name}"), name.to_owned())).into(),
-            values: values.map(|(name, value)| (name.to_owned(), value)).into(),
+            values: values.collect(),
         };
         let kept = self.keep_with_outcome(run, until)?;
         Ok(match self.change(id, state, kept, "redrive an execution").await? {

@@ -1,20 +1,35 @@
-//! Lists of deliveries, subscriptions and agents, as callers read them.
+//! Lists of runs, deliveries, subscriptions and agents, as callers read them.
 
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::domain::{
-    agent::Agent,
-    attempt::Attempt,
-    caller::{Actor, Caller},
-    delivery::{Delivery, DeliveryState},
-    event_type::EventType,
-    id::{AgentName, QuestionId, UserId},
-    json::Json,
-    question::QuestionView,
-    subscription::SubscriptionView,
-    time::{self, Timestamp},
+use crate::{
+    domain::{
+        agent::Agent,
+        attempt::Attempt,
+        caller::{Actor, Caller},
+        delivery::{Delivery, DeliveryState},
+        event_type::EventType,
+        id::{AgentName, QuestionId, UserId},
+        json::Json,
+        question::QuestionView,
+        subscription::SubscriptionView,
+        time::{self, Timestamp},
+    },
+    http::answer::{batch::BatchView, monitor::Monitor},
 };
+
+/// A page of a caller's runs, newest first.
+#[derive(Debug, Default, Serialize, JsonSchema)]
+pub struct ExecutionList {
+    pub executions: Vec<Monitor>,
+    /// In a list of trouble: batches whose `batch.completed` could not be delivered, without their items.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub batches: Vec<BatchView>,
+    /// Pass it as `cursor` to get the next page. The last page has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_cursor: Option<String>,
+}
 
 /// A delivery of an event to a callback or subscription.
 #[derive(Debug, Clone, Serialize, JsonSchema)]

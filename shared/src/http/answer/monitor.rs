@@ -226,15 +226,6 @@ fn message(execution: &Execution) -> String {
     }
 }
 
-/// A page of a caller's runs, newest first.
-#[derive(Debug, Serialize, JsonSchema)]
-pub struct ExecutionList {
-    pub executions: Vec<Monitor>,
-    /// Pass it as `cursor` to get the next page. The last page has none.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub next_cursor: Option<String>,
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;

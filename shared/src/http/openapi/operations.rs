@@ -12,8 +12,10 @@ use crate::{
     },
     http::{
         answer::{
-            lists::{AgentList, DeliveryList, DeliveryView, Identity, SubscriptionList},
-            monitor::{ExecutionList, Monitor, Receipt},
+            lists::{
+                AgentList, DeliveryList, DeliveryView, ExecutionList, Identity, SubscriptionList,
+            },
+            monitor::{Monitor, Receipt},
             results::Results,
         },
         body::{
