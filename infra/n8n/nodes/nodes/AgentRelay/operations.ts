@@ -1,4 +1,6 @@
+import { createHash } from 'node:crypto';
 import type { IDataObject, IExecuteFunctions, IWebhookFunctions } from 'n8n-workflow';
+import { NodeOperationError } from 'n8n-workflow';
 
 import { ask } from '../shared/api';
 import { json, mapped, time } from './values';
@@ -8,6 +10,13 @@ export const WAITER = 'n8n_waiter';
 
 /** How many agents one batch starts at most. */
 export const MOST_ITEMS = 100;
+
+/** The options that a batch has once for all its items, by what the node calls them. */
+const OF_BATCH = {
+	delaySeconds: 'Delay (Seconds)',
+	priority: 'Priority (Seconds)',
+	timeoutSeconds: 'Timeout (Seconds)',
+};
 
 /** How many executions one page has at most. */
 const PAGE = 100;
@@ -44,11 +53,10 @@ export async function startBatch(
 	items: number,
 ): Promise<IDataObject[]> {
 	const waiter = place(context);
-	const { delaySeconds, idempotencyKey, priority, timeoutSeconds } = context.getNodeParameter(
-		'options',
-		0,
-		{},
+	const options = Array.from({ length: items }, (_, item) =>
+		context.getNodeParameter('options', item, {}),
 	);
+	const { delaySeconds, priority, timeoutSeconds } = common(context, options);
 	const body: IDataObject = {
 		items: Array.from({ length: items }, (_, item) => input(context, item)),
 		tags: { [WAITER]: waiter },
@@ -59,9 +67,39 @@ export async function startBatch(
 	if (timeoutSeconds) body.timeout_seconds = timeoutSeconds;
 	const accepted = await ask(context, 'POST', '/v1/batches', {
 		body,
-		headers: { 'idempotency-key': String(idempotencyKey || waiter) },
+		headers: { 'idempotency-key': batchKey(waiter, options) },
 	});
 	return accepted.items as IDataObject[];
+}
+
+/** What all items have in common, of that which a batch has only once. */
+function common(context: IExecuteFunctions, options: IDataObject[]): IDataObject {
+	const [first = {}] = options;
+	for (const [name, label] of Object.entries(OF_BATCH)) {
+		// What is empty is not sent.
+		const value = (of: IDataObject) => String(of[name] || '');
+		const other = options.findIndex((it) => value(it) !== value(first));
+		if (other < 0) continue;
+		throw new NodeOperationError(
+			context.getNode(),
+			`${label} must be the same for all items: Start and Wait starts them together`,
+			{
+				itemIndex: other,
+				description:
+					'For a value of each item, put the node into a Loop Over Items with a batch size of 1',
+			},
+		);
+	}
+	return first;
+}
+
+/** The one key of a batch: that of all its items, or one made of theirs where they differ. */
+function batchKey(waiter: string, options: IDataObject[]): string {
+	const own = options.map(({ idempotencyKey }) => String(idempotencyKey || ''));
+	const [first] = own;
+	if (own.every((key) => key === first)) return first || waiter;
+	const keys = own.map((key, item) => key || `${waiter}-${item}`);
+	return `n8n-items-${createHash('sha256').update(JSON.stringify(keys)).digest('hex')}`;
 }
 
 /** What one item gives its agent. */

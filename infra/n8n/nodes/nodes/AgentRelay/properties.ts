@@ -196,7 +196,8 @@ const ofStarts: INodeProperties[] = [
 				type: 'number',
 				typeOptions: { minValue: 0, maxValue: 2592000 },
 				default: 0,
-				description: 'How long to wait before the agent is started, at most 30 days',
+				description:
+					'How long to wait before the agent is started, at most 30 days. In Start and Wait it must be the same for all items.',
 			},
 			{
 				displayName: 'Idempotency Key',
@@ -204,7 +205,7 @@ const ofStarts: INodeProperties[] = [
 				type: 'string',
 				default: '',
 				description:
-					'A start with the same key is made once only. If it is left out, a key is made of the workflow, its execution, this node, the run and the item, so that no retry starts twice.',
+					'A start with the same key is made once only. Start and Wait starts several items with one key: the one that all have, or else one made of the keys of all. It does not recognize a single item among others. If it is left out, a key is made of the workflow, its execution, this node, the run and the item, so that no retry starts twice.',
 			},
 			{
 				displayName: 'Parameters',
@@ -221,7 +222,7 @@ const ofStarts: INodeProperties[] = [
 				typeOptions: { minValue: 0, maxValue: 3600 },
 				default: 0,
 				description:
-					'Where executions wait for the agent: how much earlier this one counts as started, at most an hour',
+					'Where executions wait for the agent: how much earlier this one counts as started, at most an hour. In Start and Wait it must be the same for all items.',
 			},
 			{
 				displayName: 'Tags',
@@ -236,7 +237,8 @@ const ofStarts: INodeProperties[] = [
 				type: 'number',
 				typeOptions: { minValue: 1 },
 				default: 3600,
-				description: 'How long the agent may run. Then it is stopped, with the status timeout.',
+				description:
+					'How long the agent may run. Then it is stopped, with the status timeout. In Start and Wait it must be the same for all items.',
 			},
 		],
 	},
