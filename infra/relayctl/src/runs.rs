@@ -2,6 +2,7 @@
 
 pub(crate) mod filter;
 mod many;
+mod rerun;
 
 use std::{
     io::{self, IsTerminal as _},
@@ -15,7 +16,7 @@ use relay::{
         caller::Actor,
         id::{AgentName, ExecutionId},
         json::Json,
-        request::{RerunBody, StartBody},
+        request::StartBody,
         status::Status,
         time::Timestamp,
     },
@@ -30,10 +31,11 @@ use relay::{
 };
 use serde::Serialize;
 use serde_json::json;
+use ulid::Ulid;
 
 use self::{
     filter::{Filter, listed, percent, selected},
-    many::Many,
+    many::{Many, Words},
 };
 use crate::{
     output::{Reply, note, overwrite, plain, say, span, table, truncated},
@@ -91,7 +93,8 @@ pub(crate) async fn run(stack: &Stack, command: Command, as_json: bool) -> anyho
         Command::Watch { id } => watch(stack, &id, as_json).await,
         Command::Cancel(many) => {
             let change = stack.change()?;
-            many::each(stack, many, "cancel", async |id| {
+            let words = Words { verb: "cancel", done: "is being cancelled" };
+            many::each(stack, many, words, async |id| {
                 change.cancel(&operator(), id).await?;
                 Ok("being cancelled".to_owned())
             })
@@ -99,15 +102,14 @@ pub(crate) async fn run(stack: &Stack, command: Command, as_json: bool) -> anyho
         }
         Command::Rerun(many) => {
             let start = stack.start()?;
-            many::each(stack, many, "start again", async |id| {
-                let accepted = start.rerun(&operator(), id, RerunBody::default(), None).await?;
-                Ok(accepted.receipt.execution_id.into())
-            })
-            .await
+            let words = Words { verb: "start again", done: "was started" };
+            let command = Ulid::generate();
+            many::each(stack, many, words, async |id| rerun::rerun(&start, id, command).await).await
         }
         Command::Redrive(many) => {
             let change = stack.change()?;
-            many::each(stack, many, "redrive", async |id| {
+            let words = Words { verb: "redrive", done: "is being redriven" };
+            many::each(stack, many, words, async |id| {
                 change.redrive(&operator(), id).await?;
                 Ok("being redriven".to_owned())
             })

@@ -1,6 +1,9 @@
 //! Which runs a command is about: all that its filters select.
 
-use std::time::Duration;
+use std::{
+    collections::{HashMap, HashSet, hash_map::Entry},
+    time::Duration,
+};
 
 use anyhow::bail;
 use clap::Args;
@@ -8,7 +11,7 @@ use relay::{
     domain::{
         debt::{Debt, DebtKind},
         execution::Execution,
-        id::{AgentName, UserId},
+        id::{AgentName, ExecutionId, UserId},
         status::Status,
         time::Timestamp,
     },
@@ -16,11 +19,14 @@ use relay::{
         answer::monitor::{Monitor, TroubleKind},
         body::ListRequest,
     },
-    store::due::{End, FOREVER, Overdue},
+    store::{
+        batch::MAX_BATCH,
+        due::{End, FOREVER, Overdue},
+    },
 };
 
 use crate::{
-    output::{minute, span, table},
+    output::{minute, note, span, table},
     stack::{Stack, operator},
 };
 
@@ -39,8 +45,8 @@ pub(crate) struct Filter {
     /// all users, unless --user is given.
     #[arg(long)]
     trouble: bool,
-    /// Only runs created, or with --trouble gone wrong, not longer ago than this, such as 90m, 24h
-    /// or 7d.
+    /// Only runs created not longer ago than this, such as 90m, 24h or 7d. With --trouble: gone wrong
+    /// since then. With --status failed or timeout, and no --user: failed or timed out since then.
     #[arg(long, value_parser = ago)]
     since: Option<Duration>,
     /// Only runs with this tag, as key=value.
@@ -75,6 +81,17 @@ impl Filter {
     /// ended.
     fn is_of_trouble(&self) -> bool {
         self.trouble || (self.user.is_none() && self.status.is_some_and(Status::is_trouble))
+    }
+
+    /// Whether the list of trouble is read only for the runs that failed or timed out themselves. An
+    /// event that could not be delivered may be of a run that failed long before.
+    fn is_of_failures(&self) -> bool {
+        self.is_of_trouble() && !self.trouble
+    }
+
+    /// Whether it selects this run of a page.
+    fn selects(&self, run: &Monitor) -> bool {
+        !self.is_of_failures() || run.trouble.iter().any(|it| *it != TroubleKind::Undelivered)
     }
 }
 
@@ -132,25 +149,58 @@ pub(crate) fn listed(runs: &[Monitor]) -> String {
     table(["RUN", "STATUS", "PROGRESS", "CREATED", "TOOK", "MESSAGE"], &rows)
 }
 
+/// Runs in the order in which they were found, each once.
+#[derive(Debug, Default)]
+struct Runs {
+    found: Vec<Monitor>,
+    places: HashMap<ExecutionId, usize>,
+}
+
+impl Runs {
+    /// Adds those of a page that the filter selects. A run may stand on two pages of trouble, for
+    /// different things that went wrong with it.
+    fn add(&mut self, page: Vec<Monitor>, filter: &Filter) {
+        for run in page.into_iter().filter(|run| filter.selects(run)) {
+            match self.places.entry(run.execution_id.clone()) {
+                Entry::Vacant(place) => {
+                    place.insert(self.found.len());
+                    self.found.push(run);
+                }
+                Entry::Occupied(place) => {
+                    if let Some(known) = self.found.get_mut(*place.get()) {
+                        let new = run.trouble.iter().filter(|it| !known.trouble.contains(it));
+                        let new: Vec<_> = new.copied().collect();
+                        known.trouble.extend(new);
+                    }
+                }
+            }
+        }
+    }
+}
+
 /// As a user's list has them, or, of trouble, everybody's.
 async fn pages(stack: &Stack, filter: &Filter, limit: usize) -> anyhow::Result<Vec<Monitor>> {
     let reader = stack.reader()?;
     let wanted = filter.request();
     let owner: Option<UserId> = filter.user.clone().map(Into::into);
-    let mut runs = Vec::new();
+    let mut runs = Runs::default();
     let mut cursor = None;
     loop {
+        let missing = limit - runs.found.len();
+        // Where most of a page may be left out, a small one would be a request for a few entries.
+        let page = if filter.is_of_failures() { ListRequest::MAX_LIMIT } else { missing };
         let request = ListRequest {
-            limit: (limit - runs.len()).min(ListRequest::MAX_LIMIT),
+            limit: page.min(ListRequest::MAX_LIMIT),
             cursor,
             owner: owner.clone(),
             ..wanted.clone()
         };
         let page = reader.list(&operator(), request).await?;
-        runs.extend(page.executions);
+        runs.add(page.executions, filter);
         cursor = page.next_cursor;
-        if cursor.is_none() || runs.len() >= limit {
-            return Ok(runs);
+        if cursor.is_none() || runs.found.len() >= limit {
+            runs.found.truncate(limit);
+            return Ok(runs.found);
         }
     }
 }
@@ -158,8 +208,12 @@ async fn pages(stack: &Stack, filter: &Filter, limit: usize) -> anyhow::Result<V
 /// The runs that have not ended, as the index has them that `sweep` pays from.
 async fn open(stack: &Stack, filter: &Filter, limit: usize) -> anyhow::Result<Vec<Monitor>> {
     let wanted = filter.request();
-    let runs = open_where(stack, |run| wanted.wants(run)).await?.into_iter();
-    let mut runs: Vec<_> = runs.map(|run| Monitor::of(run, Timestamp::now())).collect();
+    let (runs, is_cut) = open_where(stack, |run| wanted.wants(run)).await?;
+    if is_cut {
+        note(&cut("To select from all runs of one user, add --user."));
+    }
+    let now = Timestamp::now();
+    let mut runs: Vec<_> = runs.into_iter().map(|run| Monitor::of(run, now)).collect();
     runs.sort_by_key(|run| std::cmp::Reverse(run.created_at));
     runs.truncate(limit);
     Ok(runs)
@@ -172,16 +226,32 @@ pub(crate) async fn open_of(
     key_id: &str,
 ) -> anyhow::Result<Vec<Execution>> {
     let by_it = |run: &Execution| run.started_by.as_ref().is_some_and(|by| by.key_id == key_id);
-    open_where(stack, |run| run.user_id == *user && by_it(run)).await
+    let (runs, is_cut) = open_where(stack, |run| run.user_id == *user && by_it(run)).await?;
+    if is_cut {
+        note(&cut(&format!("relayctl runs list --user {user} lists all runs of this user.")));
+    }
+    Ok(runs)
 }
 
-/// At most so many pages of each key of the index.
+/// That not all open runs were read, and what to do about it.
+fn cut(advice: &str) -> String {
+    let most = MOST_PAGES * MAX_BATCH;
+    format!(
+        "Some open runs may be missing: at most {most} entries are read under each key of the index, \
+         and there are more. {advice}"
+    )
+}
+
+/// At most so many pages of each key of the index, each run once; and whether there was more.
 async fn open_where(
     stack: &Stack,
     is_wanted: impl Fn(&Execution) -> bool,
-) -> anyhow::Result<Vec<Execution>> {
+) -> anyhow::Result<(Vec<Execution>, bool)> {
     let due = stack.due()?;
     let mut runs = Vec::new();
+    // A run that moves meanwhile is found under two keys, or twice under one.
+    let mut seen = HashSet::new();
+    let mut is_cut = false;
     let kinds = DebtKind::ALL.into_iter().filter(|kind| kind.is_of_a_run());
     for debt in kinds.flat_map(DebtKind::keys).chain([Debt::dead()]) {
         let mut after = None;
@@ -190,7 +260,9 @@ async fn open_where(
             for found in due.read(&page.items).await?.into_iter().flatten() {
                 match found.overdue {
                     Ok(Overdue::Run(run)) if !run.status.is_end() && is_wanted(&run) => {
-                        runs.push(*run);
+                        if seen.insert(run.execution_id.clone()) {
+                            runs.push(*run);
+                        }
                     }
                     // Not a run, or one that `dead-letters` lists.
                     Ok(_) | Err(_) => {}
@@ -201,8 +273,9 @@ async fn open_where(
                 break;
             }
         }
+        is_cut |= after.is_some();
     }
-    Ok(runs)
+    Ok((runs, is_cut))
 }
 
 pub(crate) fn percent(run: &Monitor) -> String {
@@ -211,7 +284,63 @@ pub(crate) fn percent(run: &Monitor) -> String {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+
+    fn failed(status: Status, trouble: bool) -> Filter {
+        let status = Some(status);
+        Filter { user: None, agent: None, status, trouble, since: None, tag: None }
+    }
+
+    fn run(id: &str, trouble: &[TroubleKind]) -> Monitor {
+        let run: Execution = serde_json::from_value(json!({
+            "execution_id": id, "user_id": "someone", "agent_name": "echo",
+            "state_machine_arn": "arn:aws:states:eu-west-1:111122223333:stateMachine:echo",
+            "status": "failed", "redrive_count": 0, "rank": 0, "launch_before": 9_000,
+            "created_at": 1_000, "updated_at": 2_000,
+        }))
+        .unwrap();
+        Monitor { trouble: trouble.to_vec(), ..Monitor::of(run, Timestamp::from_millis(3_000)) }
+    }
+
+    /// What is selected of pages of trouble, in which one run failed just now, one has it on the
+    /// second page that it failed, and one failed before all of them.
+    fn selected_of_pages(filter: &Filter) -> Vec<(String, Vec<TroubleKind>)> {
+        use TroubleKind::{Failed, Undelivered};
+        let mut runs = Runs::default();
+        runs.add(
+            vec![run("mcp-twice", &[Undelivered]), run("mcp-new", &[Failed, Undelivered])],
+            filter,
+        );
+        runs.add(
+            vec![run("mcp-old", &[Undelivered]), run("mcp-twice", &[Failed, Undelivered])],
+            filter,
+        );
+        let runs = runs.found.into_iter();
+        runs.map(|run| (run.execution_id.to_string(), run.trouble)).collect()
+    }
+
+    #[test]
+    fn a_run_that_stands_on_two_pages_is_selected_once() {
+        use TroubleKind::{Failed, Undelivered};
+
+        let selected = selected_of_pages(&failed(Status::Failed, true));
+
+        let [twice, new, old] = ["mcp-twice", "mcp-new", "mcp-old"].map(str::to_owned);
+        let both = vec![Undelivered, Failed];
+        let right = [(twice, both), (new, vec![Failed, Undelivered]), (old, vec![Undelivered])];
+        assert_eq!(selected, right);
+    }
+
+    #[test]
+    fn what_failed_lately_is_not_what_could_not_be_delivered_lately() {
+        for status in [Status::Failed, Status::Timeout] {
+            let selected = selected_of_pages(&failed(status, false));
+            let ids: Vec<_> = selected.iter().map(|(id, _)| id.as_str()).collect();
+            assert_eq!(ids, ["mcp-new", "mcp-twice"]);
+        }
+    }
 
     #[test]
     fn a_time_ago_has_its_unit() {

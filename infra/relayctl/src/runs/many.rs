@@ -1,6 +1,9 @@
 //! Changing many runs at once: it shows which, asks, and goes on past those that refuse.
 
-use std::io::{self, IsTerminal as _};
+use std::{
+    collections::HashSet,
+    io::{self, IsTerminal as _},
+};
 
 use anyhow::bail;
 use clap::{Args, value_parser};
@@ -32,6 +35,15 @@ pub(crate) struct Many {
     yes: bool,
 }
 
+/// How a change is spoken of.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Words {
+    /// After "to".
+    pub(super) verb: &'static str,
+    /// After "whether it".
+    pub(super) done: &'static str,
+}
+
 /// What became of one run.
 #[derive(Debug, Serialize)]
 struct Done {
@@ -44,48 +56,61 @@ struct Done {
 #[serde(rename_all = "snake_case")]
 enum Outcome {
     Done(String),
+    /// It was refused.
     Error(String),
+    /// There was no answer: it may be done.
+    Unknown(String),
 }
 
-/// Does this to each of the runs, of which one that refuses stops no other.
+impl Outcome {
+    fn of(answer: Result<String, Error>) -> Self {
+        match answer {
+            Ok(told) => Self::Done(told),
+            Err(error) if error.may_pass() => Self::Unknown(error.to_string()),
+            Err(error) => Self::Error(error.to_string()),
+        }
+    }
+
+    fn shown(&self, words: Words) -> String {
+        match self {
+            Self::Done(told) => told.clone(),
+            Self::Error(error) => format!("refused: {error}"),
+            Self::Unknown(error) => format!("not known whether it {}: {error}", words.done),
+        }
+    }
+}
+
+/// Does this once to each of the runs, of which one that refuses stops no other.
 pub(super) async fn each(
     stack: &Stack,
     many: Many,
-    what: &str,
+    words: Words,
     change: impl AsyncFn(&ExecutionId) -> Result<String, Error>,
 ) -> anyhow::Result<Reply> {
-    let ids = if many.ids.is_empty() { asked(stack, &many, what).await? } else { many.ids };
+    let mut ids =
+        if many.ids.is_empty() { asked(stack, &many, words.verb).await? } else { many.ids };
+    let mut seen = HashSet::new();
+    ids.retain(|id| seen.insert(id.clone()));
     let is_live = ids.len() > 1 && io::stderr().is_terminal() && io::stdout().is_terminal();
     let mut done = Vec::new();
     for (number, id) in ids.iter().enumerate() {
         if is_live {
             overwrite(&progress(number, ids.len()));
         }
-        let outcome = match change(id).await {
-            Ok(told) => Outcome::Done(told),
-            Err(error) => Outcome::Error(error.to_string()),
-        };
+        let outcome = Outcome::of(change(id).await);
         done.push(Done { execution_id: id.clone(), outcome });
     }
     if is_live {
         overwrite("");
     }
-    let rows: Vec<_> = done
-        .iter()
-        .map(|it| {
-            let told = match &it.outcome {
-                Outcome::Done(told) => told.clone(),
-                Outcome::Error(error) => format!("refused: {error}"),
-            };
-            [it.execution_id.to_string(), told]
-        })
-        .collect();
+    let rows: Vec<_> =
+        done.iter().map(|it| [it.execution_id.to_string(), it.outcome.shown(words)]).collect();
     let is_good = done.iter().all(|it| matches!(it.outcome, Outcome::Done(_)));
     Ok(Reply::new(&json!({"runs": done}), table(["RUN", "NOW"], &rows))?.judged(is_good))
 }
 
 /// Those that the filters select, once somebody has agreed to it.
-async fn asked(stack: &Stack, many: &Many, what: &str) -> anyhow::Result<Vec<ExecutionId>> {
+async fn asked(stack: &Stack, many: &Many, verb: &str) -> anyhow::Result<Vec<ExecutionId>> {
     let Many { filter, limit, yes, .. } = many;
     if filter.is_empty() {
         bail!(
@@ -100,7 +125,7 @@ async fn asked(stack: &Stack, many: &Many, what: &str) -> anyhow::Result<Vec<Exe
     if !yes && !runs.is_empty() {
         if !io::stdin().is_terminal() {
             bail!(
-                "{} runs are selected: to {what} them without being asked, add --yes",
+                "{} runs are selected: to {verb} them without being asked, add --yes",
                 runs.len()
             );
         }
@@ -108,7 +133,7 @@ async fn asked(stack: &Stack, many: &Many, what: &str) -> anyhow::Result<Vec<Exe
         if let Some(more) = runs.len().checked_sub(SHOWN).filter(|more| *more > 0) {
             say(&format!("and {more} more"));
         }
-        say(&format!("To {what} {} runs, type yes:", runs.len()));
+        say(&format!("To {verb} {} runs, type yes:", runs.len()));
         let mut answer = String::new();
         io::stdin().read_line(&mut answer)?;
         if !matches!(answer.trim(), "y" | "yes") {
@@ -128,6 +153,19 @@ fn progress(done: usize, all: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_not_answered_is_not_called_refused() {
+        let words = Words { verb: "start again", done: "was started" };
+        let shown = |error| Outcome::of(Err(error)).shown(words);
+
+        assert_eq!(Outcome::of(Ok("mcp-echo-1".to_owned())).shown(words), "mcp-echo-1");
+        assert_eq!(shown(Error::NotFound("execution")), "refused: execution not found");
+        assert_eq!(
+            shown(Error::Busy("store an execution")),
+            "not known whether it was started: cannot store an execution: the item is in use"
+        );
+    }
 
     #[test]
     fn progress_fills_its_bar() {
