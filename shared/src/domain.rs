@@ -17,6 +17,7 @@ pub mod digest;
 pub mod error;
 pub mod event_type;
 pub mod execution;
+pub mod expiry;
 pub mod health;
 pub mod id;
 pub mod idempotency_key;

@@ -14,12 +14,13 @@ use relay::{
         error::Error,
         event_type::EventType,
         execution::Execution,
+        expiry,
         health::{DisabledReason, Health},
         id::{ExecutionId, SubscriptionId, UserId},
         json::Json,
         outcome::Outcome,
         pool::{Pool, Slot},
-        protocol::{self, CLAIM_GRACE, Grounds},
+        protocol::{CLAIM_GRACE, Grounds},
         question::{Answer, Ask, Question, QuestionState},
         status::{Position, Rank, Status, StopReason},
         time::Timestamp,
@@ -295,7 +296,7 @@ async fn what_belongs_to_a_run_expires_later_than_it_and_is_kept_while_it_goes_o
     let (now, item) = (Timestamp::now(), format!("idem#test#{}", Ulid::generate()));
     let run = Execution {
         idempotency_item: Some(item.clone()),
-        kept_until: Some(protocol::kept_until(now, HOUR)),
+        kept_until: Some(expiry::kept_until(now, HOUR)),
         callback_events: vec![EventType::Completed],
         ..queued(&new_id())
     };
@@ -339,7 +340,7 @@ async fn what_belongs_to_a_run_expires_later_than_it_and_is_kept_while_it_goes_o
     assert_eq!(expiries().await, [ended.ttl, kept, kept, kept]);
     for until in [longest, later] {
         executions.keep_ended(&ended, until).await.unwrap();
-        let parts = Some(protocol::parts_until(longest).seconds());
+        let parts = Some(expiry::parts_until(longest).seconds());
         assert_eq!(expiries().await, [Some(longest.seconds()), parts, parts, parts]);
         let output = stack.parts(run.execution_id.as_str()).await["output"].clone();
         assert_eq!(output["ttl"], longest.seconds());

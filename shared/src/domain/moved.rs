@@ -7,9 +7,10 @@ use crate::domain::{
     debt::{Debt, DebtKind},
     event_type::EventType,
     execution::Execution,
+    expiry,
     observation::{MAX_ERROR_CODE, Observation},
     outcome::Outcome,
-    protocol::{self, CLAIM_GRACE, Facts},
+    protocol::{CLAIM_GRACE, Facts},
     status::{Rank, Status, default_code},
     time::Timestamp,
     truncated,
@@ -90,7 +91,7 @@ pub fn moved(
         after.slots.clear();
     }
     if is_redriven {
-        after.kept_until = Some(protocol::kept_until(now, retention));
+        after.kept_until = Some(expiry::kept_until(now, retention));
         after.cancel_requested_at = None;
         after.cancelled_by = None;
         after.redrive_requested_at = None;

@@ -13,9 +13,9 @@ use crate::{
         callback,
         caller::{Action, Caller},
         error::Error,
+        expiry,
         id::AgentName,
         idempotency_key::IdempotencyKey,
-        protocol,
         request::StartBody,
         rights::Holder,
         time::Timestamp,
@@ -144,7 +144,7 @@ impl Start {
             counts: None,
             due_at: Some(now.plus(CLOSED_AFTER)),
             debt: Some(Batch::debt_of(&batch_id)),
-            ttl: protocol::kept_until(now, self.retention).seconds(),
+            ttl: expiry::kept_until(now, self.retention).seconds(),
             batch_id,
         }
     }

@@ -15,7 +15,7 @@ use crate::{
         delivery::{CALLBACK_TARGET, Delivery},
         error::Error,
         event_type::EventType,
-        protocol,
+        expiry,
         rights::About,
         time::Timestamp,
     },
@@ -53,7 +53,7 @@ impl Batches<'_> {
         };
         let now = Timestamp::now();
         if batch.completed_at.is_none() && batch.ttl < now.plus(self.retention).seconds() {
-            let until = protocol::kept_until(now, self.retention);
+            let until = expiry::kept_until(now, self.retention);
             self.executions.keep_batch(&batch, until).await?;
             self.keep_runs(&batch, now).await?;
         }
@@ -111,7 +111,7 @@ impl Batches<'_> {
             completed_at: Some(now),
             counts: Some(counts),
             // Not before the keys of its starts, by which a repetition finds them.
-            ttl: protocol::kept_until(now, self.retention).seconds(),
+            ttl: expiry::kept_until(now, self.retention).seconds(),
             ..batch
         };
         // Before it is stored, after which nobody would: told at least once.

@@ -14,9 +14,10 @@ use crate::{
         error::Error,
         event_type::EventType,
         execution::Execution,
+        expiry,
         moved::{event_of_move, is_confirmed, is_correction, moved, outcome_of},
         observation::Observation,
-        protocol::{self, Grounds},
+        protocol::Grounds,
         question::MAX_OPEN,
         rights::About,
         status::Status,
@@ -200,10 +201,10 @@ impl Settle {
 
     /// Keeps all that belongs to a run which goes on for longer, where that is needed.
     pub async fn keep(&self, run: &Execution, now: Timestamp) -> Result<(), Error> {
-        if !protocol::is_to_be_kept_longer(run.kept_until, now, self.retention) {
+        if !expiry::is_to_be_kept_longer(run.kept_until, now, self.retention) {
             return Ok(());
         }
-        let until = protocol::kept_until(now, self.retention);
+        let until = expiry::kept_until(now, self.retention);
         self.executions.keep_longer(run, until).await?;
         // Most ask nothing.
         if run.sequence > 0 {

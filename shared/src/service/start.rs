@@ -17,10 +17,10 @@ use crate::{
         concurrency::is_limited,
         error::Error,
         execution::Execution,
+        expiry,
         id::ExecutionId,
         idempotency_key::IdempotencyKey,
         network::CallbackAllow,
-        protocol,
         request::{RerunBody, StartBody, StartRequest},
         rights::{Holder, permitted},
         schema::{Schema, violation::Violation},
@@ -278,7 +278,7 @@ impl Start {
             due_at: None,
             debt: None,
             troubled_at: None,
-            kept_until: Some(protocol::kept_until(from, self.retention)),
+            kept_until: Some(expiry::kept_until(from, self.retention)),
             ttl: None,
         };
         let due_at = execution.facts().launch_due(now, self.launch_overdue);

@@ -9,8 +9,8 @@ use crate::{
     domain::{
         error::Error,
         execution::Execution,
+        expiry,
         id::{ExecutionId, QuestionId},
-        protocol,
         question::QuestionState,
         status::Rank,
         time::Timestamp,
@@ -50,7 +50,7 @@ impl Executions {
 
     /// Keeps a run that has ended, and all that belongs to it, until `until`, unless it has been redriven.
     pub async fn keep_ended(&self, execution: &Execution, until: Timestamp) -> Result<(), Error> {
-        let parts_until = protocol::parts_until(until);
+        let parts_until = expiry::parts_until(until);
         let state = Change {
             expression: "SET #ttl = :ttl, kept_until = :until".to_owned(),
             condition: "redrive_count = :redrive_count AND #rank >= :presumed AND #ttl < :ttl"
@@ -76,7 +76,7 @@ impl Executions {
         execution: &Execution,
         until: Timestamp,
     ) -> Result<Vec<TransactWriteItem>, Error> {
-        let mut kept = self.keep(execution, protocol::parts_until(until))?;
+        let mut kept = self.keep(execution, expiry::parts_until(until))?;
         kept.push(expire(&self.table, execution.execution_id.as_str(), OUTPUT, until)?);
         Ok(kept)
     }

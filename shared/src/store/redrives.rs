@@ -10,8 +10,8 @@ use crate::{
         debt::{Debt, DebtKind},
         error::Error,
         execution::Execution,
+        expiry,
         loops::Hops,
-        protocol,
         status::Rank,
         time::Timestamp,
     },
@@ -43,7 +43,7 @@ impl Executions {
         let until = now.plus(KEPT);
         let mut values = HashMap::from([
             (":ttl", number(until.seconds())),
-            (":kept_until", number(protocol::parts_until(until).millis())),
+            (":kept_until", number(expiry::parts_until(until).millis())),
             (":ended", number(Rank::Ended as u8)),
             (":redrive_count", number(run.redrive_count)),
             (":by", AttributeValue::M(to_item(by)?)),
