@@ -13,7 +13,9 @@ use clap::{Args, Subcommand, value_parser};
 use relay::{
     aws::env,
     domain::{
+        batch_id::BatchId,
         caller::Actor,
+        error::Error,
         id::{AgentName, ExecutionId},
         json::Json,
         request::StartBody,
@@ -28,6 +30,7 @@ use relay::{
         },
         body::ListRequest,
     },
+    service::read::Reader,
 };
 use serde::Serialize;
 use serde_json::json;
@@ -136,10 +139,8 @@ struct Shown<'a> {
     deliveries: &'a [DeliveryView],
 }
 
-async fn show(stack: &Stack, id: &ExecutionId) -> anyhow::Result<Reply> {
-    let reader = stack.reader()?;
-    let run = reader.monitor(&operator(), id, None).await?;
-    let results = reader.results(&operator(), id, true).await?;
+/// All deliveries of a run or a batch, as far as anybody reads them.
+async fn deliveries(reader: &Reader, id: &ExecutionId) -> anyhow::Result<Vec<DeliveryView>> {
     let mut deliveries = Vec::new();
     let mut cursor = None;
     for _ in 0..MOST_PAGES {
@@ -154,6 +155,17 @@ async fn show(stack: &Stack, id: &ExecutionId) -> anyhow::Result<Reply> {
     if cursor.is_some() {
         note(&format!("There are more deliveries than these {}.", deliveries.len()));
     }
+    Ok(deliveries)
+}
+
+async fn show(stack: &Stack, id: &ExecutionId) -> anyhow::Result<Reply> {
+    let reader = stack.reader()?;
+    let run = match (reader.monitor(&operator(), id, None).await, id.as_str().parse()) {
+        (Err(Error::NotFound(_)), Ok(batch)) => return show_batch(&reader, &batch).await,
+        (run, _) => run?,
+    };
+    let results = reader.results(&operator(), id, true).await?;
+    let deliveries = deliveries(&reader, id).await?;
     let mut lines = vec![
         format!("run       {id}"),
         format!("agent     {}", run.agent_name),
@@ -194,6 +206,24 @@ async fn show(stack: &Stack, id: &ExecutionId) -> anyhow::Result<Reply> {
     }
     let shown = Shown { execution: &run, results: &results, deliveries: &deliveries };
     Reply::new(&shown, lines.join("\n"))
+}
+
+async fn show_batch(reader: &Reader, id: &BatchId) -> anyhow::Result<Reply> {
+    let batch = reader.batch(&operator(), id).await?;
+    let deliveries = deliveries(reader, id.as_execution_id()).await?;
+    let counts = batch.counts.iter().map(|(status, count)| format!("{count} {status}"));
+    let mut lines = vec![
+        format!("batch     {id}"),
+        format!("items     {}", batch.size),
+        format!("runs      {}", counts.collect::<Vec<_>>().join(", ")),
+        format!("created   {}", batch.created_at.rfc3339()),
+    ];
+    lines.extend(batch.completed_at.map(|at| format!("ended     {}", at.rfc3339())));
+    if !deliveries.is_empty() {
+        lines.push(String::new());
+        lines.push(shown(&deliveries));
+    }
+    Reply::new(&json!({"batch": batch, "deliveries": deliveries}), lines.join("\n"))
 }
 
 fn shown(deliveries: &[DeliveryView]) -> String {

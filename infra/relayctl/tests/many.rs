@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use e2e::{Stack, eventually, receiver::Receiver, tool::Tool};
 use relay::domain::time::Timestamp;
+use reqwest::Method;
 use serde_json::json;
 
 const RELAYCTL: Tool = Tool(env!("CARGO_BIN_EXE_relayctl"));
@@ -95,4 +96,26 @@ async fn what_failed_lately_is_no_run_whose_callback_was_given_up_lately() {
     let runs = rerun["runs"].as_array().unwrap();
     assert!(runs.iter().any(|run| run["execution_id"] == new.as_str()), "{rerun}");
     assert!(!runs.iter().any(|run| run["execution_id"] == old.as_str()), "{rerun}");
+}
+
+#[tokio::test]
+async fn a_batch_that_was_not_told_of_is_named_shown_and_delivered_again() {
+    let stack = Stack::connect().await;
+    let user = stack.user(&["execute:*", "view:*"]).await;
+    let receiver = Receiver::answering(&[410, 200]).await;
+    let item = json!({"agent_name": "echo", "input_message": "x"});
+    let body = json!({"items": [item], "callback_url": receiver.url()});
+    let accepted = user.send(Method::POST, "/v1/batches", &[], body.to_string()).await;
+    let batch = accepted.text("batch_id");
+    let delivery = eventually("a delivery that was given up", async || {
+        let shown = RELAYCTL.run(&["runs", "show", &batch, "--json"]).await.json();
+        let delivery = shown["deliveries"][0].clone();
+        (delivery["state"] == "undelivered").then(|| delivery["id"].as_str().unwrap().to_owned())
+    })
+    .await;
+    let listed = RELAYCTL.run(&["runs", "list", "--user", user.id.as_str(), "--trouble"]).await;
+    assert!(listed.notes.contains(&format!("relayctl runs show {batch}")), "{listed:?}");
+    assert!(RELAYCTL.run(&["runs", "show", &batch]).await.text.contains("1 completed"));
+    assert!(RELAYCTL.run(&["runs", "redeliver", &batch, &delivery]).await.ok);
+    receiver.wait_for(2).await;
 }

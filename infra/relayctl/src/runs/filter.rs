@@ -197,6 +197,10 @@ async fn pages(stack: &Stack, filter: &Filter, limit: usize) -> anyhow::Result<V
         };
         let page = reader.list(&operator(), request).await?;
         runs.add(page.executions, filter);
+        for batch in page.batches.iter().filter(|_| filter.trouble) {
+            let id = &batch.batch_id;
+            note(&format!("That {id} is complete was not delivered: relayctl runs show {id}"));
+        }
         cursor = page.next_cursor;
         if cursor.is_none() || runs.found.len() >= limit {
             runs.found.truncate(limit);
