@@ -126,7 +126,9 @@ mod tests {
             is_redrive_requested: false,
         };
         let silence = silence((MINUTE, MINUTE * 5), 0, MINUTE * (RUNS / BUDGET));
-        for goes_on in [false, true] {
+        let presumed = Position { redrive_count: 0, rank: Rank::Presumed };
+        let presumed = Facts { position: presumed, ..running };
+        for (run_is, goes_on) in [(running, false), (running, true), (presumed, false)] {
             let mut due: BTreeSet<_> = (0..RUNS).map(|run| (start, run)).collect();
             let mut asked = BTreeSet::new();
             let mut minutes = 0;
@@ -137,12 +139,12 @@ mod tests {
                     if nth >= BUDGET {
                         // As an id and the clock's milliseconds would.
                         let spread = (run ^ minutes).wrapping_mul(0x9E37_79B1).to_be_bytes()[0];
-                        due.insert((running.put_off(now, silence, spread), run));
+                        due.insert((run_is.put_off(now, silence, spread), run));
                         continue;
                     }
                     asked.insert(run);
                     if goes_on {
-                        due.insert((running.next_poll(now, silence), run));
+                        due.insert((run_is.next_poll(now, silence), run));
                     }
                 }
                 minutes += 1;

@@ -282,11 +282,12 @@ impl Sweeper {
             return Ok(Reconciled::Checked);
         };
         let id = first.execution_id;
+        let found = executions.find(&id, Consistency::Eventual).await;
         // Whatever is wrong with the first, those behind it go on.
         let group = UserId::from(line.as_str().to_owned());
         let message = LaunchMessage::freeing(id.clone(), vec![line.clone()]);
         self.launch_queue.enqueue_hint(&message, &group, Duration::ZERO).await;
-        match executions.find(&id, Consistency::Eventual).await {
+        match found {
             Ok(Some(run)) if run.line.as_ref() == Some(line) => {
                 let since = run.redrive_requested_at.unwrap_or(run.wanted_at());
                 let for_ms = now.millis_since(since);

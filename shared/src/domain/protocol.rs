@@ -311,8 +311,10 @@ impl Facts {
     /// that are put off together would else come together again, most of them in vain each time.
     #[must_use]
     pub fn put_off(&self, now: Timestamp, silence: Silence, spread: u8) -> Timestamp {
-        let pause = silence.launch + silence.event * u32::from(spread) / 256;
-        self.before_deadline(now, pause).min(self.next_poll(now, silence))
+        if self.to_stop(now).is_some() {
+            return self.next_poll(now, silence);
+        }
+        self.before_deadline(now, silence.launch + silence.event * u32::from(spread) / 256)
     }
 
     /// When `sweep` processes a run that waits for a slot itself, though its line is looked after.

@@ -23,7 +23,10 @@ use crate::{
         answer::{batch::BatchCancelling, lists::DeliveryView},
         body::{AnswerBody, Answered, Cancelling, Redriving},
     },
-    service::{batch_read, start::uncount},
+    service::{
+        batch_read,
+        start::{MIN_REPLAYS, uncount},
+    },
     store::{
         agents::Agents, batch::Consistency, deliveries::Deliveries, executions::Executions,
         limits::Limits, subscriptions::Subscriptions, write::Step,
@@ -104,7 +107,11 @@ impl Change {
                 let (key, limit) = (&caller.credential, caller.rate_limit);
                 Some(self.limits.count_starts(key, 1, limit, now).await?)
             }
-            Some(_) => None,
+            Some(_) => {
+                let limit = caller.rate_limit.max(MIN_REPLAYS);
+                self.limits.count_replay(&caller.credential, limit, now).await?;
+                None
+            }
         };
         let due_at = now.plus(self.launch_overdue);
         let (actor, hops) = (caller.actor(), &caller.arrival.hops);
@@ -113,7 +120,11 @@ impl Change {
             uncount(&self.limits, counted).await;
         }
         if requested? == Step::Stale {
-            return Err(refused("the execution was redriven meanwhile"));
+            let found = self.executions.find(id, Consistency::Strong).await?;
+            // Somebody else has asked for the same since.
+            if !found.is_some_and(|run| run.facts().is_to_be_redriven()) {
+                return Err(refused("the execution was redriven, or that withdrawn, meanwhile"));
+            }
         }
         let message = LaunchMessage::of(id.clone());
         self.launch_queue.enqueue_hint(&message, &execution.user_id, Duration::ZERO).await;

@@ -217,7 +217,6 @@ impl Start {
         Ok(Some(Accepted { receipt, created_at: now, replayed: false }))
     }
 
-    /// Takes back what was counted of starts that were not accepted.
     fn new_execution(
         &self,
         caller: &Caller,

@@ -47,13 +47,14 @@ impl Gathered {
     }
 
     /// Adds an entry of this batch; false when there is no room.
-    fn add_batch(&mut self, entry: Trouble, batch: Batch) -> bool {
+    fn add_batch(&mut self, entry: Trouble, batch: &Batch) -> bool {
         if self.batches.iter().all(|it| it.batch_id != batch.batch_id) {
             if !self.has_room() {
                 return false;
             }
-            let batch = Batch { items: None, ..batch };
-            self.batches.push(BatchView::of(batch, Counts::default()));
+            let user_id = Some(batch.user_id.clone());
+            let shown = BatchView::of(batch.clone(), Counts::default());
+            self.batches.push(BatchView { user_id, items: Vec::new(), ..shown });
         }
         self.last = Some(TroubleAfter::Entry(entry));
         true
@@ -100,6 +101,7 @@ pub(super) async fn list(
     let page_size = i32::try_from(ListRequest::MAX_LIMIT).unwrap_or(i32::MAX);
 
     let mut gathered = Gathered { runs: Vec::new(), batches: Vec::new(), limit, last: None };
+    let mut batches = HashMap::new();
     let mut after = start.clone();
     for pages in 1.. {
         let (entries, next) = executions
@@ -111,7 +113,12 @@ pub(super) async fn list(
             if run.is_none()
                 && let Ok(id) = entry.execution_id.as_str().parse()
             {
-                let batch = undelivered(executions, caller, &request, &id).await?;
+                // It may stand there for each of its receivers.
+                if !batches.contains_key(&id) {
+                    let batch = undelivered(executions, caller, &request, &id).await?;
+                    batches.insert(id.clone(), batch);
+                }
+                let batch = batches.get(&id).and_then(Option::as_ref);
                 if batch.is_some_and(|batch| !gathered.add_batch(entry, batch)) {
                     return gathered.cut(None);
                 }
@@ -165,7 +172,8 @@ async fn undelivered(
         Err(error) => return Err(error),
     };
     let is_of = |agent| batch.agents.contains(agent);
-    let is_wanted = request.agent_name.as_ref().is_none_or(is_of);
+    let is_wanted = request.agent_name.as_ref().is_none_or(is_of)
+        && request.created().contains(&batch.requested_at);
     Ok(Some(batch).filter(|_| is_wanted))
 }
 

@@ -187,10 +187,22 @@ impl Executions {
         &self,
         id: &ExecutionId,
         state: Change,
-        mut others: Vec<TransactWriteItem>,
+        others: Vec<TransactWriteItem>,
         action: &'static str,
     ) -> Result<Transaction, Error> {
-        if others.is_empty() {
+        self.change_keeping(id, state, others, Vec::new(), action).await
+    }
+
+    /// The same, and puts off the expiry of those parts that are still there: `kept`.
+    pub(super) async fn change_keeping(
+        &self,
+        id: &ExecutionId,
+        state: Change,
+        mut others: Vec<TransactWriteItem>,
+        mut kept: Vec<TransactWriteItem>,
+        action: &'static str,
+    ) -> Result<Transaction, Error> {
+        if others.is_empty() && kept.is_empty() {
             return self.change_alone(id, state, action).await;
         }
         let update = Update::builder()
@@ -203,7 +215,17 @@ impl Executions {
             .build()
             .map_err(|error| Error::corrupt("a transition", error))?;
         others.insert(0, TransactWriteItem::builder().update(update).build());
-        transact(&self.client, &Ulid::generate().to_string(), others, action).await
+        loop {
+            let items = [others.as_slice(), &kept].concat();
+            let token = Ulid::generate().to_string();
+            match transact(&self.client, &token, items, action).await? {
+                // A part that has expired is missed by whoever needs it, and must not come back empty.
+                Transaction::Refused(index) if index >= others.len() => {
+                    kept.remove(index - others.len());
+                }
+                other => return Ok(other),
+            }
+        }
     }
 
     async fn change_alone(

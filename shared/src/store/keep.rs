@@ -42,9 +42,10 @@ impl Executions {
                 (":presumed".to_owned(), number(Rank::Presumed as u8)),
             ]),
         };
-        let others = self.keep(execution, until)?;
+        let kept = self.keep(execution, until)?;
+        let action = "keep an execution longer";
         // Who is refused has met another, or its end.
-        self.change(&execution.execution_id, state, others, "keep an execution longer").await?;
+        self.change_keeping(&execution.execution_id, state, Vec::new(), kept, action).await?;
         Ok(())
     }
 
@@ -63,9 +64,10 @@ impl Executions {
                 (":presumed".to_owned(), number(Rank::Presumed as u8)),
             ]),
         };
-        let others = self.keep_with_outcome(execution, until)?;
+        let kept = self.keep_with_outcome(execution, until)?;
+        let action = "keep an ended execution";
         // Who is refused has met another, or its redrive.
-        self.change(&execution.execution_id, state, others, "keep an ended execution").await?;
+        self.change_keeping(&execution.execution_id, state, Vec::new(), kept, action).await?;
         Ok(())
     }
 
@@ -99,7 +101,7 @@ impl Executions {
         let kept = parts.into_iter().map(|(id, part)| expire(&self.table, id, part, until));
         let mut kept = kept.collect::<Result<Vec<_>, Error>>()?;
         if let Some(batch) = execution.batch_id.as_ref().filter(|_| !execution.status.is_end()) {
-            kept.push(marker::keep(&self.table, &execution.execution_id, batch, until)?);
+            kept.push(marker::keep(&self.table, &execution.execution_id, batch, Some(until))?);
         }
         Ok(kept)
     }

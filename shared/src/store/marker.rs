@@ -8,7 +8,7 @@ use crate::{
     domain::{
         batch_id::BatchId, error::Error, execution::Execution, id::ExecutionId, time::Timestamp,
     },
-    store::{item::number, key::key, write::expire},
+    store::{item::number, key::key},
 };
 
 /// How the part of each begins.
@@ -24,13 +24,7 @@ pub(super) fn put(
     run: &Execution,
     batch: &BatchId,
 ) -> Result<TransactWriteItem, Error> {
-    let mut item = key(batch.as_str(), &part(&run.execution_id));
-    if let Some(until) = run.kept_until {
-        item.insert("ttl".to_owned(), number(until.seconds()));
-    }
-    let put = Put::builder().table_name(table).set_item(Some(item)).build();
-    let put = put.map_err(|error| Error::corrupt("a marker", error))?;
-    Ok(TransactWriteItem::builder().put(put).build())
+    keep(table, &run.execution_id, batch, run.kept_until)
 }
 
 /// That of a run that is reopened, or goes on for longer than was thought.
@@ -38,9 +32,15 @@ pub(super) fn keep(
     table: &str,
     run: &ExecutionId,
     batch: &BatchId,
-    until: Timestamp,
+    until: Option<Timestamp>,
 ) -> Result<TransactWriteItem, Error> {
-    expire(table, batch.as_str(), &part(run), until)
+    let mut item = key(batch.as_str(), &part(run));
+    if let Some(until) = until {
+        item.insert("ttl".to_owned(), number(until.seconds()));
+    }
+    let put = Put::builder().table_name(table).set_item(Some(item)).build();
+    let put = put.map_err(|error| Error::corrupt("a marker", error))?;
+    Ok(TransactWriteItem::builder().put(put).build())
 }
 
 /// Takes that of a run that has ended.

@@ -28,7 +28,8 @@ use crate::{
 const KEPT: Duration = Duration::from_hours(30 * 24);
 
 impl Executions {
-    /// Records that the end of a run is to be redriven, if it is that end. Repeating it is harmless. It takes slots
+    /// Records that the end of a run is to be redriven, if it is that end, and was asked for or not as it was read.
+    /// Repeating it is harmless. It takes slots
     /// like a start of now, and is kept for as long as it may wait for them, with all that belongs to it. What it tells
     /// from then on has these hops, too.
     pub async fn request_redrive(
@@ -40,7 +41,9 @@ impl Executions {
     ) -> Result<Step, Error> {
         let id = &run.execution_id;
         let now = Timestamp::now();
-        let until = now.plus(KEPT);
+        // Never shorter than it is kept already.
+        let expires = run.ttl.map(|ttl| Timestamp::from_millis(ttl.saturating_mul(1_000)));
+        let until = expires.map_or(now.plus(KEPT), |expires| expires.max(now.plus(KEPT)));
         let mut values = HashMap::from([
             (":ttl", number(until.seconds())),
             (":kept_until", number(expiry::parts_until(until).millis())),
@@ -56,9 +59,12 @@ impl Executions {
                        kept_until = :kept_until"
             .to_owned();
         // It would else overtake all who have come since its start. Asked for again, it keeps its place.
-        if run.redrive_requested_at.is_none() {
+        let asked = if run.redrive_requested_at.is_none() {
             set.push_str(", wait_order = :now");
-        }
+            "attribute_not_exists(redrive_requested_at)"
+        } else {
+            "attribute_exists(redrive_requested_at)"
+        };
         if !hops.is_empty() {
             set.push_str(", hops = :hops");
             values.insert(":hops", to_attribute(&run.hops.clone().and(hops))?);
@@ -66,12 +72,13 @@ impl Executions {
         let values = values.into_iter().map(|(name, value)| (name.to_owned(), value));
         let state = Change {
             expression: format!("SET {set} REMOVE redrive_refusal, sweeps, dead_reason"),
-            condition: "#rank = :ended AND redrive_count = :redrive_count".to_owned(),
+            condition: format!("#rank = :ended AND redrive_count = :redrive_count AND {asked}"),
             names: ["rank", "ttl"].map(|name| (format!("#{name}"), name.to_owned())).into(),
             values: values.collect(),
         };
         let kept = self.keep_with_outcome(run, until)?;
-        Ok(match self.change(id, state, kept, "redrive an execution").await? {
+        let action = "redrive an execution";
+        Ok(match self.change_keeping(id, state, Vec::new(), kept, action).await? {
             Transaction::Committed => Step::Applied,
             Transaction::Refused(_) => Step::Stale,
         })

@@ -176,8 +176,10 @@ impl Executions {
             // Of one that has joined a line since it was read, what it owes would be as late as if it waited.
             condition.push_str(" AND attribute_not_exists(line)");
         }
+        // A redrive that takes nothing and leaves no line sets nothing.
+        let set = if set.is_empty() { String::new() } else { format!("SET {} ", set.join(", ")) };
         let state = Change {
-            expression: format!("SET {} REMOVE line, waits_for, sweeps{counted}", set.join(", ")),
+            expression: format!("{set}REMOVE line, waits_for, sweeps{counted}"),
             condition,
             names: HashMap::from([("#rank".to_owned(), "rank".to_owned())]),
             values,

@@ -283,9 +283,10 @@ impl Executions {
             others.push(self.put_with_end(after, outcome)?);
         }
         // The parts of a run that is reopened have been about to expire.
-        if let Some(until) = after.kept_until.filter(|_| after.kept_until != before.kept_until) {
-            others.extend(self.keep(after, until)?);
-        }
+        let kept = match after.kept_until.filter(|_| after.kept_until != before.kept_until) {
+            Some(until) => self.keep(after, until)?,
+            None => Vec::new(),
+        };
         if let Some(batch) = &after.batch_id
             && before.position().rank < Rank::Presumed
             && after.status.is_end()
@@ -302,7 +303,8 @@ impl Executions {
             let closed = QuestionState::Closed;
             others.push(self.close(&after.execution_id, question, closed, after.ttl)?);
         }
-        match self.change(&after.execution_id, state, others, "advance an execution").await? {
+        let (id, action) = (&after.execution_id, "advance an execution");
+        match self.change_keeping(id, state, others, kept, action).await? {
             Transaction::Committed => Ok(Step::Applied),
             // Either the row has moved on, or the delivery is owed already, which says the same.
             Transaction::Refused(_) => Ok(Step::Stale),

@@ -66,7 +66,7 @@ pub(super) fn step(
     }
 }
 
-/// Has a part expire then.
+/// Has a part expire then, if it is there.
 pub(super) fn expire(
     table: &str,
     id: &str,
@@ -77,6 +77,7 @@ pub(super) fn expire(
         .table_name(table)
         .set_key(Some(key(id, part)))
         .update_expression("SET #ttl = :ttl")
+        .condition_expression("attribute_exists(execution_id)")
         .expression_attribute_names("#ttl", "ttl")
         .expression_attribute_values(":ttl", number(until.seconds()))
         .build()

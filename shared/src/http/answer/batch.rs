@@ -7,6 +7,7 @@ use crate::{
     domain::{
         batch::{Batch, BatchItem, BatchSummary, Counts},
         batch_id::BatchId,
+        id::UserId,
         status::Status,
         time::Timestamp,
     },
@@ -46,6 +47,9 @@ impl BatchReceipt {
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct BatchView {
     pub batch_id: BatchId,
+    /// Only in a list of what went wrong.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_id: Option<UserId>,
     pub status: BatchStatus,
     /// How many items it has.
     pub size: u32,
@@ -77,6 +81,7 @@ impl BatchView {
             completed_at: batch.completed_at,
             items: batch.items.unwrap_or_default(),
             batch_id: batch.batch_id,
+            user_id: None,
         }
     }
 
@@ -84,6 +89,7 @@ impl BatchView {
     pub fn told(summary: &BatchSummary) -> Self {
         Self {
             batch_id: summary.batch_id.clone(),
+            user_id: None,
             status: BatchStatus::Completed,
             size: summary.size,
             counts: summary.counts.clone(),

@@ -108,7 +108,7 @@ impl Document {
             "The redrive is accepted. The run continues within seconds, or when it has a slot.",
             &json!({"execution_id": EXECUTION_ID, "status": "redriving"}),
         )
-        .refuses(&[Permission, Id, State]);
+        .refuses(&[Body, Permission, Id, State]);
         self.operation(
             "post",
             "/v1/executions/{execution_id}/cancel",
