@@ -102,16 +102,13 @@ impl Change {
             agent.require_active()?;
         }
         let now = Timestamp::now();
-        let counted = match execution.redrive_requested_at {
-            None => {
-                let (key, limit) = (&caller.credential, caller.rate_limit);
-                Some(self.limits.count_starts(key, 1, limit, now).await?)
-            }
-            Some(_) => {
-                let limit = caller.rate_limit.max(MIN_REPLAYS);
-                self.limits.count_replay(&caller.credential, limit, now).await?;
-                None
-            }
+        let key = &caller.credential;
+        let counted = if execution.redrive_requested_at.is_none() {
+            Some(self.limits.count_starts(key, 1, caller.rate_limit, now).await?)
+        } else {
+            let limit = caller.rate_limit.max(MIN_REPLAYS);
+            self.limits.count_replay(key, limit, now).await?;
+            None
         };
         let due_at = now.plus(self.launch_overdue);
         let (actor, hops) = (caller.actor(), &caller.arrival.hops);
